@@ -1,0 +1,252 @@
+"""Every method that `rpc.discover` lists is called, rightly and wrongly, and nothing else is there."""
+
+import asyncio
+import secrets
+import time
+import uuid
+
+import jsonschema_rs
+
+from network import PASSWORD, ROOT, Refused, check, request
+
+HOME, OTHER = "acme.test", "globex.test"
+ALICE, CAROL, BOB = f"alice@{HOME}", f"carol@{HOME}", f"bob@{OTHER}"
+NOWHERE = "00000000-0000-7000-8000-000000000000"
+
+# Method → wrong parameters, each refused with -32602. The right ones are in `call_all`.
+WRONG = {
+    "session.open": {"since": "not a place"},
+    "channels.list": {"limit": 101},
+    "channels.get": {"channel": "no id"},
+    "channels.open": {"with": "Bób@acme.test"},
+    "messages.list": {"channel": NOWHERE, "before": 1, "after": 1},
+    "messages.get": {"channel": NOWHERE},
+    "messages.send": {"to": BOB, "body": {"type": "text"}},
+    "receipts.delivered": {"channel": NOWHERE, "pos": -1},
+    "receipts.read": {"channel": NOWHERE, "pos": "1"},
+    "receipts.get": {"id": NOWHERE},
+    "users.get": {"address": "alice"},
+    "rpc.discover": ["by", "place"],
+}
+
+# What the contract names beside these. A name here is not built: it stands in no document.
+LATER = """channels.update requests.accept requests.decline messages.search messages.hide groups.create
+groups.invite groups.remove groups.join groups.leave groups.update groups.members groups.link groups.unlink
+groups.fork users.search users.update contacts.list contacts.add contacts.remove blocks.list blocks.add
+blocks.remove presence.watch presence.unwatch typing.set media.copy media.url push.key push.subscribe
+push.unsubscribe devices.list devices.rename devices.revoke account.password account.delete""".split()
+
+
+def uuid7():
+    number = (time.time_ns() // 1_000_000) << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
+    return str(uuid.UUID(int=number))
+
+
+def run(networks):
+    network = networks.get()
+    calls = http_calls(network)
+    methods = asyncio.run(websocket(network))
+    return f"{methods} methods and {calls} HTTP calls"
+
+
+async def websocket(network):
+    alice, carol, bob = [await network.open(address) for address in (ALICE, CAROL, BOB)]
+    document = await alice.result("rpc.discover")
+    check(document == request(f"{network.http(HOME)}/v1/openrpc.json").json(), "rpc.discover and /v1/openrpc.json differ")
+    names = [method["name"] for method in document["methods"]]
+    check(len(set(names)) == len(names), "a method is listed twice")
+    new = set(names) - WRONG.keys()
+    check(
+        not new,
+        f"listed, and called by nobody: {sorted(new)}; call it in {__file__.removeprefix(str(ROOT) + '/')} (WRONG and call_all)",
+    )
+    check(not WRONG.keys() - set(names), f"called here, but not listed: {sorted(WRONG.keys() - set(names))}")
+
+    called = Called(document)
+    await call_all(called, network, alice, carol, bob)
+    check(called.names == set(names), f"never called successfully: {sorted(set(names) - called.names)}")
+
+    for name, params in WRONG.items():
+        for wrong in (params, ["by", "place"]):
+            answer, _ = await alice.call(name, wrong)
+            code = answer.get("error", {}).get("code")
+            check(code == -32602, f"{name} {wrong}: expected -32602, came {answer}")
+            check(answer["error"]["data"]["reason"], f"{name}: no data.reason in {answer}")
+    for name in [name for name in LATER if name not in names] + ["no.such", "", "Session.open"]:
+        answer, _ = await alice.call(name, {})
+        check(answer.get("error", {}).get("code") == -32601, f"{name}: expected -32601, came {answer}")
+    # All of that has not hurt the socket.
+    await alice.result("channels.list")
+    for sock in (alice, carol, bob):
+        await sock.close()
+    return len(names)
+
+
+class Called:
+    """Calls methods and holds their results against the document."""
+
+    def __init__(self, document):
+        self.names = set()
+        self.notified = set()
+        schemas = document["components"]
+        self.results = {
+            method["name"]: jsonschema_rs.validator_for({**method["result"]["schema"], "components": schemas})
+            for method in document["methods"]
+        }
+        self.notices = {
+            notice["name"]: jsonschema_rs.validator_for({**notice["params"], "components": schemas})
+            for notice in document["x-notifications"]
+        }
+
+    async def call(self, sock, name, **params):
+        result = await sock.result(name, **params)
+        self.hold(self.results[name], name, result)
+        self.names.add(name)
+        return result
+
+    async def notice(self, sock, name, accept):
+        params = await sock.notice(name, accept)
+        self.hold(self.notices[name], f"notification {name}", params)
+        check("sync" in params, f"a notification {name} without sync: {params}")
+        return params
+
+    @staticmethod
+    def hold(validator, name, value):
+        faults = [error.message for error in validator.iter_errors(value)]
+        check(not faults, f"{name} is not what its document says: {faults[:3]}\n{value}")
+
+
+async def call_all(called, network, alice, carol, bob):
+    """Each once, and that its result is the right one."""
+    called.hold(called.results["session.open"], "session.open", alice.opened)
+    opened = await called.call(alice, "session.open", token=network.log_in(ALICE))
+    check(opened["user"]["address"] == ALICE, f"signed in as {opened['user']}")
+    check(opened["channels"] == [] and opened["more"] is False, "session.open without since lists channels")
+    await called.call(alice, "rpc.discover")
+
+    known = await called.call(alice, "users.get", address=BOB)
+    check(known["address"] == BOB, f"users.get told of {known}")
+    await called.call(alice, "users.get", address=CAROL)
+
+    channel = (await called.call(alice, "channels.open", **{"with": BOB}))["channel"]
+    again = await called.call(alice, "channels.open", **{"with": BOB})
+    check(again["channel"] == channel, "one chat, two channels")
+    text, message_id = {"type": "text", "text": f"methods {uuid7()}"}, uuid7()
+    sent = await called.call(alice, "messages.send", channel=channel, id=message_id, body=text)
+    check(sent["id"] == message_id and sent["channel"] == channel, f"sent {sent}")
+    repeated = await called.call(alice, "messages.send", to=BOB, id=message_id, body=text)
+    check(repeated == sent, f"the same id, another answer: {sent} {repeated}")
+    try:
+        await alice.result("messages.send", channel=channel, id=message_id, body={"type": "text", "text": "other"})
+    except Refused as refused:
+        check((refused.code, refused.reason) == (-32008, "id_reused"), str(refused))
+    else:
+        check(False, "an id was taken twice with different bodies")
+
+    arrived = await called.notice(bob, "message", lambda params: params["id"] == message_id)
+    check(arrived["body"] == text and arrived["order"] == sent["order"], f"arrived {arrived}, sent {sent}")
+    check(arrived["channel"] == channel, "the chat has another id at the other home")
+    pos = arrived["pos"]
+
+    page = await called.call(bob, "messages.list", channel=channel)
+    check(page["messages"][-1]["id"] == message_id, f"the latest is {page['messages'][-1:]}")
+    got = await called.call(bob, "messages.get", channel=channel, id=message_id, sender=ALICE)
+    check(got == page["messages"][-1], "messages.get and messages.list differ")
+    view = await called.call(bob, "channels.get", channel=channel)
+    check(view["unread"] >= 1 and view["with"] == ALICE, f"bob sees {view}")
+    since = (await called.call(bob, "channels.list"))["sync"]
+
+    check(await called.call(bob, "receipts.delivered", channel=channel, pos=pos) == {}, "receipts.delivered returns {}")
+    told = await called.notice(alice, "receipt", lambda params: params["delivered"] >= sent["pos"])
+    check(told["user"] == BOB and told["channel"] == channel, f"alice was told {told}")
+    check(await called.call(bob, "receipts.read", channel=channel, pos=pos) == {}, "receipts.read returns {}")
+    await called.notice(alice, "receipt", lambda params: params["read"] >= sent["pos"])
+    receipts = (await called.call(alice, "receipts.get", channel=channel, id=message_id))["receipts"]
+    check(
+        [(row["user"], row["delivered"], row["read"]) for row in receipts] == [(BOB, True, True)],
+        f"receipts.get told {receipts}",
+    )
+    view = await called.call(bob, "channels.get", channel=channel)
+    check(view["unread"] == 0 and view["read"] >= pos, f"after reading bob sees {view}")
+
+    # At one home, and back in by `since`: exactly what changed.
+    sent = await called.call(alice, "messages.send", to=CAROL, body={"type": "x.test.note", "n": 9007199254740991})
+    arrived = await called.notice(carol, "message", lambda params: params["id"] == sent["id"])
+    check(arrived["body"]["n"] == 9007199254740991, f"2^53-1 became {arrived}")
+    again = await network.open(BOB, since=since)
+    called.hold(called.results["session.open"], "session.open", again.opened)
+    changed = [row["channel"] for row in again.opened["channels"]]
+    check(changed == [channel], f"changed since: {changed}, expected {channel}")
+    await again.close()
+
+    # Nothing of it is anybody else's.
+    for name, params in (
+        ("channels.get", {}),
+        ("messages.list", {}),
+        ("messages.get", {"id": message_id}),
+        ("messages.send", {"body": {"type": "text", "text": "let me in"}}),
+        ("receipts.read", {"pos": 1}),
+        ("receipts.delivered", {"pos": 1}),
+        ("receipts.get", {"id": message_id}),
+    ):
+        answer, _ = await carol.call(name, {"channel": channel, **params})
+        check(answer.get("error", {}).get("code") == -32004, f"{name} in a foreign channel: {answer}")
+
+
+def http_calls(network):
+    """Every operation of the OpenAPI document, with the answer it is made for."""
+    base = network.http(HOME)
+    user = f"methods-{secrets.token_hex(4)}"
+    token = None
+
+    def log_out():
+        return request(f"{base}/v1/logout", method="POST", headers={"Authorization": f"Bearer {token}"})
+
+    register = {"user": user.upper(), "password": PASSWORD, "display_name": "Méthode"}
+    calls = {
+        "register": (201, lambda: request(f"{base}/v1/register", register)),
+        "login": (200, lambda: request(f"{base}/v1/login", {"user": f"{user}@{HOME}", "password": PASSWORD})),
+        "logout": (204, log_out),
+        "well_known": (200, lambda: request(f"{base}/.well-known/homing")),
+        "openrpc": (200, lambda: request(f"{base}/v1/openrpc.json")),
+        "openapi": (200, lambda: request(f"{base}/v1/openapi.json")),
+        "healthz": (200, lambda: request(f"{base}/healthz")),
+        "readyz": (200, lambda: request(f"{base}/readyz")),
+        "welcome": (200, lambda: request(f"{base}/")),
+    }
+    document = request(f"{base}/v1/openapi.json").json()
+    listed = {operation["operationId"] for path in document["paths"].values() for operation in path.values()}
+    check(listed == calls.keys(), f"listed and called differ: {sorted(listed ^ calls.keys())}")
+    for name, (status, call) in calls.items():
+        answer = call()
+        check(answer.status == status, f"{name}: expected {status}, came {answer.status} {answer.text}")
+        if name == "register":
+            check(answer.json()["address"] == f"{user}@{HOME}", f"registered {answer.text}")
+        if name == "login":
+            token = answer.json()["token"]
+        if name == "well_known":
+            check(answer.headers["Access-Control-Allow-Origin"] == "*", "/.well-known/homing without CORS *")
+            check(answer.json()["home"] == HOME, f"{answer.text} is not {HOME}")
+    refusals = [
+        ("logout", log_out(), 401, "bad_token"),
+        ("register", request(f"{base}/v1/register", {"user": user, "password": PASSWORD}), 409, "user_exists"),
+        ("register", request(f"{base}/v1/register", {"user": "а-cyrillic", "password": PASSWORD}), 422, "invalid_user"),
+        ("register", request(f"{base}/v1/register", {"user": "short", "password": "1234567"}), 422, "weak_password"),
+        ("login", request(f"{base}/v1/login", {"user": user, "password": "wrong password"}), 401, "bad_credentials"),
+    ]
+    for name, answer, status, code in refusals:
+        came = (answer.status, answer.json()["error"]["code"])
+        check(came == (status, code), f"{name}: expected {status} {code}, came {answer.status} {answer.text}")
+    throttled(base, user)
+    return len(calls)
+
+
+def throttled(base, user):
+    """Ten failures a minute for an account; others still get in. (One was made before.)"""
+    for attempt in range(20):
+        answer = request(f"{base}/v1/login", {"user": user, "password": "wrong password"})
+        if answer.status == 429:
+            check(int(answer.headers["Retry-After"]) > 0, "429 without Retry-After")
+            check(attempt == 9, f"429 after {attempt + 1} failures, expected after 10")
+            return
+    check(False, "twenty wrong passwords, and no 429")

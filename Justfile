@@ -1,0 +1,60 @@
+# `just` lists these. The one command that is the CI: `just test`.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+_list:
+    @just --list --unsorted
+
+# Three homes on this machine, ready to chat, until Ctrl-C.
+up *ARGS:
+    cargo build --quiet --release --bin homing --bin homing-testnet
+    target/release/homing-testnet up {{ARGS}}
+
+# Everything that must hold: format, lints, directions, tests, documents, licences.
+test: fmt lint directions tests documents deny contract
+
+# The code is formatted.
+fmt:
+    cargo fmt --all --check
+
+# No warnings.
+lint:
+    cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+
+# Dependencies point down; the core is pure.
+directions:
+    python3 .ci/directions.py
+
+# Unit, integration and kill tests, on real processes where it matters.
+tests *ARGS:
+    cargo build --quiet --locked --bins
+    if cargo nextest --version >/dev/null 2>&1; then \
+        cargo nextest run --workspace --locked --no-fail-fast {{ARGS}}; \
+    else \
+        cargo test --quiet --workspace --locked --no-fail-fast {{ARGS}}; \
+    fi
+
+# The documents' examples and every generated document are true.
+documents:
+    RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --locked
+
+# The HTTP calls against their OpenAPI document, and docs/CLIENTS.md as it is written (Python).
+contract:
+    .ci/contract
+
+# Licences, sources and bans of what we depend on.
+deny:
+    if cargo deny --version >/dev/null 2>&1; then \
+        cargo deny --locked check --hide-inclusion-graph licenses bans sources; \
+    else \
+        echo "skipped: cargo-deny is not installed (cargo install --locked cargo-deny)"; \
+    fi
+
+# Speed against this machine's own limits.
+bench *ARGS:
+    cargo build --quiet --release --bin homing --bin homing-testnet
+    target/release/homing-testnet bench {{ARGS}}
+
+# Writes the generated documents anew.
+generate:
+    HOMING_REGENERATE=1 cargo test --quiet --workspace --locked -- generated

@@ -1,0 +1,434 @@
+//! The objects of the client contract, as far as this client reads them. Unknown fields are ignored, unknown kinds
+//! have a variant of their own, so that a newer home does not break an older client.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+/// One message, new or changed: replace by `id` and `sender`, sort by `order`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Message {
+    /// The channel.
+    pub channel: Uuid,
+    /// Place of arrival at this home: 1, 2, 3 …
+    pub pos: u64,
+    /// Sorts bytewise within the channel; the same at every home.
+    pub order: String,
+    /// Unique for one sender.
+    pub id: Uuid,
+    /// An address.
+    pub sender: String,
+    /// Unix milliseconds by the sender's home.
+    pub sent_at: u64,
+    /// The JSON as it was sent; [`Message::body`] reads it.
+    pub body: Box<RawValue>,
+    /// Unix milliseconds of the last edit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited_at: Option<u64>,
+    /// Who felt what about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reactions: Vec<Reaction>,
+    /// Arrived over 10 minutes after it was sent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
+    /// `rejected` where another home refused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// Why it was rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// In a notification: the place in the stream of changes that this one reaches.
+    #[serde(default, skip_serializing)]
+    pub sync: Option<Arc<str>>,
+}
+
+impl Message {
+    /// The body, typed. What this client does not know is [`Body::Other`].
+    pub fn body(&self) -> Body {
+        serde_json::from_str(self.body.get()).unwrap_or(Body::Other)
+    }
+}
+
+/// What a message says.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Body {
+    /// Words.
+    Text {
+        /// Byte for byte as sent.
+        text: String,
+        /// Addresses.
+        #[serde(default)]
+        mentions: Vec<String>,
+        /// The message it answers.
+        #[serde(default)]
+        reply_to: Option<MessageRef>,
+    },
+    /// A file.
+    Media {
+        /// Where it is and what.
+        media: Media,
+        /// Words under it.
+        #[serde(default)]
+        caption: Option<String>,
+    },
+    /// Deleted by its sender or an admin.
+    Deleted,
+    /// Something the node says; the JSON of the message has the details.
+    Notice,
+    /// A kind this client does not know.
+    #[serde(other)]
+    Other,
+}
+
+/// Names a message of a channel.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MessageRef {
+    /// Its id.
+    pub id: Uuid,
+    /// Who sent it.
+    pub sender: String,
+}
+
+/// A reference to a file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Media {
+    /// The home that holds it.
+    pub home: String,
+    /// Its id there.
+    pub id: String,
+    /// BLAKE3, hex.
+    pub hash: String,
+    /// Bytes.
+    pub size: u64,
+    /// The type.
+    pub mime: String,
+    /// The file's name.
+    pub name: String,
+}
+
+/// A text body to send.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct TextBody<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The words.
+    pub text: &'a str,
+}
+
+impl<'a> TextBody<'a> {
+    /// These words.
+    pub fn new(text: &'a str) -> Self {
+        Self { kind: "text", text }
+    }
+}
+
+/// How often an emoji was given.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reaction {
+    /// The emoji.
+    pub emoji: String,
+    /// How many gave it.
+    pub count: u64,
+    /// Whether the user did.
+    #[serde(default)]
+    pub mine: bool,
+}
+
+/// Where a message goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target<'a> {
+    /// A channel.
+    Channel(Uuid),
+    /// The chat with this address, made if new.
+    To(&'a str),
+}
+
+/// What kind of conversation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelKind {
+    /// Two users.
+    Chat,
+    /// Up to a hundred.
+    Group,
+    /// Not known to this client.
+    #[serde(other)]
+    Unknown,
+}
+
+/// How the user stands to a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelState {
+    /// In use.
+    Active,
+    /// A first contact that waits for a yes.
+    Request,
+    /// Asked to join.
+    Invited,
+    /// Left.
+    Left,
+    /// Not known to this client.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A chat or group as the user sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Channel {
+    /// Its id.
+    pub channel: Uuid,
+    /// Chat or group.
+    pub kind: ChannelKind,
+    /// A group's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The other's address, in a chat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<String>,
+    /// How the user stands to it.
+    pub state: ChannelState,
+    /// In a group: owner, admin or member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// How many are in it.
+    #[serde(default)]
+    pub member_count: u64,
+    /// The latest `pos`; 0 while empty.
+    pub head: u64,
+    /// The user's own read mark.
+    #[serde(default)]
+    pub read: u64,
+    /// Messages of others above it.
+    #[serde(default)]
+    pub unread: u64,
+    /// Of these, how many mention the user.
+    #[serde(default)]
+    pub mentions: u64,
+    /// The latest message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Message>,
+    /// How far everybody has got, in a chat.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Mark>,
+    /// In a notification: the place in the stream of changes that this one reaches.
+    #[serde(default, skip_serializing)]
+    pub sync: Option<Arc<str>>,
+}
+
+impl Channel {
+    /// What people call it: the other's address, the group's name, else the id.
+    pub fn title(&self) -> String {
+        self.with
+            .clone()
+            .or_else(|| self.name.clone())
+            .unwrap_or_else(|| self.channel.to_string())
+    }
+}
+
+/// How far a member has got, in `pos` of this home.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Mark {
+    /// An address.
+    pub user: String,
+    /// Everything at or below has reached a device.
+    #[serde(default)]
+    pub delivered: u64,
+    /// Everything at or below was read.
+    #[serde(default)]
+    pub read: u64,
+}
+
+/// What the home accepts, in bytes unless it is a count. Absent ones are 0.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// A body.
+    pub body: u64,
+    /// A frame.
+    pub frame: u64,
+    /// Calls of a batch (count).
+    pub batch: u64,
+    /// Waiting calls of a socket (count).
+    pub calls_waiting: u64,
+    /// Rows of a page (count).
+    pub page: u64,
+}
+
+/// The signed-in user.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Whoami {
+    /// The address.
+    pub address: String,
+    /// The id.
+    pub user_id: Uuid,
+    /// How people see the user.
+    #[serde(default)]
+    pub display_name: String,
+}
+
+/// Answer of `session.open`, with all its pages.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Opened {
+    /// Who signed in.
+    pub user: Whoami,
+    /// The token's device.
+    pub device: String,
+    /// The store's life: when it differs from the client's, every stored `pos` is void.
+    pub life: String,
+    /// The place that this answer reaches.
+    pub sync: Arc<str>,
+    /// Channels changed after `since`.
+    #[serde(default)]
+    pub channels: Vec<Channel>,
+    /// More pages follow; always `false` in what [`crate::Client`] hands out.
+    #[serde(default)]
+    pub more: bool,
+    /// For the next page.
+    #[serde(default)]
+    pub cursor: Option<String>,
+    /// Unix milliseconds.
+    #[serde(default)]
+    pub server_time: u64,
+    /// What the home accepts.
+    #[serde(default)]
+    pub limits: Limits,
+    /// The home's version.
+    #[serde(default)]
+    pub version: String,
+    /// The place given with `since` was refused: start from `channels.list`.
+    #[serde(skip)]
+    pub resync: bool,
+}
+
+/// Answer of `channels.list`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ChannelsPage {
+    /// The latest first.
+    pub channels: Vec<Channel>,
+    /// For the next page.
+    #[serde(default)]
+    pub cursor: Option<String>,
+    /// The place that this answer reaches.
+    #[serde(default)]
+    pub sync: Option<Arc<str>>,
+}
+
+/// Answer of `messages.list`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct MessagesPage {
+    /// Ascending by the place asked.
+    pub messages: Vec<Message>,
+    /// There is more in the direction asked.
+    pub more: bool,
+    /// How far this page covered: go on from there.
+    pub next: u64,
+    /// Older messages that something in this page changed; with `after` only.
+    #[serde(default)]
+    pub changed: Vec<Message>,
+}
+
+/// Answer of `messages.send`: it is on disk.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Sent {
+    /// The message's id.
+    pub id: Uuid,
+    /// Where it went.
+    pub channel: Uuid,
+    /// Its place at this home.
+    pub pos: u64,
+    /// Its place everywhere.
+    pub order: String,
+    /// Unix milliseconds.
+    pub sent_at: u64,
+}
+
+/// A notification: how far a member has got. Covers every message of one's own home at or below.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The channel.
+    pub channel: Uuid,
+    /// An address.
+    pub user: String,
+    /// Everything at or below has reached a device.
+    #[serde(default)]
+    pub delivered: u64,
+    /// Everything at or below was read.
+    #[serde(default)]
+    pub read: u64,
+    /// Unix milliseconds.
+    #[serde(default)]
+    pub at: u64,
+    /// The place in the stream of changes that this one reaches.
+    #[serde(default, skip_serializing)]
+    pub sync: Option<Arc<str>>,
+}
+
+/// Answer of `receipts.get`.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct Receipts {
+    /// One row for each other member.
+    pub receipts: Vec<ReceiptRow>,
+}
+
+/// Whether a member has received and read a message.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReceiptRow {
+    /// An address.
+    pub user: String,
+    /// It has reached a device.
+    pub delivered: bool,
+    /// It was read.
+    pub read: bool,
+    /// Unix milliseconds, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<u64>,
+    /// Unix milliseconds, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<u64>,
+}
+
+/// Whether somebody is there.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Presence {
+    /// An address.
+    pub user: String,
+    /// A device of theirs is connected.
+    pub online: bool,
+    /// Unix milliseconds, where it may be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<u64>,
+    /// The place in the stream of changes that this one reaches.
+    #[serde(default, skip_serializing)]
+    pub sync: Option<Arc<str>>,
+}
+
+/// Somebody is writing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Typing {
+    /// Where.
+    pub channel: Uuid,
+    /// An address.
+    pub user: String,
+    /// Or no longer.
+    pub typing: bool,
+    /// The place in the stream of changes that this one reaches.
+    #[serde(default, skip_serializing)]
+    pub sync: Option<Arc<str>>,
+}
+
+/// Answer of `users.get`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct User {
+    /// The address.
+    pub address: String,
+    /// The id.
+    pub user_id: Uuid,
+    /// How people see the user.
+    #[serde(default)]
+    pub display_name: String,
+}

@@ -1,0 +1,173 @@
+//! Calls and answers.
+
+use std::net::IpAddr;
+
+use homing_wire::body::Body;
+use homing_wire::{Address, ChannelId, MessageId, OpId, Order};
+
+use crate::view::{
+    ChannelView, ChannelsPage, MessageView, MessagesPage, Opened, Receipts, Sent, UserView,
+};
+
+/// What a client's session may ask.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// Signs the session in and answers what changed after `since`. Answer: [`Answer::Opened`].
+    Open {
+        /// The bearer token.
+        token: String,
+        /// A `sync` that the client stored.
+        since: Option<String>,
+        /// `cursor` of the answer before, on the same socket.
+        cursor: Option<String>,
+    },
+    /// The user's channels, the latest first. Answer: [`Answer::Channels`].
+    ChannelsList {
+        /// Where the page before ended.
+        cursor: Option<String>,
+        /// Rows at most, 1..=100.
+        limit: u32,
+        /// Archived ones instead of the others.
+        archived: bool,
+    },
+    /// One channel. Answer: [`Answer::Channel`].
+    ChannelsGet {
+        /// Which.
+        channel: ChannelId,
+    },
+    /// The chat with a user, made if new. Answer: [`Answer::Channel`].
+    ChannelsOpen {
+        /// With whom.
+        with: Address,
+    },
+    /// A page of a channel. Answer: [`Answer::Messages`].
+    MessagesList {
+        /// Which.
+        channel: ChannelId,
+        /// From where, in which direction.
+        place: Place,
+        /// Messages at most, 1..=200.
+        limit: u32,
+    },
+    /// One message. Answer: [`Answer::Message`].
+    MessagesGet {
+        /// Where.
+        channel: ChannelId,
+        /// Its id.
+        id: MessageId,
+        /// Who sent it, where the same id could be of several.
+        sender: Option<Address>,
+    },
+    /// A new message. Answer: [`Answer::Sent`], once it is on disk.
+    MessagesSend {
+        /// Where to.
+        target: SendTarget,
+        /// The client's id for it; the node makes one where it is absent.
+        id: Option<MessageId>,
+        /// The client's name for this change.
+        op: Option<OpId>,
+        /// The checked body.
+        body: Body,
+    },
+    /// Raises the user's mark of what was delivered. Answer: [`Answer::Done`].
+    ReceiptsDelivered {
+        /// Where.
+        channel: ChannelId,
+        /// Up to here, by this home's `pos`.
+        pos: u64,
+    },
+    /// Raises the user's mark of what was read, and of what was delivered. Answer: [`Answer::Done`].
+    ReceiptsRead {
+        /// Where.
+        channel: ChannelId,
+        /// Up to here, by this home's `pos`.
+        pos: u64,
+    },
+    /// Who has received and read a message of one's own home. Answer: [`Answer::Receipts`].
+    ReceiptsGet {
+        /// Where.
+        channel: ChannelId,
+        /// Which message.
+        id: MessageId,
+    },
+    /// A user, here or at another home. Answer: [`Answer::User`].
+    UsersGet {
+        /// Whom.
+        address: Address,
+    },
+}
+
+/// Where a message goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SendTarget {
+    /// A channel the sender is in.
+    Channel(ChannelId),
+    /// The chat with this user, made if new.
+    To(Address),
+}
+
+/// From where a page of messages starts, and in which direction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// The latest, by `pos`.
+    Latest,
+    /// Below this `pos`, the nearest ones.
+    Before(u64),
+    /// Above this `pos`, the nearest ones.
+    After(u64),
+    /// Below this `order`.
+    BeforeOrder(Order),
+    /// Above this `order`.
+    AfterOrder(Order),
+}
+
+/// What a call returns.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Of [`Call::Open`].
+    Opened(Box<Opened>),
+    /// Of [`Call::ChannelsList`].
+    Channels(ChannelsPage),
+    /// Of [`Call::ChannelsGet`] and [`Call::ChannelsOpen`].
+    Channel(Box<ChannelView>),
+    /// Of [`Call::MessagesList`].
+    Messages(MessagesPage),
+    /// Of [`Call::MessagesGet`].
+    Message(Box<MessageView>),
+    /// Of [`Call::MessagesSend`].
+    Sent(Sent),
+    /// Of calls that return nothing.
+    Done,
+    /// Of [`Call::ReceiptsGet`].
+    Receipts(Receipts),
+    /// Of [`Call::UsersGet`].
+    User(UserView),
+}
+
+/// `POST /v1/register`.
+#[derive(Clone)]
+pub struct Register {
+    /// The wished local part, as typed.
+    pub user: String,
+    /// The password.
+    pub password: String,
+    /// An invite, where registration asks for one.
+    pub invite: Option<String>,
+    /// How people shall see the user.
+    pub display_name: Option<String>,
+    /// Who asks.
+    pub from: IpAddr,
+}
+
+/// `POST /v1/login`.
+#[derive(Clone)]
+pub struct Login {
+    /// Local part or address, as typed.
+    pub user: String,
+    /// The password.
+    pub password: String,
+    /// What the device shall be called.
+    pub device_name: Option<String>,
+    /// Who asks; failures are counted per address.
+    pub from: IpAddr,
+}

@@ -1,0 +1,30 @@
+//! What a bridge may ask of a node, and what a node tells a bridge.
+//!
+//! A bridge turns WebSocket and HTTP into the typed [`Call`]s here; a node answers with typed
+//! [`Answer`]s and [`Notice`]s and never sees a client's JSON-RPC. [`Link`] is the door: in this
+//! process a pair of queues, later the same over a Noise channel, so that the code above cannot tell.
+//!
+//! # Contract of a session
+//! 1. [`Link::connect`] gives a [`Session`]; it belongs to nobody until [`Call::Open`] succeeded.
+//! 2. Calls are handed over with [`Session::submit`], numbered by the bridge. The node answers every
+//!    call once, in [`Session::next`] order; a [`ToClient::Later`] holds the place of an answer that is
+//!    still being read from disk, so that nothing later overtakes it.
+//! 3. What the client does not take is counted in bytes. Past the limit the node puts a last
+//!    [`ToClient::Close`] and forgets the session.
+//! 4. Dropping the session ends it.
+
+mod call;
+mod outbox;
+mod refused;
+mod session;
+mod view;
+
+pub use call::{Answer, Call, Login, Place, Register, SendTarget};
+pub use outbox::{CloseReason, Notice, OutboxSender, Overflow, ToClient, outbox};
+pub use refused::{Code, Refused};
+pub use session::{BoxFuture, ClientInfo, Link, Request, Session, SessionNo};
+pub use view::{
+    ChannelKind, ChannelState, ChannelView, ChannelsPage, Limits, LoggedIn, MarkView, MessageView,
+    MessagesPage, Opened, RawJson, ReceiptRow, Receipts, Registered, Sent, SyncPoint, UserView,
+    WellKnown, Whoami,
+};

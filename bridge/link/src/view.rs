@@ -1,0 +1,343 @@
+//! What clients are shown. These types serialise as the client contract has them; the OpenRPC and
+//! OpenAPI documents are generated from them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use homing_wire::{ChannelId, MessageId, Order};
+use schemars::JsonSchema;
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
+
+/// A client's place: the store's life and the number of the last change it was told of. Opaque to clients.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct SyncPoint {
+    /// The epoch of the store.
+    pub life: u64,
+    /// A change number of the home.
+    pub change: u64,
+}
+
+impl SyncPoint {
+    /// From its written form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (life, change) = text.split_once('.')?;
+        let plain = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_hexdigit());
+        if !plain(life) || !plain(change) {
+            return None;
+        }
+        Some(Self {
+            life: u64::from_str_radix(life, 16).ok()?,
+            change: u64::from_str_radix(change, 16).ok()?,
+        })
+    }
+}
+
+impl fmt::Display for SyncPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}.{:x}", self.life, self.change)
+    }
+}
+
+impl Serialize for SyncPoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// JSON text that is shown as it was stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RawJson(pub Bytes);
+
+impl Serialize for RawJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = std::str::from_utf8(&self.0).map_err(S::Error::custom)?;
+        serde_json::from_str::<&serde_json::value::RawValue>(text)
+            .map_err(S::Error::custom)?
+            .serialize(serializer)
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+fn order_text<S: Serializer>(order: &Order, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(order)
+}
+
+/// One message as a client sees it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Message")]
+pub struct MessageView {
+    /// The channel.
+    #[schemars(with = "uuid::Uuid")]
+    pub channel: ChannelId,
+    /// Place of arrival here.
+    pub pos: u64,
+    /// Sortable bytewise within the channel; what to display by.
+    #[serde(serialize_with = "order_text")]
+    #[schemars(with = "String")]
+    pub order: Order,
+    /// The message's id, unique per sender.
+    #[schemars(with = "uuid::Uuid")]
+    pub id: MessageId,
+    /// An address.
+    #[schemars(with = "String")]
+    pub sender: Arc<str>,
+    /// Unix milliseconds, by the sender's home.
+    pub sent_at: u64,
+    /// The body as it was sent.
+    #[schemars(with = "serde_json::Value")]
+    pub body: RawJson,
+    /// Arrived over 10 minutes after it was sent.
+    #[serde(skip_serializing_if = "is_false")]
+    pub late: bool,
+    /// `rejected` where another home refused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<&'static str>,
+    /// Why it was rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Arc<str>>,
+}
+
+/// What kind of conversation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelKind {
+    /// Two users.
+    Chat,
+    /// Up to 100 users.
+    Group,
+}
+
+/// How a user stands to a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelState {
+    /// In use.
+    Active,
+    /// A first contact from another home that waits for a yes.
+    Request,
+    /// Asked to join.
+    Invited,
+    /// Left.
+    Left,
+}
+
+/// How far a member has got, in `pos` of this home.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Mark")]
+pub struct MarkView {
+    /// An address.
+    pub user: String,
+    /// Everything at or below has reached a device.
+    pub delivered: u64,
+    /// Everything at or below was read.
+    pub read: u64,
+}
+
+/// A channel as one user sees it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Channel")]
+pub struct ChannelView {
+    /// Its id.
+    #[schemars(with = "uuid::Uuid")]
+    pub channel: ChannelId,
+    /// Chat or group.
+    pub kind: ChannelKind,
+    /// The other user's address, in a chat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with: Option<String>,
+    /// How the user stands to it.
+    pub state: ChannelState,
+    /// How many are in it.
+    pub member_count: u32,
+    /// The latest `pos`; 0 while empty.
+    pub head: u64,
+    /// The user's own read mark.
+    pub read: u64,
+    /// Messages of others above it.
+    pub unread: u64,
+    /// Of these, how many mention the user.
+    pub mentions: u64,
+    /// The latest message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<MessageView>,
+    /// How far everybody has got, in a chat.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub marks: Vec<MarkView>,
+}
+
+/// Limits a client must know, in bytes unless it is a count.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Limits {
+    /// A message body as compact JSON.
+    pub body: u64,
+    /// A WebSocket frame from the client.
+    pub frame: u64,
+    /// Calls in a batch (count).
+    pub batch: u64,
+    /// Calls of one socket that may wait for their answer (count).
+    pub calls_waiting: u64,
+    /// Members of a group (count).
+    pub group_members: u64,
+    /// Rows of a page of messages (count).
+    pub page: u64,
+}
+
+/// The signed-in user.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Whoami {
+    /// The address.
+    pub address: String,
+    /// The id.
+    pub user_id: String,
+    /// How people see the user.
+    pub display_name: String,
+}
+
+/// Answer of `session.open`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Opened {
+    /// Who signed in.
+    pub user: Whoami,
+    /// The device of the token.
+    pub device: String,
+    /// The store's life: when it differs from the client's, every stored `pos` is void.
+    pub life: String,
+    /// The place that this answer reaches.
+    #[schemars(with = "String")]
+    pub sync: SyncPoint,
+    /// Channels changed after `since`; none without `since`.
+    pub channels: Vec<ChannelView>,
+    /// More pages follow.
+    pub more: bool,
+    /// For the next page, with the same `since`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Unix milliseconds.
+    pub server_time: u64,
+    /// What a client must keep to.
+    pub limits: Limits,
+    /// The node's version.
+    pub version: String,
+}
+
+/// Answer of `channels.list`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ChannelsPage {
+    /// The latest first.
+    pub channels: Vec<ChannelView>,
+    /// For the next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// The place that this answer reaches.
+    #[schemars(with = "String")]
+    pub sync: SyncPoint,
+}
+
+/// Answer of `messages.list`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct MessagesPage {
+    /// Ascending by the place asked.
+    pub messages: Vec<MessageView>,
+    /// There is more in the direction asked.
+    pub more: bool,
+    /// How far this page covered: go on from here.
+    pub next: u64,
+    /// Older messages that something in this page changed; with `after` only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub changed: Vec<MessageView>,
+}
+
+/// Answer of `messages.send`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Sent {
+    /// The message's id.
+    #[schemars(with = "uuid::Uuid")]
+    pub id: MessageId,
+    /// Where it went.
+    #[schemars(with = "uuid::Uuid")]
+    pub channel: ChannelId,
+    /// Its place here.
+    pub pos: u64,
+    /// Its place everywhere.
+    #[serde(serialize_with = "order_text")]
+    #[schemars(with = "String")]
+    pub order: Order,
+    /// Unix milliseconds.
+    pub sent_at: u64,
+}
+
+/// Answer of `receipts.get`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Receipts {
+    /// One row for each other member.
+    pub receipts: Vec<ReceiptRow>,
+}
+
+/// Whether a member has received and read a message.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ReceiptRow {
+    /// An address.
+    pub user: String,
+    /// It has reached a device.
+    pub delivered: bool,
+    /// It was read.
+    pub read: bool,
+    /// Unix milliseconds, where still known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<u64>,
+    /// Unix milliseconds, where still known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<u64>,
+}
+
+/// Answer of `users.get`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "User")]
+pub struct UserView {
+    /// The address.
+    pub address: String,
+    /// The id.
+    pub user_id: String,
+    /// How people see the user.
+    pub display_name: String,
+}
+
+/// Answer of `POST /v1/register`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Registered {
+    /// The new address.
+    pub address: String,
+    /// The new id.
+    pub user_id: String,
+}
+
+/// Answer of `POST /v1/login`.
+#[derive(Clone, Serialize, JsonSchema)]
+pub struct LoggedIn {
+    /// The bearer token: shown once, stored hashed.
+    pub token: String,
+    /// The device it is bound to.
+    pub device: String,
+    /// The user's address.
+    pub address: String,
+    /// The user's id.
+    pub user_id: String,
+}
+
+/// Answer of `GET /.well-known/homing`, without `client`, which the bridge knows.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct WellKnown {
+    /// The home's name.
+    pub home: String,
+    /// The identity key, base64.
+    pub identity: String,
+    /// The signed record, base64.
+    pub record: String,
+}

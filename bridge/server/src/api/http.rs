@@ -1,0 +1,254 @@
+//! The HTTP calls that are built: their bodies, and the table the OpenAPI document is made from.
+
+use homing_link::{LoggedIn, Registered, WellKnown};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+/// Body of `POST /v1/register`.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Register")]
+pub(crate) struct RegisterBody {
+    /// The wished name: the local part of the address. Upper case is folded.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"))]
+    pub(crate) user: String,
+    /// At least 8 characters.
+    #[schemars(length(min = 8, max = 1024))]
+    pub(crate) password: String,
+    /// An invite, where registration asks for one.
+    pub(crate) invite: Option<String>,
+    /// How people shall see the user.
+    #[schemars(length(max = 128))]
+    pub(crate) display_name: Option<String>,
+}
+
+/// Body of `POST /v1/login`.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Login")]
+pub(crate) struct LoginBody {
+    /// The local part or the address.
+    pub(crate) user: String,
+    /// The password.
+    pub(crate) password: String,
+    /// What the device shall be called in lists.
+    #[schemars(length(max = 128))]
+    pub(crate) device_name: Option<String>,
+}
+
+/// Answer of `GET /.well-known/homing`.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WellKnown")]
+pub(crate) struct WellKnownAnswer {
+    #[serde(flatten)]
+    pub(crate) home: WellKnown,
+    /// Where clients connect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client: Option<String>,
+}
+
+/// Answer of `GET /healthz` and `GET /readyz`.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Status {
+    /// `ok`, `ready`, or why not.
+    pub(crate) status: String,
+}
+
+/// Every refused HTTP call.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
+pub(crate) struct HttpError {
+    /// What went wrong.
+    pub(crate) error: HttpErrorObject,
+}
+
+/// What went wrong.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ErrorObject")]
+pub(crate) struct HttpErrorObject {
+    /// A stable snake_case word.
+    pub(crate) code: String,
+    /// For people.
+    pub(crate) message: String,
+}
+
+/// An HTTP call that is built.
+pub(crate) struct HttpCall {
+    /// `get`, `post`
+    pub(crate) method: &'static str,
+    /// From the root.
+    pub(crate) path: &'static str,
+    /// The operation's id in the document.
+    pub(crate) name: &'static str,
+    /// For the document.
+    pub(crate) summary: &'static str,
+    /// Schema of the JSON body, where it takes one.
+    pub(crate) body: Option<fn(&mut SchemaGenerator) -> Schema>,
+    /// Takes `Authorization: Bearer`.
+    pub(crate) bearer: bool,
+    /// Statuses with their answers.
+    pub(crate) answers: &'static [HttpAnswer],
+}
+
+/// What a status comes with.
+pub(crate) struct HttpAnswer {
+    pub(crate) status: u16,
+    /// When it comes.
+    pub(crate) when: &'static str,
+    pub(crate) content: Content,
+    /// A header `Retry-After` may be there.
+    pub(crate) retry_after: bool,
+}
+
+/// The content of an answer.
+pub(crate) enum Content {
+    /// None.
+    Empty,
+    /// JSON of this schema.
+    Json(fn(&mut SchemaGenerator) -> Schema),
+    /// A page for people.
+    Html,
+}
+
+const fn json<T: JsonSchema>(status: u16, when: &'static str) -> HttpAnswer {
+    let content = Content::Json(SchemaGenerator::subschema_for::<T>);
+    HttpAnswer { status, when, content, retry_after: false }
+}
+
+const fn error(status: u16, when: &'static str) -> HttpAnswer {
+    json::<HttpError>(status, when)
+}
+
+const fn wait(status: u16, when: &'static str) -> HttpAnswer {
+    HttpAnswer { retry_after: true, ..error(status, when) }
+}
+
+const NOT_JSON: HttpAnswer = error(400, "The body is not JSON, or a field is missing or wrong");
+const TOO_SLOW: HttpAnswer = error(408, "The body did not arrive in time");
+const TOO_LARGE: HttpAnswer = error(413, "The body is too large");
+const NOT_TYPED: HttpAnswer = error(415, "The body is not application/json");
+const FAULT: HttpAnswer = error(500, "A fault of the home");
+const BUSY: HttpAnswer = wait(503, "The home cannot take the call now");
+
+type AnyObject = serde_json::Map<String, serde_json::Value>;
+
+/// All of them.
+pub(crate) static HTTP: &[HttpCall] = &[
+    HttpCall {
+        method: "post",
+        path: "/v1/register",
+        name: "register",
+        summary: "Makes an account",
+        body: Some(SchemaGenerator::subschema_for::<RegisterBody>),
+        bearer: false,
+        answers: &[
+            json::<Registered>(201, "The account is made"),
+            NOT_JSON,
+            error(403, "registration_closed, or bad_invite"),
+            TOO_SLOW,
+            error(409, "user_exists: the name is taken, or was once"),
+            TOO_LARGE,
+            NOT_TYPED,
+            error(422, "invalid_user, or weak_password"),
+            wait(429, "too_many_attempts"),
+            FAULT,
+            BUSY,
+        ],
+    },
+    HttpCall {
+        method: "post",
+        path: "/v1/login",
+        name: "login",
+        summary: "Signs a device in and answers its token",
+        body: Some(SchemaGenerator::subschema_for::<LoginBody>),
+        bearer: false,
+        answers: &[
+            json::<LoggedIn>(200, "Signed in; the token is shown this once"),
+            NOT_JSON,
+            error(401, "bad_credentials"),
+            error(403, "user_disabled"),
+            TOO_SLOW,
+            TOO_LARGE,
+            NOT_TYPED,
+            wait(429, "too_many_attempts"),
+            FAULT,
+            BUSY,
+        ],
+    },
+    HttpCall {
+        method: "post",
+        path: "/v1/logout",
+        name: "logout",
+        summary: "Ends the token at once and closes its WebSockets",
+        body: None,
+        bearer: true,
+        answers: &[
+            HttpAnswer {
+                status: 204,
+                when: "The token is dead",
+                content: Content::Empty,
+                retry_after: false,
+            },
+            error(401, "bad_token"),
+            FAULT,
+            BUSY,
+        ],
+    },
+    HttpCall {
+        method: "get",
+        path: "/.well-known/homing",
+        name: "well_known",
+        summary: "Who this home is, signed, and where its clients connect",
+        body: None,
+        bearer: false,
+        answers: &[json::<WellKnownAnswer>(200, "The home's record"), FAULT, BUSY],
+    },
+    HttpCall {
+        method: "get",
+        path: "/v1/openrpc.json",
+        name: "openrpc",
+        summary: "The methods of the WebSocket",
+        body: None,
+        bearer: false,
+        answers: &[json::<AnyObject>(200, "An OpenRPC document")],
+    },
+    HttpCall {
+        method: "get",
+        path: "/v1/openapi.json",
+        name: "openapi",
+        summary: "This document",
+        body: None,
+        bearer: false,
+        answers: &[json::<AnyObject>(200, "An OpenAPI document")],
+    },
+    HttpCall {
+        method: "get",
+        path: "/healthz",
+        name: "healthz",
+        summary: "Whether the process answers",
+        body: None,
+        bearer: false,
+        answers: &[json::<Status>(200, "It does")],
+    },
+    HttpCall {
+        method: "get",
+        path: "/readyz",
+        name: "readyz",
+        summary: "Whether the home takes calls",
+        body: None,
+        bearer: false,
+        answers: &[json::<Status>(200, "It does"), json::<Status>(503, "It does not, and why")],
+    },
+    HttpCall {
+        method: "get",
+        path: "/",
+        name: "welcome",
+        summary: "What this is, for people",
+        body: None,
+        bearer: false,
+        answers: &[HttpAnswer {
+            status: 200,
+            when: "A page",
+            content: Content::Html,
+            retry_after: false,
+        }],
+    },
+];

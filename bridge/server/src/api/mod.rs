@@ -1,0 +1,11 @@
+//! The methods that are built: one table, from which calls are dispatched and documents are made.
+
+mod http;
+mod params;
+mod table;
+
+pub(crate) use http::{
+    Content, HTTP, HttpAnswer, HttpCall, HttpError, HttpErrorObject, LoginBody, RegisterBody,
+    Status, WellKnownAnswer,
+};
+pub(crate) use table::{Asked, METHODS, Method, Open, SESSION_OPEN, SHARED_ERRORS, find};

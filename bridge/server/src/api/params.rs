@@ -1,0 +1,331 @@
+//! Parameters of the methods, and the calls they become.
+
+use std::str::FromStr;
+
+use homing_link::{Call, Code, Place, Refused, SendTarget};
+use homing_wire::body::{Body, BodyError};
+use homing_wire::limits::BODY_BYTES;
+use homing_wire::{Address, ChannelId, MessageId, OpId, Order};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::table::{Asked, Open};
+
+/// Rows of a page of channels, at most and where nothing is said.
+const CHANNELS_PAGE: (u32, u32) = (100, 50);
+/// Rows of a page of messages, at most and where nothing is said.
+const MESSAGES_PAGE: (u32, u32) = (200, 50);
+
+/// Parameters of one method. Unknown ones are ignored, so that newer clients are served.
+pub(super) trait Params: for<'de> Deserialize<'de> + JsonSchema {
+    /// What is asked by them.
+    fn ask(self) -> Result<Asked, Refused>;
+}
+
+/// `session.open`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct SessionOpen {
+    /// The bearer token; not needed where it came in the header `Authorization`.
+    token: Option<String>,
+    /// A `sync` that the client stored: answers the channels changed after it.
+    since: Option<String>,
+    /// `cursor` of the answer before, on the same socket, with the same `since`.
+    cursor: Option<String>,
+}
+
+impl Params for SessionOpen {
+    fn ask(self) -> Result<Asked, Refused> {
+        let Self { token, since, cursor } = self;
+        Ok(Asked::Open(Open { token, since, cursor }))
+    }
+}
+
+/// `channels.list`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ChannelsList {
+    /// `cursor` of the page before.
+    cursor: Option<String>,
+    /// Rows at most; 50 where absent.
+    #[schemars(range(min = 1, max = 100))]
+    limit: Option<u32>,
+    /// The archived ones instead of the others.
+    archived: Option<bool>,
+}
+
+impl Params for ChannelsList {
+    fn ask(self) -> Result<Asked, Refused> {
+        Ok(Asked::Call(Call::ChannelsList {
+            cursor: self.cursor,
+            limit: rows(self.limit, CHANNELS_PAGE)?,
+            archived: self.archived.unwrap_or(false),
+        }))
+    }
+}
+
+/// `channels.get`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ChannelsGet {
+    /// Which.
+    #[schemars(with = "uuid::Uuid")]
+    channel: String,
+}
+
+impl Params for ChannelsGet {
+    fn ask(self) -> Result<Asked, Refused> {
+        Ok(Asked::Call(Call::ChannelsGet { channel: id("channel", &self.channel)? }))
+    }
+}
+
+/// `channels.open`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ChannelsOpen {
+    /// The other user's address.
+    with: String,
+    /// The client's name for this change. Opening a chat twice is opening it once in any case.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    op: Option<String>,
+}
+
+impl Params for ChannelsOpen {
+    fn ask(self) -> Result<Asked, Refused> {
+        let _opens_once: Option<OpId> = optional_id("op", self.op.as_deref())?;
+        Ok(Asked::Call(Call::ChannelsOpen { with: address("with", &self.with)? }))
+    }
+}
+
+/// `messages.list`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct MessagesList {
+    /// Which.
+    #[schemars(with = "uuid::Uuid")]
+    channel: String,
+    /// The nearest below this `pos`.
+    before: Option<u64>,
+    /// The nearest above this `pos`.
+    after: Option<u64>,
+    /// The nearest below this `order`.
+    before_order: Option<String>,
+    /// The nearest above this `order`.
+    after_order: Option<String>,
+    /// Messages at most; 50 where absent.
+    #[schemars(range(min = 1, max = 200))]
+    limit: Option<u32>,
+}
+
+impl Params for MessagesList {
+    fn ask(self) -> Result<Asked, Refused> {
+        let order = |name, text: &str| {
+            Order::parse(text).ok_or_else(|| wrong("invalid_order", format!("{name} is no order")))
+        };
+        let place = match (self.before, self.after, &self.before_order, &self.after_order) {
+            (None, None, None, None) => Place::Latest,
+            (Some(pos), None, None, None) => Place::Before(pos),
+            (None, Some(pos), None, None) => Place::After(pos),
+            (None, None, Some(text), None) => Place::BeforeOrder(order("before_order", text)?),
+            (None, None, None, Some(text)) => Place::AfterOrder(order("after_order", text)?),
+            (_, _, _, _) => {
+                return Err(wrong(
+                    "one_place",
+                    "before, after, before_order, after_order: only one",
+                ));
+            }
+        };
+        Ok(Asked::Call(Call::MessagesList {
+            channel: id("channel", &self.channel)?,
+            place,
+            limit: rows(self.limit, MESSAGES_PAGE)?,
+        }))
+    }
+}
+
+/// `messages.get`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct MessagesGet {
+    /// Where.
+    #[schemars(with = "uuid::Uuid")]
+    channel: String,
+    /// The message's id.
+    #[schemars(with = "uuid::Uuid")]
+    id: String,
+    /// Its sender's address, where several have used the same id.
+    sender: Option<String>,
+}
+
+impl Params for MessagesGet {
+    fn ask(self) -> Result<Asked, Refused> {
+        Ok(Asked::Call(Call::MessagesGet {
+            channel: id("channel", &self.channel)?,
+            id: id("id", &self.id)?,
+            sender: self.sender.map(|text| address("sender", &text)).transpose()?,
+        }))
+    }
+}
+
+/// `messages.send`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct MessagesSend {
+    /// Where to; either this or `to`.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    channel: Option<String>,
+    /// The address of the user to write to; the chat is made if new.
+    to: Option<String>,
+    /// The client's id for the message, so that it may be sent again; made where absent.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    id: Option<String>,
+    /// The client's name for this change.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    op: Option<String>,
+    /// What is said. At most 65,536 bytes as compact JSON.
+    #[schemars(with = "MessageBody")]
+    body: Box<RawValue>,
+}
+
+/// A message's body. Members that belong to its type stand beside `type`.
+#[derive(JsonSchema)]
+#[schemars(rename = "Body")]
+#[allow(dead_code, reason = "stands in the documents; bodies are read by homing-wire")]
+struct MessageBody {
+    /// `text`, `media`, `edit`, `delete`, `reaction`, or a type of the client's own: `x.…`.
+    #[schemars(rename = "type")]
+    kind: String,
+}
+
+impl Params for MessagesSend {
+    fn ask(self) -> Result<Asked, Refused> {
+        let target = match (&self.channel, &self.to) {
+            (Some(channel), None) => SendTarget::Channel(id("channel", channel)?),
+            (None, Some(to)) => SendTarget::To(address("to", to)?),
+            (Some(_), Some(_)) | (None, None) => {
+                return Err(wrong("one_target", "either channel or to"));
+            }
+        };
+        Ok(Asked::Call(Call::MessagesSend {
+            target,
+            id: optional_id("id", self.id.as_deref())?,
+            op: optional_id("op", self.op.as_deref())?,
+            body: Body::from_json(self.body.get(), BODY_BYTES).map_err(body_refused)?,
+        }))
+    }
+}
+
+/// `receipts.delivered`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ReceiptsDelivered {
+    #[serde(flatten)]
+    mark: MarkParams,
+}
+
+/// `receipts.read`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ReceiptsRead {
+    #[serde(flatten)]
+    mark: MarkParams,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct MarkParams {
+    /// Where.
+    #[schemars(with = "uuid::Uuid")]
+    channel: String,
+    /// Everything at or below.
+    pos: u64,
+    /// The client's name for this change. Marks only rise, so setting one twice is setting it once.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    op: Option<String>,
+}
+
+impl MarkParams {
+    fn read(&self) -> Result<(ChannelId, u64), Refused> {
+        let _rises_once: Option<OpId> = optional_id("op", self.op.as_deref())?;
+        Ok((id("channel", &self.channel)?, self.pos))
+    }
+}
+
+impl Params for ReceiptsDelivered {
+    fn ask(self) -> Result<Asked, Refused> {
+        let (channel, pos) = self.mark.read()?;
+        Ok(Asked::Call(Call::ReceiptsDelivered { channel, pos }))
+    }
+}
+
+impl Params for ReceiptsRead {
+    fn ask(self) -> Result<Asked, Refused> {
+        let (channel, pos) = self.mark.read()?;
+        Ok(Asked::Call(Call::ReceiptsRead { channel, pos }))
+    }
+}
+
+/// `receipts.get`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ReceiptsGet {
+    /// Where.
+    #[schemars(with = "uuid::Uuid")]
+    channel: String,
+    /// The message, one of one's own home.
+    #[schemars(with = "uuid::Uuid")]
+    id: String,
+}
+
+impl Params for ReceiptsGet {
+    fn ask(self) -> Result<Asked, Refused> {
+        let id: MessageId = id("id", &self.id)?;
+        let channel = self::id("channel", &self.channel)?;
+        Ok(Asked::Call(Call::ReceiptsGet { channel, id }))
+    }
+}
+
+/// `users.get`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct UsersGet {
+    /// Whose.
+    address: String,
+}
+
+impl Params for UsersGet {
+    fn ask(self) -> Result<Asked, Refused> {
+        Ok(Asked::Call(Call::UsersGet { address: address("address", &self.address)? }))
+    }
+}
+
+/// `rpc.discover`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct RpcDiscover {}
+
+impl Params for RpcDiscover {
+    fn ask(self) -> Result<Asked, Refused> {
+        Ok(Asked::Discover)
+    }
+}
+
+fn wrong(reason: &'static str, message: impl Into<std::borrow::Cow<'static, str>>) -> Refused {
+    Refused::new(Code::InvalidParams, reason, message)
+}
+
+fn id<T: FromStr>(name: &str, text: &str) -> Result<T, Refused> {
+    text.parse().map_err(|_| wrong("invalid_id", format!("{name} is no UUID")))
+}
+
+fn optional_id<T: FromStr>(name: &str, text: Option<&str>) -> Result<Option<T>, Refused> {
+    text.map(|text| id(name, text)).transpose()
+}
+
+fn address(name: &str, text: &str) -> Result<Address, Refused> {
+    text.parse().map_err(|error| wrong("invalid_user", format!("{name}: {error}")))
+}
+
+fn rows(asked: Option<u32>, (most, usual): (u32, u32)) -> Result<u32, Refused> {
+    match asked.unwrap_or(usual) {
+        rows if (1..=most).contains(&rows) => Ok(rows),
+        _ => Err(wrong("invalid_limit", format!("limit is 1 to {most}")).with_limit(most.into())),
+    }
+}
+
+/// How a text that is no body, or no parameters, is refused.
+pub(super) fn body_refused(error: BodyError) -> Refused {
+    if error == BodyError::TooLarge {
+        return Refused::new(Code::TooLarge, error.reason(), "the body is too large; send a file")
+            .with_limit(BODY_BYTES as u64);
+    }
+    wrong(error.reason(), error.to_string())
+}

@@ -1,0 +1,182 @@
+//! The table of methods. A method is here, and then it is called, discovered and documented; or it
+//! is not, and then it is none of these.
+
+use homing_link::{
+    Call, ChannelView, ChannelsPage, Code, MessageView, MessagesPage, Opened, Receipts, Refused,
+    Sent, UserView,
+};
+use homing_wire::body;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::params::{self, Params};
+
+/// What a method asks.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// The node.
+    Call(Call),
+    /// The node, once the token is known.
+    Open(Open),
+    /// The OpenRPC document.
+    Discover,
+}
+
+/// `session.open` as it came.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) token: Option<String>,
+    pub(crate) since: Option<String>,
+    pub(crate) cursor: Option<String>,
+}
+
+/// A method that is built.
+pub(crate) struct Method {
+    /// Its name on the wire.
+    pub(crate) name: &'static str,
+    /// For the documents.
+    pub(crate) summary: &'static str,
+    /// What its result is called in the documents.
+    pub(crate) result_name: &'static str,
+    /// Codes it may be refused with, beside those that every method shares.
+    pub(crate) errors: &'static [Code],
+    /// Schema of its parameters, an object.
+    pub(crate) params: fn(&mut SchemaGenerator) -> Schema,
+    /// Schema of its result.
+    pub(crate) result: fn(&mut SchemaGenerator) -> Schema,
+    ask: fn(&str) -> Result<Asked, Refused>,
+}
+
+impl Method {
+    /// From raw parameters to what is asked.
+    pub(crate) fn ask(&self, params: Option<&RawValue>) -> Result<Asked, Refused> {
+        let text = params.map_or("{}", RawValue::get);
+        body::check_json(text).map_err(params::body_refused)?;
+        if !text.starts_with('{') {
+            let message = "params are an object, by name; not an array";
+            return Err(Refused::new(Code::InvalidParams, "params_by_name", message));
+        }
+        (self.ask)(text)
+    }
+}
+
+/// The result of calls that only do something.
+#[derive(Serialize, JsonSchema)]
+struct Nothing {}
+
+/// What every method may be refused with: `session.open` and `rpc.discover` too.
+pub(crate) const SHARED_ERRORS: &[Code] =
+    &[Code::InvalidParams, Code::Internal, Code::NotSignedIn, Code::Busy, Code::TooLarge];
+
+/// The method that comes before all others on a socket.
+pub(crate) const SESSION_OPEN: &str = "session.open";
+
+/// All of them, in the order of the contract.
+pub(crate) static METHODS: &[Method] = &[
+    method::<params::SessionOpen, Opened>(
+        SESSION_OPEN,
+        "Signs the socket in and answers what changed since a stored sync; repeat with cursor for more pages",
+        "opened",
+        &[Code::Conflict],
+    ),
+    method::<params::ChannelsList, ChannelsPage>(
+        "channels.list",
+        "Every chat and group of the user, the latest first",
+        "page",
+        &[],
+    ),
+    method::<params::ChannelsGet, ChannelView>(
+        "channels.get",
+        "One channel as the user sees it",
+        "channel",
+        &[Code::NotFound],
+    ),
+    method::<params::ChannelsOpen, ChannelView>(
+        "channels.open",
+        "The chat with a user, made if new",
+        "channel",
+        &[Code::NotAllowed, Code::NotFound, Code::Unreachable, Code::LimitReached],
+    ),
+    method::<params::MessagesList, MessagesPage>(
+        "messages.list",
+        "A page of a channel, ascending by the place asked; the latest without a place",
+        "page",
+        &[Code::NotFound],
+    ),
+    method::<params::MessagesGet, MessageView>(
+        "messages.get",
+        "One message",
+        "message",
+        &[Code::NotFound],
+    ),
+    method::<params::MessagesSend, Sent>(
+        "messages.send",
+        "Stores a message and sends it; answered once it is on disk. The same id and body again answers the same",
+        "sent",
+        &[Code::NotAllowed, Code::NotFound, Code::Unreachable, Code::Conflict, Code::LimitReached],
+    ),
+    method::<params::ReceiptsDelivered, Nothing>(
+        "receipts.delivered",
+        "Everything at or below pos has reached a device of the user",
+        "nothing",
+        &[Code::NotFound],
+    ),
+    method::<params::ReceiptsRead, Nothing>(
+        "receipts.read",
+        "The user has read everything at or below pos",
+        "nothing",
+        &[Code::NotFound],
+    ),
+    method::<params::ReceiptsGet, Receipts>(
+        "receipts.get",
+        "Who has received and read a message of one's own home",
+        "receipts",
+        &[Code::NotAllowed, Code::NotFound],
+    ),
+    method::<params::UsersGet, UserView>(
+        "users.get",
+        "A user, of this home or another",
+        "user",
+        &[Code::NotFound, Code::Unreachable],
+    ),
+    method::<params::RpcDiscover, serde_json::Map<String, serde_json::Value>>(
+        "rpc.discover",
+        "This document",
+        "document",
+        &[],
+    ),
+];
+
+/// The method of this name, and its index in [`METHODS`].
+pub(crate) fn find(name: &str) -> Option<(usize, &'static Method)> {
+    METHODS.iter().enumerate().find(|(_, method)| method.name == name)
+}
+
+const fn method<P: Params, R: JsonSchema>(
+    name: &'static str,
+    summary: &'static str,
+    result_name: &'static str,
+    errors: &'static [Code],
+) -> Method {
+    Method {
+        name,
+        summary,
+        result_name,
+        errors,
+        params: own_schema::<P>,
+        result: SchemaGenerator::subschema_for::<R>,
+        ask: ask::<P>,
+    }
+}
+
+fn ask<P: Params>(text: &str) -> Result<Asked, Refused> {
+    let params: P = serde_json::from_str(text)
+        .map_err(|error| Refused::new(Code::InvalidParams, "invalid_params", error.to_string()))?;
+    params.ask()
+}
+
+/// The schema itself, not a reference to it.
+fn own_schema<P: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    P::json_schema(generator)
+}

@@ -1,0 +1,382 @@
+//! Chats: opening one, and sending into it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use homing_wire::limits::{BODY_BYTES, MENTIONS};
+use homing_wire::{
+    ChannelId, Event, Hash, Header, Kind, Local, MessageId, OpId, Order, Pos, Seq, UserRef,
+};
+
+use crate::home::{Effect, Home};
+use crate::ids;
+use crate::reader::Reader;
+use crate::refusal::{Class, DISABLED, Failure, NO_CHANNEL, NO_USER, Refusal};
+use crate::state::{AccountState, ChainEnd, ChannelState, Cursor, LogEntry, MessageKey, OpDone};
+use crate::write::Write;
+
+/// A user's wish to send a message.
+#[derive(Clone, Debug)]
+pub struct SendCommand {
+    /// Who.
+    pub sender: Local,
+    /// Where to.
+    pub target: Target,
+    /// The client's id for it.
+    pub id: Option<MessageId>,
+    /// An id that has never been used, for a client that names none.
+    pub fresh_id: MessageId,
+    /// The client's name for the change.
+    pub op: Option<OpId>,
+    /// What the body is.
+    pub kind: Kind,
+    /// The body.
+    pub body: Bytes,
+    /// Whom it mentions.
+    pub mentions: Vec<UserRef>,
+    /// What it is about.
+    pub about: Option<homing_wire::Target>,
+}
+
+/// Where a message goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// A channel the sender is in.
+    Channel(ChannelId),
+    /// The chat with that user, made if new. The caller has looked a user of another home up.
+    To(UserRef),
+}
+
+/// A message that is stored, once its step is committed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SentReply {
+    /// Its id.
+    pub id: MessageId,
+    /// Where it went.
+    pub channel: ChannelId,
+    /// Its place here.
+    pub pos: Pos,
+    /// Its place everywhere.
+    pub order: Order,
+    /// Unix milliseconds.
+    pub sent_at: u64,
+    /// It had been stored before; nothing was changed now.
+    pub repeated: bool,
+}
+
+impl SentReply {
+    fn of(entry: &LogEntry, repeated: bool) -> Self {
+        let header = &entry.event.header;
+        Self {
+            id: header.id,
+            channel: header.channel,
+            pos: entry.pos,
+            order: header.order(),
+            sent_at: header.stamp.ms(),
+            repeated,
+        }
+    }
+}
+
+const ID_REUSED: Refusal = Refusal::new(
+    Class::Conflict,
+    "id_reused",
+    "this id names another message of yours: make a new one",
+);
+
+impl Home {
+    /// The chat of a local user with another user, made if new. A user of another home has been looked
+    /// up by the caller. Returns the channel's id.
+    pub fn open_chat(
+        &mut self,
+        reader: &dyn Reader,
+        now_ms: u64,
+        user: &Local,
+        with: &UserRef,
+    ) -> Result<ChannelId, Failure> {
+        self.at(now_ms);
+        let me = self.user(user);
+        let id = self.chat_id(&me, with)?;
+        if self.channel(reader, id)?.is_none() {
+            self.check_local(reader, with)?;
+            self.make_chat(me, with.clone());
+            let change = self.changed(id);
+            self.follows(Effect::Channel { channel: id, change });
+        }
+        // Even where nothing is new, what is shown may still be on its way to disk.
+        self.hurry();
+        Ok(id)
+    }
+
+    /// Stores a message in the sender's name. A repeated `id` or `op` returns the first answer.
+    pub fn send(
+        &mut self,
+        reader: &dyn Reader,
+        now_ms: u64,
+        command: SendCommand,
+    ) -> Result<SentReply, Failure> {
+        self.at(now_ms);
+        if !self.is_active(reader, &command.sender)? {
+            return Err(DISABLED.into());
+        }
+        if let Some(done) = self.repeated(reader, &command)? {
+            self.hurry();
+            return Ok(SentReply::of(&done, true));
+        }
+        if command.body.len() > BODY_BYTES || command.mentions.len() > MENTIONS {
+            // The link has checked both; other homes could not read the event.
+            return Err(Refusal::new(Class::Invalid, "body_too_large", "this body is too large")
+                .with_limit(BODY_BYTES as u64)
+                .into());
+        }
+        if !matches!(command.kind, Kind::Text | Kind::Custom) {
+            return Err(Refusal::new(
+                Class::Invalid,
+                "unsupported_body",
+                "this home does not take this type of message yet",
+            )
+            .into());
+        }
+        let me = self.user(&command.sender);
+        let id = match &command.target {
+            Target::Channel(id) => *id,
+            Target::To(with) => self.chat_id(&me, with)?,
+        };
+        match self.channel(reader, id)? {
+            Some(state) => {
+                let other = state.other(&me).map(|m| m.user.clone());
+                if state.member(&me).is_none() {
+                    return Err(NO_CHANNEL.into());
+                }
+                if let Some(other) = other {
+                    self.check_local(reader, &other)?;
+                }
+                self.check_first_contact(id, &me)?;
+            }
+            None => match &command.target {
+                Target::Channel(_) => return Err(NO_CHANNEL.into()),
+                Target::To(with) => {
+                    self.check_local(reader, with)?;
+                    self.make_chat(me.clone(), with.clone());
+                    let change = self.changed(id);
+                    self.follows(Effect::Channel { channel: id, change });
+                }
+            },
+        }
+        let entry = self.store_own(id, &me, &command)?;
+        self.remember(reader, &command, &entry)?;
+        self.hurry();
+        Ok(SentReply::of(&entry, false))
+    }
+
+    /// The entry that this command has stored before, if it has.
+    fn repeated(
+        &mut self,
+        reader: &dyn Reader,
+        command: &SendCommand,
+    ) -> Result<Option<Arc<LogEntry>>, Failure> {
+        if let Some(op) = command.op {
+            let key = (command.sender.clone(), op);
+            let done = match self.ops.get(&key) {
+                Some(done) => Some(done.clone()),
+                None => reader.op(&command.sender, op)?,
+            };
+            if let Some(done) = done
+                && let Some(entry) = self.entry_at(reader, done.channel, done.pos)?
+            {
+                return Ok(Some(entry));
+            }
+        }
+        let Some(id) = command.id else { return Ok(None) };
+        let me = self.user(&command.sender);
+        let key = MessageKey::new(&me, &id);
+        let found = match self.ids.find(&key) {
+            Some(entry) => Some(entry.clone()),
+            None => {
+                let ahead =
+                    self.account(reader, &command.sender)?.map_or(0, |account| account.ids_ahead_ms);
+                if self.ids.is_certainly_new(&id, ahead) {
+                    None
+                } else if let Some((channel, pos)) = reader.place(key)? {
+                    reader.entry(channel, pos)?.map(Arc::new)
+                } else {
+                    None
+                }
+            }
+        };
+        let Some(entry) = found else { return Ok(None) };
+        let same_channel = match &command.target {
+            Target::Channel(channel) => *channel == entry.channel(),
+            Target::To(with) => ChannelId::chat(&me, with) == entry.channel(),
+        };
+        let header = &entry.event.header;
+        if !same_channel
+            || header.kind != command.kind
+            || header.body_hash != Hash::of(&command.body)
+        {
+            return Err(ID_REUSED.into());
+        }
+        Ok(Some(entry))
+    }
+
+    /// An entry, uncommitted ones of this home included.
+    fn entry_at(
+        &mut self,
+        reader: &dyn Reader,
+        channel: ChannelId,
+        pos: Pos,
+    ) -> Result<Option<Arc<LogEntry>>, Failure> {
+        match reader.entry(channel, pos)? {
+            Some(entry) => Ok(Some(Arc::new(entry))),
+            None => Ok(self.ids.find_place(channel, pos)),
+        }
+    }
+
+    fn chat_id(&self, me: &UserRef, with: &UserRef) -> Result<ChannelId, Refusal> {
+        if me == with {
+            return Err(Refusal::new(
+                Class::Invalid,
+                "with_self",
+                "a chat is with somebody else",
+            ));
+        }
+        Ok(ChannelId::chat(me, with))
+    }
+
+    /// A user of this home who is written to must be there.
+    fn check_local(&mut self, reader: &dyn Reader, user: &UserRef) -> Result<(), Failure> {
+        if user.home == self.id && !self.takes_messages(reader, &user.local)? {
+            return Err(NO_USER.into());
+        }
+        Ok(())
+    }
+
+    /// What another home has refused is refused here at once; a first contact has few words.
+    fn check_first_contact(&mut self, id: ChannelId, me: &UserRef) -> Result<(), Refusal> {
+        let (request, most) =
+            (self.policy.first_contact_request, self.policy.first_contact_messages);
+        let home = self.id;
+        let Some(state) = self.state(id) else { return Err(NO_CHANNEL) };
+        if state.cursors.iter().any(|c| c.refused.is_some()) {
+            return Err(Refusal::new(
+                Class::NotFound,
+                "user_gone",
+                "the other home has no such user any more",
+            ));
+        }
+        let Some(other) = state.other(me) else { return Ok(()) };
+        let sent = state.written_by(&home);
+        let heard = other.mark.delivered > Pos(0)
+            || state.chains.iter().any(|c| c.origin == other.user.home);
+        if request && other.user.home != home && !heard && sent >= most {
+            return Err(Refusal::new(
+                Class::Limit,
+                "first_contact",
+                "they have not answered yet: wait until they accept",
+            )
+            .with_limit(most));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn make_chat(&mut self, me: UserRef, with: UserRef) {
+        let mut state = ChannelState::chat(me, with, self.now_ms);
+        state.cursors = state
+            .members
+            .iter()
+            .filter(|m| m.user.home != self.id)
+            .map(|m| Cursor {
+                home: m.user.home,
+                acked: Seq(0),
+                marks_owed: false,
+                owed_since: None,
+                refused: None,
+            })
+            .collect();
+        self.add_channel(state);
+    }
+
+    /// Appends an event of this home, and owes it to the other homes.
+    fn store_own(
+        &mut self,
+        id: ChannelId,
+        me: &UserRef,
+        command: &SendCommand,
+    ) -> Result<Arc<LogEntry>, Refusal> {
+        let (home, epoch, now_ms) = (self.id, self.epoch, self.now_ms);
+        self.stamp = self.stamp.tick(now_ms);
+        let stamp = self.stamp;
+        let Some(slot) = self.change_channel(id) else { return Err(NO_CHANNEL) };
+        let end = slot.state.chain(&home, epoch);
+        let (seq, prev) = end.map_or((Seq(1), Hash::NONE), |c| (c.seq.next(), c.hash));
+        if seq == Seq(1) {
+            // What was acknowledged before was of an earlier life.
+            for cursor in &mut slot.state.cursors {
+                cursor.acked = Seq(0);
+            }
+        }
+        let header = Header {
+            channel: id,
+            origin: home,
+            epoch,
+            seq,
+            prev,
+            stamp,
+            sender: command.sender.clone(),
+            id: command.id.unwrap_or(command.fresh_id),
+            kind: command.kind,
+            target: command.about.clone(),
+            mentions: command.mentions.clone(),
+            media: Vec::new(),
+            roster: 0,
+            // A body is at most 64 KiB: checked where it came in.
+            body_size: u32::try_from(command.body.len()).unwrap_or(u32::MAX),
+            body_hash: Hash::of(&command.body),
+        };
+        let event = Event::new(header, command.body.clone());
+        let hash = event.hash();
+        let Some(entry) = self.append(id, event) else { return Err(NO_CHANNEL) };
+        let end = ChainEnd { origin: home, epoch, seq, hash, stamp, pos: entry.pos };
+        self.move_chain(id, end);
+        self.move_own_mark(id, me, &entry);
+        let change = self.changed(id);
+        self.follows(Effect::Message { entry: entry.clone(), change });
+        self.owe_events(id);
+        Ok(entry)
+    }
+
+    /// Remembers id and `op`, so that a repeat is known.
+    fn remember(
+        &mut self,
+        reader: &dyn Reader,
+        command: &SendCommand,
+        entry: &Arc<LogEntry>,
+    ) -> Result<(), Failure> {
+        let me = self.user(&command.sender);
+        // An id that this home chose is remembered alike: the client has been told it and may use it.
+        let id = entry.event.header.id;
+        if let Some(ms) = ids::time_ms(&id).filter(|ms| *ms > self.now_ms)
+            && self.account(reader, &command.sender)?.is_some_and(|a| a.ids_ahead_ms < ms)
+        {
+            let step = self.current_step();
+            if let Some(account) = self.accounts.change(&command.sender, step) {
+                account.ids_ahead_ms = ms;
+                let write = Write::Account(Box::new(account.clone()));
+                self.write(write);
+            }
+        }
+        self.ids.remember(MessageKey::new(&me, &id), entry.clone());
+        if let Some(op) = command.op {
+            let done = OpDone { at: self.now_ms, channel: entry.channel(), pos: entry.pos };
+            let step = self.current_step();
+            self.ops.insert((command.sender.clone(), op), done.clone(), step);
+            self.write(Write::Op { user: command.sender.clone(), op, done });
+        }
+        Ok(())
+    }
+
+    /// Whether `user` may see what is in the account at all: active accounts only.
+    pub fn is_active(&mut self, reader: &dyn Reader, user: &Local) -> Result<bool, Failure> {
+        Ok(self.account(reader, user)?.is_some_and(|a| a.state == AccountState::Active))
+    }
+}

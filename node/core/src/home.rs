@@ -1,0 +1,409 @@
+//! The home as a state machine: what it holds in memory, and the step being decided.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use homing_wire::{ChannelId, Epoch, HomeId, Local, OpId, Seq, Stamp, UserRef};
+
+use crate::cache::Cache;
+use crate::ids::RecentIds;
+use crate::log::ChannelSlot;
+use crate::marks::{PeerMark, Risen};
+use crate::reader::{Fault, Reader};
+use crate::state::{
+    Account, AccountState, ChannelState, Invite, ListRow, LogEntry, Mark, OpDone, TokenHash,
+};
+use crate::write::{Batch, Write};
+
+/// What a home's operator decides.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// A first contact from another home waits for a yes. Otherwise it is accepted at once.
+    pub first_contact_request: bool,
+    /// Messages of a first contact before it is accepted (DESIGN, section 15).
+    pub first_contact_messages: u64,
+    /// Channels held in memory: what every message needs is not read from disk.
+    pub channels_cached: usize,
+    /// Accounts held in memory.
+    pub accounts_cached: usize,
+    /// Users' lists of channels held in memory.
+    pub lists_cached: usize,
+    /// Bytes of events in each of two generations of remembered message ids.
+    pub ids_bytes: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            first_contact_request: true,
+            first_contact_messages: 5,
+            channels_cached: 20_000,
+            accounts_cached: 20_000,
+            lists_cached: 2_000,
+            ids_bytes: 16 << 20,
+        }
+    }
+}
+
+/// What follows from a step once it is on disk.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// A message is new: tell this home's members.
+    Message {
+        /// The message.
+        entry: Arc<LogEntry>,
+        /// Its change number.
+        change: u64,
+    },
+    /// A user's mark has risen: tell the members whose messages it covers, and the user's own devices.
+    Marked {
+        /// Where.
+        channel: ChannelId,
+        /// Whose.
+        user: UserRef,
+        /// To what.
+        mark: Mark,
+        /// Unix milliseconds.
+        at: u64,
+        /// Its change number.
+        change: u64,
+    },
+    /// A channel is new: tell this home's members.
+    Channel {
+        /// Which.
+        channel: ChannelId,
+        /// Its change number.
+        change: u64,
+    },
+    /// Events of this home up to `upto` are for that peer.
+    Owed {
+        /// To whom.
+        peer: HomeId,
+        /// Of what.
+        channel: ChannelId,
+        /// Whose chat it is, the lesser first.
+        parties: [UserRef; 2],
+        /// It has acknowledged up to here.
+        acked: Seq,
+        /// The last event on disk.
+        upto: Seq,
+    },
+    /// Marks of this home's users are for that peer.
+    Marks {
+        /// To whom.
+        peer: HomeId,
+        /// Of what.
+        channel: ChannelId,
+        /// The marks, in the peer's numbers.
+        marks: Vec<PeerMark>,
+    },
+}
+
+/// What was decided and must be committed whole before any of `effects` is seen.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Its number: steps are committed in this order.
+    pub number: u64,
+    /// What goes to disk; empty where nothing changed.
+    pub batch: Batch,
+    /// What follows.
+    pub effects: Vec<Effect>,
+}
+
+/// `op`s in memory beyond the uncommitted: a repeat comes soon after the first try, if at all.
+const OPS_CACHED: usize = 10_000;
+
+/// Invites in memory beyond the uncommitted.
+const INVITES_CACHED: usize = 100;
+
+/// A home. See the crate's documentation for how it is driven.
+pub struct Home {
+    pub(crate) id: HomeId,
+    pub(crate) epoch: Epoch,
+    pub(crate) policy: Policy,
+    /// Unix milliseconds, never falling.
+    pub(crate) now_ms: u64,
+    pub(crate) stamp: Stamp,
+    pub(crate) change: u64,
+    step: u64,
+    pub(crate) committed: u64,
+    pub(crate) channels: Cache<ChannelId, ChannelSlot>,
+    pub(crate) accounts: Cache<Local, Account>,
+    lists: Cache<Local, BTreeMap<ChannelId, ListRow>>,
+    pub(crate) ids: RecentIds,
+    pub(crate) ops: Cache<(Local, OpId), OpDone>,
+    pub(crate) invites: Cache<TokenHash, Invite>,
+    /// Rows of lists that are not in memory, until they are committed.
+    list_rows: VecDeque<(u64, Local, ListRow)>,
+    pub(crate) owed: BTreeMap<HomeId, BTreeMap<ChannelId, u64>>,
+    /// Marks of this home's users that have risen since the last tick.
+    pub(crate) risen: BTreeMap<ChannelId, Vec<Risen>>,
+    dirty: BTreeSet<ChannelId>,
+    writes: Vec<Write>,
+    effects: Vec<Effect>,
+    urgent: bool,
+}
+
+impl Home {
+    /// A home as its store has it: `change` and `stamp` are those of the newest committed batch.
+    pub fn new(
+        id: HomeId,
+        epoch: Epoch,
+        policy: Policy,
+        change: u64,
+        stamp: Stamp,
+        now_ms: u64,
+        reader: &dyn Reader,
+    ) -> Result<Self, Fault> {
+        let mut owed: BTreeMap<HomeId, BTreeMap<ChannelId, u64>> = BTreeMap::new();
+        for (peer, channel, since) in reader.owed()? {
+            owed.entry(peer).or_default().insert(channel, since);
+        }
+        // No message was stored later than the greatest stamp says, even if the clock was set back.
+        let ids_since_ms = now_ms.max(stamp.ms());
+        Ok(Self {
+            id,
+            epoch,
+            now_ms,
+            stamp,
+            change,
+            step: 1,
+            committed: 0,
+            channels: Cache::new(policy.channels_cached),
+            accounts: Cache::new(policy.accounts_cached),
+            lists: Cache::new(policy.lists_cached),
+            ids: RecentIds::new(policy.ids_bytes, ids_since_ms),
+            ops: Cache::new(OPS_CACHED),
+            invites: Cache::new(INVITES_CACHED),
+            list_rows: VecDeque::new(),
+            owed,
+            risen: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            writes: Vec::new(),
+            effects: Vec::new(),
+            urgent: false,
+            policy,
+        })
+    }
+
+    /// This home's id.
+    pub fn id(&self) -> HomeId {
+        self.id
+    }
+
+    /// The life of its store.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The greatest change number given, committed or not.
+    pub fn change(&self) -> u64 {
+        self.change
+    }
+
+    /// Whether somebody waits for what was decided: a caller for an answer, or whoever an effect is for.
+    /// What is not urgent (acknowledgements by peers) may ride with the next step that is.
+    pub fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
+    /// Whether anything was decided that [`Home::take_step`] would hand out.
+    pub fn has_step(&self) -> bool {
+        !self.writes.is_empty() || !self.dirty.is_empty() || !self.effects.is_empty()
+    }
+
+    /// Takes what was decided since the last call.
+    pub fn take_step(&mut self) -> Step {
+        let mut writes = std::mem::take(&mut self.writes);
+        for id in std::mem::take(&mut self.dirty) {
+            if let Some(slot) = self.channels.peek(&id) {
+                let mut state = Box::new(slot.state.clone());
+                for risen in self.risen.get(&id).into_iter().flatten() {
+                    risen.hold_back(&mut state);
+                }
+                writes.push(Write::Channel(state));
+            }
+        }
+        let number = self.step;
+        self.step += 1;
+        self.urgent = false;
+        Step {
+            number,
+            batch: Batch { change: self.change, stamp: self.stamp, writes },
+            effects: std::mem::take(&mut self.effects),
+        }
+    }
+
+    /// Moves the effects queued so far to the caller, who keeps them with the step being decided: so
+    /// that answers and effects leave in the order in which they came about.
+    pub fn drain_effects(&mut self) -> std::vec::Drain<'_, Effect> {
+        self.effects.drain(..)
+    }
+
+    /// Step `number` and all before it are on disk.
+    pub fn committed(&mut self, number: u64) {
+        self.committed = self.committed.max(number);
+        self.shrink_channels();
+        self.accounts.shrink(self.committed, |_| false);
+        self.lists.shrink(self.committed, |_| false);
+        self.ops.shrink(self.committed, |_| false);
+        self.invites.shrink(self.committed, |_| false);
+        while self.list_rows.front().is_some_and(|(step, ..)| *step <= self.committed) {
+            self.list_rows.pop_front();
+        }
+        self.ids.turn(self.committed, self.step, self.now_ms);
+    }
+
+    /// A user of this home, as homes know one.
+    pub fn user(&self, local: &Local) -> UserRef {
+        UserRef::new(self.id, local.clone())
+    }
+
+    /// An account, whatever its state.
+    pub fn account(&mut self, reader: &dyn Reader, local: &Local) -> Result<Option<&Account>, Fault> {
+        if self.accounts.get(local).is_none() {
+            let Some(account) = reader.account(local)? else { return Ok(None) };
+            self.accounts.insert(local.clone(), account, 0);
+            self.accounts.shrink(self.committed, |_| false);
+        }
+        Ok(self.accounts.get(local))
+    }
+
+    /// Whether a user of that name may be written to.
+    pub(crate) fn takes_messages(
+        &mut self,
+        reader: &dyn Reader,
+        local: &Local,
+    ) -> Result<bool, Fault> {
+        Ok(self.account(reader, local)?.is_some_and(|a| a.state != AccountState::Deleted))
+    }
+
+    /// A channel, uncommitted changes included.
+    pub fn channel(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+    ) -> Result<Option<&ChannelState>, Fault> {
+        Ok(self.slot(reader, id)?.map(|slot| &slot.state))
+    }
+
+    /// A user's list of channels, uncommitted changes included, in no order.
+    pub fn listing(&mut self, reader: &dyn Reader, user: &Local) -> Result<Vec<ListRow>, Fault> {
+        if self.lists.get(user).is_none() {
+            let mut list: BTreeMap<ChannelId, ListRow> =
+                reader.listing(user)?.into_iter().map(|row| (row.channel, row)).collect();
+            let mut step = 0;
+            for (row_step, owner, row) in &self.list_rows {
+                if owner == user {
+                    list.insert(row.channel, *row);
+                    step = *row_step;
+                }
+            }
+            self.lists.insert(user.clone(), list, step);
+            self.lists.shrink(self.committed, |_| false);
+        }
+        Ok(self.lists.get(user).map(|list| list.values().copied().collect()).unwrap_or_default())
+    }
+
+    /// What is owed to each peer: (channel, since in Unix milliseconds).
+    pub fn owed(&self) -> &BTreeMap<HomeId, BTreeMap<ChannelId, u64>> {
+        &self.owed
+    }
+
+    /// How much is held in memory: channels, accounts, lists.
+    pub fn cached(&self) -> (usize, usize, usize) {
+        (self.channels.len(), self.accounts.len(), self.lists.len())
+    }
+
+    /// How many messages are remembered by their ids.
+    pub fn ids_remembered(&self) -> usize {
+        self.ids.len()
+    }
+
+    // What the parts of the core share.
+
+    /// Follows this home's clock; it never falls.
+    pub(crate) fn at(&mut self, now_ms: u64) {
+        self.now_ms = self.now_ms.max(now_ms);
+    }
+
+    pub(crate) fn slot(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+    ) -> Result<Option<&ChannelSlot>, Fault> {
+        if self.channels.get(&id).is_none() {
+            let Some(state) = reader.channel(id)? else { return Ok(None) };
+            self.channels.insert(id, ChannelSlot::new(state), 0);
+            // The channel just loaded is the last to go.
+            self.shrink_channels();
+        }
+        Ok(self.channels.get(&id))
+    }
+
+    pub(crate) fn peek_slot(&self, id: ChannelId) -> Option<&ChannelSlot> {
+        self.channels.peek(&id)
+    }
+
+    /// A channel that has been loaded, to change it in this step.
+    pub(crate) fn change_channel(&mut self, id: ChannelId) -> Option<&mut ChannelSlot> {
+        self.dirty.insert(id);
+        self.channels.change(&id, self.step)
+    }
+
+    /// A channel made in this step.
+    pub(crate) fn add_channel(&mut self, state: ChannelState) {
+        self.dirty.insert(state.id);
+        self.channels.insert(state.id, ChannelSlot::new(state), self.step);
+    }
+
+    /// A risen mark that is not given out yet is nowhere but in memory.
+    fn shrink_channels(&mut self) {
+        let risen = &self.risen;
+        self.channels.shrink(self.committed, |id| risen.contains_key(id));
+    }
+
+    /// What follows from this step. Whoever it is for waits for the step.
+    pub(crate) fn follows(&mut self, effect: Effect) {
+        self.effects.push(effect);
+        self.urgent = true;
+    }
+
+    pub(crate) fn write(&mut self, write: Write) {
+        self.writes.push(write);
+    }
+
+    /// Somebody waits for this step.
+    pub(crate) fn hurry(&mut self) {
+        self.urgent = true;
+    }
+
+    pub(crate) fn current_step(&self) -> u64 {
+        self.step
+    }
+
+    /// Gives the channel the next change number, in the lists of all its members here too.
+    pub(crate) fn changed(&mut self, id: ChannelId) -> u64 {
+        self.change += 1;
+        let (change, home) = (self.change, self.id);
+        let Some(slot) = self.change_channel(id) else { return change };
+        slot.state.changed = change;
+        let row = ListRow { channel: id, changed: change, active_at: slot.state.active_at };
+        let locals: Vec<Local> = slot
+            .state
+            .members
+            .iter()
+            .filter(|m| m.user.home == home)
+            .map(|m| m.user.local.clone())
+            .collect();
+        for user in locals {
+            if let Some(list) = self.lists.change(&user, self.step) {
+                list.insert(id, row);
+            } else {
+                self.list_rows.push_back((self.step, user.clone(), row));
+            }
+            self.write(Write::Listing { user, row });
+        }
+        change
+    }
+}

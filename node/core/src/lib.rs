@@ -1,0 +1,42 @@
+//! The pure part of a home: what a command, an event or a peer's frame does.
+//!
+//! No tokio, no clock, no randomness, no disk, no network: state and input in, writes and effects out.
+//! The same code runs in the node, in the simulation and in the fuzzers.
+//!
+//! # Load, decide, commit
+//! [`Home`] is driven by one owner, in this order:
+//! 1. any number of commands ([`Home::send`], [`Home::receive_range`] …). What they need and do not
+//!    hold is loaded through the [`Reader`]; each either refuses and has changed nothing, or has
+//!    changed the state in memory and queued writes and effects;
+//! 2. [`Home::take_step`] takes what was queued. Its batch is committed, durably and whole, *before*
+//!    any of its answers or effects leaves the process;
+//! 3. [`Home::committed`] says so. Steps are committed in the order they were taken; the next one may
+//!    be decided meanwhile. A commit that fails ends the process: memory is ahead of the disk then.
+//!
+//! The [`Reader`] shows committed state only; [`Home`] remembers what it has decided since.
+
+mod cache;
+mod chat;
+mod home;
+mod ids;
+mod log;
+mod marks;
+mod people;
+mod reader;
+mod refusal;
+mod relay;
+mod state;
+mod write;
+
+pub use chat::{SendCommand, SentReply, Target};
+pub use home::{Effect, Home, Policy, Step};
+pub use marks::PeerMark;
+pub use people::{NewAccount, NewDevice};
+pub use reader::{Fault, Reader};
+pub use refusal::{Class, Failure, Refusal};
+pub use relay::{PeerFault, RangeIn, RangeReply};
+pub use state::{
+    Account, AccountState, ChainEnd, ChannelState, Cursor, Device, EntryRow, Invite, ListRow,
+    LogEntry, Mark, MarkTime, Member, MessageKey, OpDone, PeerState, TokenHash,
+};
+pub use write::{Batch, Write};

@@ -1,0 +1,139 @@
+//! A channel's log as the core sees it: what is committed, and the end that is not yet.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use homing_wire::{ChannelId, Epoch, Event, HomeId, Pos, Seq};
+
+use crate::home::Home;
+use crate::reader::{Fault, Reader};
+use crate::state::{ChannelState, EntryRow, LogEntry, Member};
+use crate::write::Write;
+
+/// A channel in memory.
+pub(crate) struct ChannelSlot {
+    pub(crate) state: ChannelState,
+    /// The last message, where it has been seen.
+    last: Option<Arc<LogEntry>>,
+    /// The latest rows with their steps, without gaps up to the head; at least those not yet committed.
+    rows: VecDeque<(u64, EntryRow)>,
+}
+
+/// Rows of a channel kept in memory beyond the uncommitted: marks mostly name recent messages.
+const ROWS_KEPT: usize = 32;
+
+impl ChannelSlot {
+    pub(crate) fn new(state: ChannelState) -> Self {
+        Self { state, last: None, rows: VecDeque::new() }
+    }
+}
+
+impl Home {
+    /// The last message of a channel, uncommitted ones included.
+    pub fn last_message(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+    ) -> Result<Option<Arc<LogEntry>>, Fault> {
+        let Some(slot) = self.slot(reader, id)? else { return Ok(None) };
+        if slot.last.is_some() || slot.state.last == Pos(0) {
+            return Ok(slot.last.clone());
+        }
+        let pos = slot.state.last;
+        let entry = reader.entry(id, pos)?.map(Arc::new);
+        // Seen, not changed: the step stays what it was. The entry is committed, or it would be here.
+        if let Some(slot) = self.channels.peek_mut(&id) {
+            slot.last.clone_from(&entry);
+        }
+        Ok(entry)
+    }
+
+    /// The row of an entry, uncommitted ones included.
+    pub(crate) fn row(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        pos: Pos,
+    ) -> Result<Option<EntryRow>, Fault> {
+        if let Some(slot) = self.slot(reader, id)?
+            && let Some((_, row)) = slot.rows.iter().rev().find(|(_, row)| row.pos == pos)
+        {
+            return Ok(Some(*row));
+        }
+        reader.row(id, pos)
+    }
+
+    /// The last entry of `origin` at or below `pos`, uncommitted ones included.
+    pub(crate) fn last_row_of(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        origin: HomeId,
+        pos: Pos,
+    ) -> Result<Option<EntryRow>, Fault> {
+        let Some(slot) = self.slot(reader, id)? else { return Ok(None) };
+        let here = slot.rows.iter().rev().find(|(_, r)| r.pos <= pos && r.origin == origin);
+        match here {
+            Some((_, row)) => Ok(Some(*row)),
+            None => reader.last_row_of(id, origin, pos),
+        }
+    }
+
+    /// The first entry of a chain at or above `seq`, uncommitted ones included.
+    pub(crate) fn row_of_seq(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        origin: HomeId,
+        epoch: Epoch,
+        seq: Seq,
+    ) -> Result<Option<EntryRow>, Fault> {
+        let Some(slot) = self.slot(reader, id)? else { return Ok(None) };
+        let here = slot
+            .rows
+            .iter()
+            .find(|(_, r)| r.origin == origin && r.epoch == epoch && r.seq == seq)
+            .map(|(_, row)| *row);
+        match here {
+            Some(row) => Ok(Some(row)),
+            None => reader.row_of_seq(id, origin, epoch, seq),
+        }
+    }
+
+    /// Adds an entry to the end of a channel's log. The caller has moved the chain's end.
+    pub(crate) fn append(&mut self, id: ChannelId, event: Event) -> Option<Arc<LogEntry>> {
+        let (step, committed, now_ms) = (self.current_step(), self.committed, self.now_ms);
+        let slot = self.change_channel(id)?;
+        let state = &mut slot.state;
+        let is_message = event.header.kind.is_message();
+        state.head = state.head.next();
+        state.counted += u64::from(is_message);
+        if is_message {
+            state.last = state.head;
+            state.active_at = now_ms;
+            for member in &mut state.members {
+                if event.header.mentions.contains(&member.user)
+                    && member.mentions.len() < Member::MENTIONS
+                {
+                    member.mentions.push(state.head);
+                }
+            }
+        }
+        let entry = Arc::new(LogEntry {
+            pos: state.head,
+            counted: state.counted,
+            arrived_at: now_ms,
+            event,
+        });
+        if is_message {
+            slot.last = Some(entry.clone());
+        }
+        slot.rows.push_back((step, entry.row()));
+        while slot.rows.len() > ROWS_KEPT && slot.rows.front().is_some_and(|(s, _)| *s <= committed)
+        {
+            slot.rows.pop_front();
+        }
+        self.write(Write::Entry(entry.clone()));
+        Some(entry)
+    }
+}

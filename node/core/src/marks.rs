@@ -1,0 +1,328 @@
+//! Marks: how far users have got. They rise only.
+//!
+//! Those of this home's users are gathered: [`Home::tick`], about once a second, gives them out and writes
+//! them. Until then they are in memory alone; a crash loses them, which is harmless, since the client
+//! has not been told of them by a change number and marks again. A mark that were on disk already would
+//! be lost worse: raising it again changes nothing, so nobody would ever be told.
+//! Marks of other homes' users have been gathered there; they are given out as they come.
+
+use std::sync::Arc;
+
+use homing_wire::{ChannelId, Epoch, HomeId, Local, Pos, Seq, UserRef};
+
+use crate::home::{Effect, Home};
+use crate::reader::{Fault, Reader};
+use crate::refusal::{Class, Failure, NO_CHANNEL, Refusal};
+use crate::relay::PeerFault;
+use crate::state::{ChannelState, LogEntry, Mark, MarkTime, Member};
+
+/// A mark between homes: in the numbers of the chain it covers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerMark {
+    /// A user of the home that sends it.
+    pub user: Local,
+    /// The life of the covered chain.
+    pub epoch: Epoch,
+    /// Everything at or below has reached a device; 0: nothing yet.
+    pub delivered: Seq,
+    /// Everything at or below was read; 0: nothing yet.
+    pub read: Seq,
+    /// When, in Unix milliseconds.
+    pub at: u64,
+}
+
+/// A mark that has risen and is not given out yet.
+pub(crate) struct Risen {
+    user: UserRef,
+    /// What the disk has meanwhile; `None` where it has the mark already, with a message of the user.
+    held: Option<Held>,
+}
+
+/// What depends on a member's mark.
+struct Held {
+    mark: Mark,
+    read_counted: u64,
+    mentions: Vec<Pos>,
+}
+
+impl Risen {
+    /// Puts back into what goes to disk what is not given out yet.
+    pub(crate) fn hold_back(&self, state: &mut ChannelState) {
+        let Some(held) = &self.held else { return };
+        let Some(member) = state.member_mut(&self.user) else { return };
+        let newer: Vec<Pos> = member
+            .mentions
+            .iter()
+            .filter(|pos| held.mentions.last().is_none_or(|last| *pos > last))
+            .copied()
+            .collect();
+        member.mentions = held.mentions.iter().copied().chain(newer).take(Member::MENTIONS).collect();
+        member.mark = held.mark;
+        member.read_counted = held.read_counted;
+    }
+}
+
+impl Home {
+    /// A user of this home has received (or read) everything up to `pos`.
+    pub fn mark(
+        &mut self,
+        reader: &dyn Reader,
+        now_ms: u64,
+        user: &Local,
+        channel: ChannelId,
+        wished: Mark,
+    ) -> Result<(), Failure> {
+        self.at(now_ms);
+        let me = self.user(user);
+        let Some(state) = self.channel(reader, channel)? else { return Err(NO_CHANNEL.into()) };
+        if state.member(&me).is_none() {
+            return Err(NO_CHANNEL.into());
+        }
+        if wished.delivered.max(wished.read) > state.head {
+            return Err(Refusal::new(
+                Class::Invalid,
+                "pos_beyond_head",
+                "nothing stands at this pos yet",
+            )
+            .with_limit(state.head.0)
+            .into());
+        }
+        if let Some(held) = self.raise(reader, channel, &me, wished)? {
+            let risen = self.risen.entry(channel).or_default();
+            // What the disk has is what the first of them found.
+            if risen.iter().all(|r| r.user != me) {
+                risen.push(Risen { user: me, held: Some(held) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Users of another home have got further with this home's events. Marks of another life are left
+    /// out: they are late. Every other mark that makes no sense is the peer's fault, and then none counts.
+    pub fn receive_marks(
+        &mut self,
+        reader: &dyn Reader,
+        now_ms: u64,
+        peer: HomeId,
+        channel: ChannelId,
+        marks: &[PeerMark],
+    ) -> Result<Result<(), PeerFault>, Fault> {
+        self.at(now_ms);
+        let (home, epoch) = (self.id, self.epoch);
+        let Some(state) = self.channel(reader, channel)? else { return Ok(Ok(())) };
+        let written = state.chain(&home, epoch).map_or(Seq(0), |c| c.seq);
+        for mark in marks {
+            if state.member(&UserRef::new(peer, mark.user.clone())).is_none() {
+                return Ok(Err(PeerFault("mark_of_stranger")));
+            }
+            if mark.epoch == epoch && mark.delivered.max(mark.read) > written {
+                return Ok(Err(PeerFault("mark_ahead")));
+            }
+        }
+        for mark in marks.iter().filter(|mark| mark.epoch == epoch) {
+            let user = UserRef::new(peer, mark.user.clone());
+            let mut wished = Mark::default();
+            for (seq, pos) in
+                [(mark.delivered, &mut wished.delivered), (mark.read, &mut wished.read)]
+            {
+                if seq > Seq(0)
+                    && let Some(row) = self.row_of_seq(reader, channel, home, epoch, seq)?
+                {
+                    *pos = row.pos;
+                }
+            }
+            if self.raise(reader, channel, &user, wished)?.is_some() {
+                self.give_out(channel, &user, mark.at);
+            }
+        }
+        // Even where nothing is new: the same marks may still be on their way to disk.
+        self.hurry();
+        Ok(Ok(()))
+    }
+
+    /// Gives out what has risen since the last call: writes, notices, marks for other homes.
+    pub fn tick(&mut self, reader: &dyn Reader, now_ms: u64) -> Result<(), Fault> {
+        self.at(now_ms);
+        for (channel, risen) in std::mem::take(&mut self.risen) {
+            // In memory already: channels with risen marks are not let go.
+            if self.slot(reader, channel)?.is_none() {
+                continue;
+            }
+            for Risen { user, .. } in &risen {
+                self.give_out(channel, user, self.now_ms);
+            }
+            self.owe_marks(reader, channel)?;
+        }
+        Ok(())
+    }
+
+    /// Notes when a mark rose, and tells of it. `at_ms` is the word of the user's home.
+    fn give_out(&mut self, channel: ChannelId, user: &UserRef, at_ms: u64) {
+        let change = self.changed(channel);
+        let now_ms = self.now_ms;
+        let Some(member) = self.state_mut(channel).and_then(|s| s.member_mut(user)) else { return };
+        let mark = member.mark;
+        // Not before the last time, and not in the future, whatever another home's clock shows.
+        let last = member.times.back().map_or(0, |t| t.at);
+        let at = at_ms.max(last).min(now_ms.max(last));
+        member.times.push_back(MarkTime { at, mark });
+        if member.times.len() > Member::TIMES {
+            member.times.pop_front();
+        }
+        self.follows(Effect::Marked { channel, user: user.clone(), mark, at, change });
+    }
+
+    /// `peer` has taken these marks. Where they are not the newest any more, the newer are still owed.
+    pub fn marks_taken(
+        &mut self,
+        reader: &dyn Reader,
+        peer: HomeId,
+        channel: ChannelId,
+        marks: &[PeerMark],
+    ) -> Result<(), Fault> {
+        let cursor = self.channel(reader, channel)?.and_then(|s| s.cursor(&peer));
+        if cursor.is_some_and(|c| c.marks_owed) && self.marks_for(reader, channel, peer)? == marks {
+            self.owe(channel, peer, |cursor| cursor.marks_owed = false);
+        }
+        Ok(())
+    }
+
+    /// Marks of this home's users in that channel, in the numbers of `peer`: as far as they are given out.
+    fn marks_for(
+        &mut self,
+        reader: &dyn Reader,
+        channel: ChannelId,
+        peer: HomeId,
+    ) -> Result<Vec<PeerMark>, Fault> {
+        let home = self.id;
+        if self.channel(reader, channel)?.is_none() {
+            return Ok(Vec::new());
+        }
+        let risen = self.risen.get(&channel).map_or(&[][..], Vec::as_slice);
+        let Some(state) = self.state(channel) else { return Ok(Vec::new()) };
+        let mine: Vec<(UserRef, Mark, u64)> = state
+            .members
+            .iter()
+            .filter(|m| m.user.home == home && m.accepted)
+            .map(|m| {
+                let held = risen.iter().find(|r| r.user == m.user).and_then(|r| r.held.as_ref());
+                let mark = held.map_or(m.mark, |held| held.mark);
+                (m.user.clone(), mark, m.times.back().map_or(0, |t| t.at))
+            })
+            .collect();
+        let mut marks = Vec::new();
+        for (user, mark, at) in mine {
+            let Some(got) = self.last_row_of(reader, channel, peer, mark.delivered)? else {
+                continue;
+            };
+            // Of two lives of the peer's store, the one that `delivered` names is the later.
+            let read = self.last_row_of(reader, channel, peer, mark.read)?;
+            let read = read.filter(|row| row.epoch == got.epoch).map_or(Seq(0), |row| row.seq);
+            let user = user.local;
+            marks.push(PeerMark { user, epoch: got.epoch, delivered: got.seq, read, at });
+        }
+        Ok(marks)
+    }
+
+    /// Sending moves one's own mark: who writes has read. Written with the message.
+    pub(crate) fn move_own_mark(&mut self, channel: ChannelId, me: &UserRef, entry: &Arc<LogEntry>) {
+        let home = self.id;
+        let Some(state) = self.state_mut(channel) else { return };
+        let Some(member) = state.member_mut(me) else { return };
+        // Only what others wrote since makes the move worth telling, or that nothing was told before.
+        let news = entry.pos.0 - member.mark.read.0 > 1 || !member.accepted;
+        member.mark = Mark { delivered: entry.pos, read: entry.pos };
+        member.read_counted = entry.counted;
+        member.mentions.clear();
+        member.accepted = true;
+        debug_assert_eq!(me.home, home, "a home stores in its own users' names");
+        // The mark goes to disk with the message, whose notice says as much.
+        let risen = self.risen.entry(channel).or_default();
+        match risen.iter_mut().find(|r| r.user == *me) {
+            Some(risen) => risen.held = None,
+            None if news => risen.push(Risen { user: me.clone(), held: None }),
+            None => {}
+        }
+        if risen.is_empty() {
+            self.risen.remove(&channel);
+        } else {
+            self.owe_marks_later(channel);
+        }
+    }
+
+    /// Raises a mark in memory; answers with what it was before, if it has risen.
+    fn raise(
+        &mut self,
+        reader: &dyn Reader,
+        channel: ChannelId,
+        user: &UserRef,
+        wished: Mark,
+    ) -> Result<Option<Held>, Fault> {
+        let Some(member) = self.state(channel).and_then(|s| s.member(user)) else {
+            return Ok(None);
+        };
+        let old = member.mark;
+        let read = old.read.max(wished.read);
+        let new = Mark { read, delivered: old.delivered.max(wished.delivered).max(read) };
+        if new == old {
+            return Ok(None);
+        }
+        // Of other homes' users only the marks matter here.
+        let counted = if new.read > old.read && user.home == self.id {
+            self.row(reader, channel, new.read)?.map(|row| row.counted)
+        } else {
+            None
+        };
+        let slot = self.channels.peek_mut(&channel);
+        let Some(member) = slot.and_then(|slot| slot.state.member_mut(user)) else {
+            return Ok(None);
+        };
+        let held = Held {
+            mark: old,
+            read_counted: member.read_counted,
+            mentions: member.mentions.clone(),
+        };
+        member.mark = new;
+        if let Some(counted) = counted {
+            member.read_counted = member.read_counted.max(counted);
+        }
+        member.mentions.retain(|pos| *pos > new.read);
+        Ok(Some(held))
+    }
+
+    /// The next tick has marks for the other homes: noted on disk, so that a crash before it loses none.
+    fn owe_marks_later(&mut self, channel: ChannelId) {
+        for peer in self.takers(channel) {
+            self.owe(channel, peer, |cursor| cursor.marks_owed = true);
+        }
+    }
+
+    /// The homes that take something of a channel.
+    pub(crate) fn takers(&self, channel: ChannelId) -> Vec<HomeId> {
+        let cursors = self.state(channel).map(|s| s.cursors.iter());
+        cursors.into_iter().flatten().filter(|c| c.refused.is_none()).map(|c| c.home).collect()
+    }
+
+    /// Owes the marks of this home's users to every other home whose events they cover.
+    fn owe_marks(&mut self, reader: &dyn Reader, channel: ChannelId) -> Result<(), Fault> {
+        for peer in self.takers(channel) {
+            self.owe_marks_to(reader, channel, peer)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn owe_marks_to(
+        &mut self,
+        reader: &dyn Reader,
+        channel: ChannelId,
+        peer: HomeId,
+    ) -> Result<(), Fault> {
+        let marks = self.marks_for(reader, channel, peer)?;
+        let any = !marks.is_empty();
+        self.owe(channel, peer, |cursor| cursor.marks_owed = any);
+        if any {
+            self.follows(Effect::Marks { peer, channel, marks });
+        }
+        Ok(())
+    }
+}

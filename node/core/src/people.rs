@@ -1,0 +1,194 @@
+//! Accounts, devices, invites, and other homes.
+
+use homing_wire::{DeviceId, Local, OpId, UserId};
+
+use crate::home::Home;
+use crate::reader::{Fault, Reader};
+use crate::refusal::{Class, DISABLED, Failure, NO_USER, Refusal};
+use crate::state::{Account, AccountState, Device, Invite, PeerState, TokenHash};
+use crate::write::Write;
+
+/// A new account, its password already hashed.
+#[derive(Clone, Debug)]
+pub struct NewAccount {
+    /// The wished name.
+    pub local: Local,
+    /// A fresh id.
+    pub user_id: UserId,
+    /// How people shall see the user.
+    pub display_name: String,
+    /// Argon2id, as a PHC string.
+    pub password: String,
+    /// The invite it is made with, where registration asks for one.
+    pub invite: Option<TokenHash>,
+}
+
+/// A new device of an account.
+#[derive(Clone, Debug)]
+pub struct NewDevice {
+    /// Whose.
+    pub user: Local,
+    /// A fresh id.
+    pub id: DeviceId,
+    /// Its token, hashed.
+    pub token: TokenHash,
+    /// What the user calls it.
+    pub name: String,
+}
+
+/// Devices of one user: a person has a few, a script that forgets to log out has many.
+const DEVICES: usize = 200;
+
+const BAD_INVITE: Refusal =
+    Refusal::new(Class::NotAllowed, "bad_invite", "this invite is unknown, used up or expired");
+
+impl Home {
+    /// Makes an account. The invite, where one is named, loses a use.
+    pub fn register(
+        &mut self,
+        reader: &dyn Reader,
+        now_ms: u64,
+        new: NewAccount,
+    ) -> Result<Account, Failure> {
+        self.at(now_ms);
+        if self.account(reader, &new.local)?.is_some() {
+            return Err(Refusal::new(
+                Class::Conflict,
+                "user_exists",
+                "this name is, or was, somebody else's",
+            )
+            .into());
+        }
+        if let Some(code) = new.invite {
+            let mut invite = self.invite(reader, code)?.ok_or(BAD_INVITE)?;
+            invite.uses_left -= 1;
+            let write = if invite.uses_left == 0 {
+                Write::InviteGone(code)
+            } else {
+                Write::Invite(Box::new(invite.clone()))
+            };
+            self.write(write);
+            let step = self.current_step();
+            self.invites.insert(code, invite, step);
+        }
+        let account = Account {
+            local: new.local.clone(),
+            user_id: new.user_id,
+            display_name: new.display_name,
+            password: new.password,
+            created_at: self.now_ms,
+            state: AccountState::Active,
+            ids_ahead_ms: 0,
+        };
+        self.put_account(account.clone());
+        Ok(account)
+    }
+
+    /// An invite that can still be used.
+    pub fn invite(&mut self, reader: &dyn Reader, code: TokenHash) -> Result<Option<Invite>, Fault> {
+        let invite = match self.invites.get(&code) {
+            Some(invite) => Some(invite.clone()),
+            None => reader.invite(code)?,
+        };
+        let now_ms = self.now_ms;
+        Ok(invite.filter(|i| i.uses_left > 0 && i.expires_at.is_none_or(|at| at > now_ms)))
+    }
+
+    /// Makes an invite.
+    pub fn add_invite(&mut self, now_ms: u64, invite: Invite) {
+        self.at(now_ms);
+        let step = self.current_step();
+        self.invites.insert(invite.code, invite.clone(), step);
+        self.write(Write::Invite(Box::new(invite)));
+        self.hurry();
+    }
+
+    /// Revokes an invite; false where there is none.
+    pub fn revoke_invite(&mut self, reader: &dyn Reader, code: TokenHash) -> Result<bool, Fault> {
+        let Some(mut invite) = self.invite(reader, code)? else { return Ok(false) };
+        invite.uses_left = 0;
+        let step = self.current_step();
+        self.invites.insert(code, invite, step);
+        self.write(Write::InviteGone(code));
+        self.hurry();
+        Ok(true)
+    }
+
+    /// Changes an account in place; its devices are the caller's business.
+    pub fn change_account(
+        &mut self,
+        reader: &dyn Reader,
+        local: &Local,
+        change: impl FnOnce(&mut Account),
+    ) -> Result<Account, Failure> {
+        let mut account = self.account(reader, local)?.cloned().ok_or(NO_USER)?;
+        if account.state == AccountState::Deleted {
+            return Err(NO_USER.into());
+        }
+        change(&mut account);
+        self.put_account(account.clone());
+        Ok(account)
+    }
+
+    /// Signs a device in.
+    pub fn add_device(
+        &mut self,
+        reader: &dyn Reader,
+        now_ms: u64,
+        new: NewDevice,
+    ) -> Result<Device, Failure> {
+        self.at(now_ms);
+        // The password was checked a moment ago; the account may have been shut since.
+        if !self.is_active(reader, &new.user)? {
+            return Err(DISABLED.into());
+        }
+        if reader.devices(&new.user)?.len() >= DEVICES {
+            return Err(Refusal::new(
+                Class::Limit,
+                "too_many_devices",
+                "log out on a device you no longer use",
+            )
+            .with_limit(DEVICES as u64)
+            .into());
+        }
+        let device = Device {
+            id: new.id,
+            user: new.user,
+            token: new.token,
+            name: new.name,
+            created_at: self.now_ms,
+        };
+        self.write(Write::Device(Box::new(device.clone())));
+        self.hurry();
+        Ok(device)
+    }
+
+    /// Signs a device out: its token is dead once the step is committed.
+    pub fn remove_device(&mut self, device: &Device) {
+        self.write(Write::DeviceGone {
+            user: device.user.clone(),
+            device: device.id,
+            token: device.token,
+        });
+        self.hurry();
+    }
+
+    /// Notes what is known of another home.
+    pub fn put_peer(&mut self, peer: PeerState) {
+        self.write(Write::Peer(Box::new(peer)));
+    }
+
+    /// Forgets `op`s that are too old to be repeated.
+    pub fn forget_ops(&mut self, ops: Vec<(Local, OpId)>) {
+        for (user, op) in ops {
+            self.write(Write::OpGone { user, op });
+        }
+    }
+
+    fn put_account(&mut self, account: Account) {
+        let step = self.current_step();
+        self.accounts.insert(account.local.clone(), account.clone(), step);
+        self.write(Write::Account(Box::new(account)));
+        self.hurry();
+    }
+}

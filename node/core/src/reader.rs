@@ -1,0 +1,73 @@
+//! What the core may ask of what is committed.
+
+use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq};
+
+use crate::state::{
+    Account, ChannelState, Device, EntryRow, Invite, ListRow, LogEntry, MessageKey, OpDone,
+    PeerState, TokenHash,
+};
+
+/// The store could not be read. Fatal: the owner stops.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("store: {0}")]
+pub struct Fault(pub String);
+
+/// Committed state. Calls are cheap or cached where a message needs them; see the store.
+pub trait Reader {
+    /// A channel.
+    fn channel(&self, id: ChannelId) -> Result<Option<ChannelState>, Fault>;
+    /// An account, whatever its state.
+    fn account(&self, local: &Local) -> Result<Option<Account>, Fault>;
+    /// Accounts by name, above `after`, at most `limit`.
+    fn accounts(&self, after: Option<&Local>, limit: usize) -> Result<Vec<Account>, Fault>;
+    /// Where the message of that sender and id is.
+    fn place(&self, key: MessageKey) -> Result<Option<(ChannelId, Pos)>, Fault>;
+    /// One entry.
+    fn entry(&self, channel: ChannelId, pos: Pos) -> Result<Option<LogEntry>, Fault>;
+    /// Entries `first..=last`, ascending, ending early before `max_bytes` of events are exceeded
+    /// (but at least one entry where there is one).
+    fn entries(
+        &self,
+        channel: ChannelId,
+        first: Pos,
+        last: Pos,
+        max_bytes: usize,
+    ) -> Result<Vec<LogEntry>, Fault>;
+    /// What the index holds of one entry.
+    fn row(&self, channel: ChannelId, pos: Pos) -> Result<Option<EntryRow>, Fault>;
+    /// The last entry of `origin` (any epoch) at or below `pos`.
+    fn last_row_of(
+        &self,
+        channel: ChannelId,
+        origin: HomeId,
+        pos: Pos,
+    ) -> Result<Option<EntryRow>, Fault>;
+    /// The entry of `origin` and `epoch` with the least seq at or above `seq`.
+    fn row_of_seq(
+        &self,
+        channel: ChannelId,
+        origin: HomeId,
+        epoch: Epoch,
+        seq: Seq,
+    ) -> Result<Option<EntryRow>, Fault>;
+    /// A user's list of channels, in no order.
+    fn listing(&self, user: &Local) -> Result<Vec<ListRow>, Fault>;
+    /// The device of a token.
+    fn device(&self, token: TokenHash) -> Result<Option<Device>, Fault>;
+    /// A user's devices.
+    fn devices(&self, user: &Local) -> Result<Vec<Device>, Fault>;
+    /// A device by its id.
+    fn device_by_id(&self, user: &Local, device: DeviceId) -> Result<Option<Device>, Fault>;
+    /// An invite.
+    fn invite(&self, code: TokenHash) -> Result<Option<Invite>, Fault>;
+    /// All invites.
+    fn invites(&self) -> Result<Vec<Invite>, Fault>;
+    /// Everything that is owed: (peer, channel, since in Unix milliseconds).
+    fn owed(&self) -> Result<Vec<(HomeId, ChannelId, u64)>, Fault>;
+    /// All homes ever met.
+    fn peers(&self) -> Result<Vec<PeerState>, Fault>;
+    /// What an `op` of a user has done.
+    fn op(&self, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault>;
+    /// `op`s done before `before_ms`, at most `limit`, so that they can be forgotten.
+    fn ops_before(&self, before_ms: u64, limit: usize) -> Result<Vec<(Local, OpId)>, Fault>;
+}

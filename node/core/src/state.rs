@@ -1,0 +1,360 @@
+//! What a home holds: channels, members, accounts, devices, peers.
+
+use std::collections::VecDeque;
+
+use homing_wire::{
+    ChannelId, DeviceId, Epoch, Event, Hash, HomeId, HomeName, Local, MessageId, Pos, Seq, Stamp,
+    UserId, UserRef,
+};
+use serde::{Deserialize, Serialize};
+
+/// A channel: everything but its events.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ChannelState {
+    /// Its id.
+    pub id: ChannelId,
+    /// Unix milliseconds.
+    pub created_at: u64,
+    /// The latest place.
+    pub head: Pos,
+    /// The latest place that shows as a message of its own.
+    pub last: Pos,
+    /// How many entries count as unread for others, at or below `head`.
+    pub counted: u64,
+    /// The change number of its last change.
+    pub changed: u64,
+    /// Unix milliseconds of the last message here; lists are sorted by it.
+    pub active_at: u64,
+    /// Who is in it: both parties of a chat, the lesser first.
+    pub members: Vec<Member>,
+    /// The ends of the chains held.
+    pub chains: Vec<ChainEnd>,
+    /// How far the other homes in it have got with this home's events.
+    pub cursors: Vec<Cursor>,
+}
+
+/// The end of a chain.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ChainEnd {
+    /// Whose.
+    pub origin: HomeId,
+    /// In which life.
+    pub epoch: Epoch,
+    /// The last event.
+    pub seq: Seq,
+    /// Hash of its header.
+    pub hash: Hash,
+    /// Its stamp.
+    pub stamp: Stamp,
+    /// The place here of the chain's last event that has one; 0 where none has.
+    pub pos: Pos,
+}
+
+/// How far a user has got. Rises only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Mark {
+    /// Everything at or below has reached a device.
+    pub delivered: Pos,
+    /// Everything at or below was read.
+    pub read: Pos,
+}
+
+/// When a mark rose, and to what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MarkTime {
+    /// Unix milliseconds.
+    pub at: u64,
+    /// What it rose to.
+    pub mark: Mark,
+}
+
+/// A member of a channel.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Member {
+    /// Who.
+    pub user: UserRef,
+    /// How far.
+    pub mark: Mark,
+    /// `counted` of the channel at `mark.read`: unread is the difference.
+    pub read_counted: u64,
+    /// Places above `mark.read` that mention the member, at most [`Member::MENTIONS`].
+    pub mentions: Vec<Pos>,
+    /// The last advances, at most [`Member::TIMES`].
+    pub times: VecDeque<MarkTime>,
+    /// Whether the member has accepted the conversation: false for a first contact that waits.
+    pub accepted: bool,
+}
+
+/// How far another home has got with this home's events of a channel.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The other home.
+    pub home: HomeId,
+    /// It has acknowledged everything up to here of this home's present epoch.
+    pub acked: Seq,
+    /// Marks of this home's users have risen since it acknowledged any.
+    pub marks_owed: bool,
+    /// Something is owed since, in Unix milliseconds.
+    pub owed_since: Option<u64>,
+    /// It takes nothing of this channel; the reason it gave.
+    pub refused: Option<String>,
+}
+
+/// An entry of a channel's log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogEntry {
+    /// Its place here.
+    pub pos: Pos,
+    /// `counted` of the channel, this entry included.
+    pub counted: u64,
+    /// Unix milliseconds by this home's clock.
+    pub arrived_at: u64,
+    /// The event; its header names the channel.
+    pub event: Event,
+}
+
+impl LogEntry {
+    /// Over ten minutes on its way is shown as late.
+    const LATE_MS: u64 = 600_000;
+
+    /// The channel.
+    pub fn channel(&self) -> ChannelId {
+        self.event.header.channel
+    }
+
+    /// Whether it arrived over ten minutes after it was sent. Fixed at arrival.
+    pub fn is_late(&self) -> bool {
+        self.arrived_at > self.event.header.stamp.ms() + Self::LATE_MS
+    }
+
+    /// What the index holds of it.
+    pub fn row(&self) -> EntryRow {
+        EntryRow {
+            pos: self.pos,
+            counted: self.counted,
+            origin: self.event.header.origin,
+            epoch: self.event.header.epoch,
+            seq: self.event.header.seq,
+            stamp: self.event.header.stamp,
+        }
+    }
+}
+
+/// What is known of an entry without reading its event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EntryRow {
+    /// Its place here.
+    pub pos: Pos,
+    /// `counted` of the channel, this entry included.
+    pub counted: u64,
+    /// Whose event.
+    pub origin: HomeId,
+    /// In which life.
+    pub epoch: Epoch,
+    /// Its number there.
+    pub seq: Seq,
+    /// Its stamp.
+    pub stamp: Stamp,
+}
+
+/// Names a message by sender and id, in 16 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct MessageKey(pub [u8; 16]);
+
+impl MessageKey {
+    /// BLAKE3 over sender and id, cut to 16 bytes.
+    pub fn new(sender: &UserRef, id: &MessageId) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&sender.home.0);
+        hasher.update(id.as_bytes());
+        hasher.update(sender.local.as_str().as_bytes());
+        let mut key = [0; 16];
+        key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self(key)
+    }
+}
+
+/// A row of a user's list of channels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ListRow {
+    /// Which.
+    pub channel: ChannelId,
+    /// The change number of its last change that this user sees.
+    pub changed: u64,
+    /// Unix milliseconds of its last message.
+    pub active_at: u64,
+}
+
+/// Whether an account may be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum AccountState {
+    /// In use.
+    Active,
+    /// Shut by the operator; may be opened again.
+    Disabled,
+    /// Gone for good; the name is never given again.
+    Deleted,
+}
+
+/// A user of this home.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Account {
+    /// The name, never given to another person.
+    pub local: Local,
+    /// The id.
+    pub user_id: UserId,
+    /// How people see the user.
+    pub display_name: String,
+    /// Argon2id, as a PHC string; empty where the account is deleted.
+    pub password: String,
+    /// Unix milliseconds.
+    pub created_at: u64,
+    /// Whether it may be used.
+    pub state: AccountState,
+    /// The greatest time in a UUIDv7 that this user sent ahead of this home's clock, in Unix
+    /// milliseconds. Ids up to here are looked up on disk (see `ids.rs`).
+    pub ids_ahead_ms: u64,
+}
+
+/// The BLAKE3 hash of a bearer token.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct TokenHash(pub [u8; 32]);
+
+/// A signed-in client.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Device {
+    /// Its id.
+    pub id: DeviceId,
+    /// Whose.
+    pub user: Local,
+    /// Its token, hashed.
+    pub token: TokenHash,
+    /// What the user calls it.
+    pub name: String,
+    /// Unix milliseconds.
+    pub created_at: u64,
+}
+
+/// An invite to register.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Invite {
+    /// The code, hashed like a token.
+    pub code: TokenHash,
+    /// The first characters, so that an operator can tell them apart.
+    pub hint: String,
+    /// Unix milliseconds.
+    pub created_at: u64,
+    /// Void from then on, in Unix milliseconds.
+    pub expires_at: Option<u64>,
+    /// How many may still register with it.
+    pub uses_left: u32,
+}
+
+/// Another home.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerState {
+    /// Its id.
+    pub home: HomeId,
+    /// Its name, where verified (pinned).
+    pub name: Option<HomeName>,
+    /// Its last record, signed, as it came.
+    pub record: Vec<u8>,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its last boot number.
+    pub boot: u64,
+    /// Unix milliseconds of the last contact.
+    pub seen_at: u64,
+    /// The operator has blocked it.
+    pub blocked: bool,
+}
+
+/// What an `op` has done: repeated within seven days it returns this and changes nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OpDone {
+    /// When, in Unix milliseconds.
+    pub at: u64,
+    /// The channel of the message it sent.
+    pub channel: ChannelId,
+    /// The place of the message it sent.
+    pub pos: Pos,
+}
+
+impl Member {
+    /// Times kept of a mark (DESIGN, "Ticks").
+    pub const TIMES: usize = 32;
+    /// Mentions counted above the read mark; more show as this many.
+    pub const MENTIONS: usize = 100;
+
+    /// A member who has seen nothing yet.
+    pub fn new(user: UserRef, accepted: bool) -> Self {
+        Self {
+            user,
+            mark: Mark::default(),
+            read_counted: 0,
+            mentions: Vec::new(),
+            times: VecDeque::new(),
+            accepted,
+        }
+    }
+}
+
+impl ChannelState {
+    /// A new chat of two users.
+    pub fn chat(a: UserRef, b: UserRef, now_ms: u64) -> Self {
+        let id = ChannelId::chat(&a, &b);
+        let (a, b) = if a.to_string() <= b.to_string() { (a, b) } else { (b, a) };
+        Self {
+            id,
+            created_at: now_ms,
+            head: Pos(0),
+            last: Pos(0),
+            counted: 0,
+            changed: 0,
+            active_at: now_ms,
+            members: vec![Member::new(a, true), Member::new(b, true)],
+            chains: Vec::new(),
+            cursors: Vec::new(),
+        }
+    }
+
+    /// The member of that name.
+    pub fn member(&self, user: &UserRef) -> Option<&Member> {
+        self.members.iter().find(|m| m.user == *user)
+    }
+
+    /// The member of that name, to change.
+    pub fn member_mut(&mut self, user: &UserRef) -> Option<&mut Member> {
+        self.members.iter_mut().find(|m| m.user == *user)
+    }
+
+    /// The other party of a chat.
+    pub fn other(&self, user: &UserRef) -> Option<&Member> {
+        self.members.iter().find(|m| m.user != *user)
+    }
+
+    /// The end of a chain, if any of it is held.
+    pub fn chain(&self, origin: &HomeId, epoch: Epoch) -> Option<&ChainEnd> {
+        self.chains.iter().find(|c| c.origin == *origin && c.epoch == epoch)
+    }
+
+    /// How many events of `home` are in it, of all lives of its store.
+    pub fn written_by(&self, home: &HomeId) -> u64 {
+        self.chains.iter().filter(|c| c.origin == *home).map(|c| c.seq.0).sum()
+    }
+
+    /// Whether a user of `home` is in it.
+    pub fn has_home(&self, home: &HomeId) -> bool {
+        self.members.iter().any(|m| m.user.home == *home)
+    }
+
+    /// How far `home` has got.
+    pub fn cursor(&self, home: &HomeId) -> Option<&Cursor> {
+        self.cursors.iter().find(|c| c.home == *home)
+    }
+
+    /// Messages of others above the member's read mark.
+    pub fn unread(&self, member: &Member) -> u64 {
+        self.counted.saturating_sub(member.read_counted)
+    }
+}

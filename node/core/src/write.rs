@@ -1,0 +1,80 @@
+//! What a step changes on disk: typed writes with absolute values, so that replaying one twice is harmless.
+
+use std::sync::Arc;
+
+use homing_wire::{ChannelId, DeviceId, HomeId, Local, OpId, Stamp};
+
+use crate::state::{
+    Account, ChannelState, Device, Invite, ListRow, LogEntry, OpDone, PeerState, TokenHash,
+};
+
+/// One change. Later writes of a batch win over earlier ones of the same thing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Write {
+    /// A new entry of a log; also makes the message findable by sender and id.
+    Entry(Arc<LogEntry>),
+    /// A channel's state.
+    Channel(Box<ChannelState>),
+    /// A row of a user's list of channels.
+    Listing {
+        /// Whose list.
+        user: Local,
+        /// The row.
+        row: ListRow,
+    },
+    /// An account.
+    Account(Box<Account>),
+    /// A device, and the way from its token to it.
+    Device(Box<Device>),
+    /// A device is signed out.
+    DeviceGone {
+        /// Whose.
+        user: Local,
+        /// Which.
+        device: DeviceId,
+        /// Its token.
+        token: TokenHash,
+    },
+    /// An invite.
+    Invite(Box<Invite>),
+    /// An invite is used up or revoked.
+    InviteGone(TokenHash),
+    /// Something of a channel is owed to a peer since then (Unix milliseconds), or nothing any more.
+    Owed {
+        /// To whom.
+        peer: HomeId,
+        /// Of what.
+        channel: ChannelId,
+        /// Since when; `None`: nothing.
+        since: Option<u64>,
+    },
+    /// Another home.
+    Peer(Box<PeerState>),
+    /// What an `op` of a user has done.
+    Op {
+        /// Whose.
+        user: Local,
+        /// Which.
+        op: OpId,
+        /// What.
+        done: OpDone,
+    },
+    /// An `op` is too old to be repeated.
+    OpGone {
+        /// Whose.
+        user: Local,
+        /// Which.
+        op: OpId,
+    },
+}
+
+/// What one step changes: all of it or nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Batch {
+    /// The greatest change number given so far.
+    pub change: u64,
+    /// The greatest stamp given or followed so far.
+    pub stamp: Stamp,
+    /// The changes, in order.
+    pub writes: Vec<Write>,
+}

@@ -1,0 +1,11 @@
+//! The core, driven as its page says, against a store in maps that checks every commit.
+
+mod chats;
+mod courier;
+mod ids;
+mod marks;
+mod misbehaving;
+mod model;
+mod node;
+mod relay;
+mod store;

@@ -1,0 +1,220 @@
+//! A home that does what no honest home does: nothing of it is stored, it is told apart by a typed fault, and
+//! honest traffic goes on.
+
+use homing_core::{Effect, PeerMark, Policy};
+use homing_wire::{ChannelId, Epoch, HeaderError, HomeId, Seq, UserRef};
+
+use crate::node::{Forge, Node, accepting, local};
+
+struct Stage {
+    acme: Node,
+    globex: Node,
+    /// Mallory's home.
+    evil: HomeId,
+    channel: ChannelId,
+    alice: UserRef,
+    carol: UserRef,
+    mallory: UserRef,
+}
+
+/// Alice and Carol are talking; Mallory's home knows both.
+fn stage() -> Stage {
+    let mut acme = Node::new(1, accepting(), &["alice", "bob"]);
+    let mut globex = Node::new(2, accepting(), &["carol"]);
+    let evil = HomeId([66; 32]);
+    let (alice, carol) = (acme.user("alice"), globex.user("carol"));
+    let channel = acme.send("alice", &carol, "one").channel;
+    acme.deliver(&mut globex);
+    let mallory = UserRef::new(evil, local("mallory"));
+    Stage { acme, globex, evil, channel, alice, carol, mallory }
+}
+
+impl Stage {
+    /// Nothing has changed, and honest traffic goes on.
+    fn unharmed(mut self) {
+        assert!(!self.globex.home.has_step(), "something was queued");
+        let before = self.globex.store.channels.len();
+        assert!(self.globex.settle().is_empty());
+        assert_eq!(self.globex.store.channels.len(), before);
+        self.acme.send("alice", &self.carol, "two");
+        self.acme.deliver(&mut self.globex);
+        self.globex.send("carol", &self.alice, "three");
+        self.globex.deliver(&mut self.acme);
+        assert_eq!(self.globex.words(self.channel), ["one", "two", "three"]);
+        assert_eq!(
+            self.acme.store.by_order(self.channel),
+            self.globex.store.by_order(self.channel)
+        );
+    }
+}
+
+#[test]
+fn it_speaks_in_a_chat_it_is_not_in() {
+    let mut s = stage();
+    let forged = Forge::new(&s.alice, &s.carol, s.globex.now);
+    let range = forged.chain([s.alice.clone(), s.carol.clone()], 1);
+    assert_eq!(s.globex.receive(s.evil, &range).unwrap_err().0, "not_a_member");
+    s.unharmed();
+}
+
+#[test]
+fn it_relays_the_words_of_others() {
+    let mut s = stage();
+    // Acme's own events, word for word, in the chat they are of: from acme alone.
+    let range = s.acme.range(s.channel, 1, 9);
+    assert_eq!(s.globex.receive(s.evil, &range).unwrap_err().0, "not_a_member");
+    // And under a chat that Mallory may have.
+    let mut range = s.acme.range(s.channel, 1, 9);
+    range.channel = ChannelId::chat(&s.mallory, &s.carol);
+    range.parties = [s.mallory.clone(), s.carol.clone()];
+    assert_eq!(s.globex.receive(s.evil, &range).unwrap_err().0, "speaks_for_another_home");
+    s.unharmed();
+}
+
+#[test]
+fn it_names_parties_that_are_not_the_channels() {
+    let mut s = stage();
+    let mut range = Forge::new(&s.mallory, &s.carol, s.globex.now)
+        .chain([s.mallory.clone(), s.carol.clone()], 1);
+    for (parties, fault) in [
+        ([s.alice.clone(), s.carol.clone()], "wrong_channel"),
+        ([s.mallory.clone(), s.mallory.clone()], "wrong_channel"),
+    ] {
+        range.parties = parties;
+        assert_eq!(s.globex.receive(s.evil, &range).unwrap_err().0, fault);
+    }
+    // A chat of two others, or of two users of the receiving home.
+    for parties in [
+        [s.alice.clone(), s.acme.user("bob")],
+        [s.carol.clone(), s.globex.user("dave")],
+        [s.acme.user("bob"), s.carol.clone()],
+    ] {
+        range.channel = ChannelId::chat(&parties[0], &parties[1]);
+        range.parties = parties;
+        assert_eq!(s.globex.receive(s.evil, &range).unwrap_err().0, "not_a_member");
+    }
+    s.unharmed();
+}
+
+#[test]
+fn its_first_contact_forges_the_sender() {
+    let mut s = stage();
+    let mut forged = Forge::new(&s.mallory, &s.carol, s.globex.now);
+    forged.header.sender = local("trudy");
+    let range = forged.chain([s.mallory.clone(), s.carol.clone()], 2);
+    assert_eq!(s.globex.receive(s.evil, &range).unwrap_err().0, "not_a_member");
+    forged = Forge::new(&s.mallory, &s.carol, s.globex.now);
+    forged.header.epoch = Epoch(5);
+    let mut range = forged.chain([s.mallory.clone(), s.carol.clone()], 1);
+    range.epoch = Epoch(6);
+    assert_eq!(s.globex.receive(s.evil, &range).unwrap_err().0, "event_out_of_place");
+    range.events = vec![Err(HeaderError::Malformed)];
+    assert_eq!(s.globex.receive(s.evil, &range).unwrap_err().0, "header_malformed");
+    range.events = Vec::new();
+    let reply = s.globex.receive(s.evil, &range).unwrap();
+    assert_eq!((reply.have, reply.refused), (Seq(0), None));
+    s.unharmed();
+}
+
+#[test]
+fn it_breaks_its_own_chain() {
+    let mut s = stage();
+    let first = Forge::new(&s.mallory, &s.carol, s.globex.now);
+    let parties = [s.mallory.clone(), s.carol.clone()];
+    s.globex.receive(s.evil, &first.chain(parties.clone(), 1)).unwrap();
+    s.globex.settle();
+    let second = first.next();
+    let mut bad = first.next();
+    bad.header.prev = homing_wire::Hash([1; 32]);
+    let range = bad.chain(parties.clone(), 1);
+    assert_eq!(s.globex.receive(s.evil, &range).unwrap_err().0, "broken_chain");
+    // The replay of the first, as the second.
+    let mut range = first.chain(parties.clone(), 1);
+    range.first = Seq(2);
+    assert_eq!(s.globex.receive(s.evil, &range).unwrap_err().0, "event_out_of_place");
+    // Another event in the place of the first is not looked at.
+    let mut other = Forge::new(&s.mallory, &s.carol, s.globex.now);
+    other.body = crate::node::text("I never said hello");
+    let reply = s.globex.receive(s.evil, &other.chain(parties.clone(), 1)).unwrap();
+    assert_eq!((reply.have.0, reply.applied), (1, 0));
+    // And the one after it does not fit any more.
+    let range = other.next().chain(parties.clone(), 1);
+    assert_eq!(s.globex.receive(s.evil, &range).unwrap_err().0, "broken_chain");
+    s.globex.settle();
+    assert_eq!(s.globex.words(first.header.channel), ["hello"]);
+    // A sound event before a bad one stays.
+    let mut range = second.chain(parties, 1);
+    range.events.push(Ok(second.event()));
+    assert!(s.globex.receive(s.evil, &range).is_err());
+    assert!(s.globex.home.is_urgent(), "Carol is told of it once it is on disk");
+    let effects = s.globex.settle();
+    assert!(matches!(effects[..], [Effect::Message { .. }]), "{effects:?}");
+    assert_eq!(s.globex.words(first.header.channel).len(), 2);
+    s.unharmed();
+}
+
+#[test]
+fn it_acknowledges_and_marks_what_was_never_written() {
+    let mut s = stage();
+    assert_eq!(s.globex.acknowledged(s.acme.id, s.channel, 1).unwrap_err().0, "ack_ahead");
+    assert_eq!(s.globex.acknowledged(s.evil, s.channel, 0).unwrap_err().0, "not_a_member");
+    s.globex.home.refused_by(&s.globex.store, s.evil, s.channel, "no").unwrap();
+    s.globex.home.marks_acknowledged(&s.globex.store, s.evil, s.channel).unwrap();
+    let mark = |user: &str, read: u64| PeerMark {
+        user: local(user),
+        epoch: s.globex.epoch,
+        delivered: Seq(0),
+        read: Seq(read),
+        at: 0,
+    };
+    let (ahead, zero, stranger) = (mark("alice", 1), mark("alice", 0), mark("bob", 0));
+    let (acme, channel) = (s.acme.id, s.channel);
+    let fault = |s: &mut Stage, from, marks: &[PeerMark]| {
+        s.globex.receive_marks(from, channel, marks).unwrap_err().0
+    };
+    assert_eq!(fault(&mut s, acme, &[zero.clone(), ahead]), "mark_ahead");
+    assert_eq!(fault(&mut s, acme, std::slice::from_ref(&stranger)), "mark_of_stranger");
+    let evil = s.evil;
+    assert_eq!(fault(&mut s, evil, std::slice::from_ref(&zero)), "mark_of_stranger");
+    s.unharmed();
+}
+
+#[test]
+fn one_bad_mark_voids_the_good_ones_beside_it() {
+    let mut s = stage();
+    s.globex.send("carol", &s.alice, "hi");
+    s.globex.deliver(&mut s.acme);
+    let mark = |user: &str| PeerMark {
+        user: local(user),
+        epoch: s.globex.epoch,
+        delivered: Seq(1),
+        read: Seq(1),
+        at: 0,
+    };
+    let marks = [mark("alice"), mark("bob")];
+    let before = s.globex.mark_of(&s.alice, s.channel);
+    assert!(s.globex.receive_marks(s.acme.id, s.channel, &marks).is_err());
+    assert_eq!(s.globex.mark_of(&s.alice, s.channel), before);
+    assert!(!s.globex.home.has_step());
+}
+
+#[test]
+fn a_new_life_gives_a_stranger_no_more_words() {
+    let mut globex = Node::new(2, Policy::default(), &["carol"]);
+    let (carol, mallory) = (globex.user("carol"), UserRef::new(HomeId([66; 32]), local("mallory")));
+    let parties = [mallory.clone(), carol.clone()];
+    let mut kept = 0;
+    for life in 0..20 {
+        let mut first = Forge::new(&mallory, &carol, globex.now);
+        first.header.epoch = Epoch(first.header.epoch.0 + life);
+        first.header.id = crate::node::v7(globex.now, 1_000 * (life + 1));
+        match globex.receive(mallory.home, &first.chain(parties.clone(), 3)) {
+            Ok(reply) => kept += reply.applied,
+            Err(fault) => assert_eq!((fault.0, life >= 16), ("too_many_lives", true)),
+        }
+        globex.settle();
+    }
+    assert_eq!(kept, 5);
+    let channel = ChannelId::chat(&mallory, &carol);
+    assert_eq!(globex.state(channel).chains.len(), 16);
+}

@@ -1,0 +1,627 @@
+//! Three homes, a network that delays, doubles, drops and reorders, and crashes, against what everybody may
+//! expect: every answered message at both homes exactly once, in its origin's order and listed alike; marks
+//! that arrive and never fall; nothing owed when all is well again. The store checks every commit besides.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use homing_core::{
+    Effect, Mark, PeerFault, PeerMark, Policy, RangeReply, SendCommand, SentReply,
+    Target,
+};
+use homing_wire::{ChannelId, Epoch, HomeId, MessageId, OpId, Pos, Seq, UserRef};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use crate::courier::{Courier, Frame};
+use crate::node::{Node, accepting, local, v7};
+
+const HOMES: usize = 3;
+const USERS: [&str; 2] = ["ann", "bea"];
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+enum Deed {
+    /// A user writes to a user. `id`: none, or a UUIDv7 made so many ms off the true time, or no UUIDv7.
+    Send { from: usize, to: usize, id: Option<i64>, op: bool },
+    /// A client sends something once more.
+    Again { which: usize },
+    Open { from: usize, to: usize },
+    /// A user has got so far in one of the channels, in hundredths.
+    Mark { who: usize, channel: usize, part: u64, read: bool },
+    Tick { home: usize },
+    /// The step under way is on disk.
+    Commit { home: usize },
+    /// A frame arrives, by its place in the queue.
+    Deliver { from: usize, to: usize, place: usize },
+    Double { from: usize, to: usize, place: usize },
+    Drop { from: usize, to: usize, place: usize },
+    Cut { a: usize, b: usize },
+    Crash { home: usize },
+    /// Time passes; one home's clock is set as well.
+    Time { ms: u64, home: usize, skew: i64 },
+    /// A home gives another what it has of a third, as its own or as the third's.
+    Forge { by: usize, to: usize, of: usize, place: usize, own: bool },
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    let home = 0..HOMES;
+    let user = 0..HOMES * USERS.len();
+    let id = prop_oneof![
+        2 => Just(None),
+        4 => (-100_000_i64..100_000).prop_map(Some),
+        1 => Just(Some(i64::MIN)),
+    ];
+    let deed = prop_oneof![
+        20 => (user.clone(), user.clone(), id, prop::bool::weighted(0.2))
+            .prop_map(|(from, to, id, op)| Deed::Send { from, to, id, op }),
+        8 => (0_usize..1_000).prop_map(|which| Deed::Again { which }),
+        1 => (user.clone(), user.clone()).prop_map(|(from, to)| Deed::Open { from, to }),
+        10 => (user, 0_usize..100, 0_u64..=100, any::<bool>())
+            .prop_map(|(who, channel, part, read)| Deed::Mark { who, channel, part, read }),
+        6 => home.clone().prop_map(|home| Deed::Tick { home }),
+        20 => home.clone().prop_map(|home| Deed::Commit { home }),
+        30 => (home.clone(), home.clone(), 0_usize..3)
+            .prop_map(|(from, to, place)| Deed::Deliver { from, to, place }),
+        3 => (home.clone(), home.clone(), 0_usize..3)
+            .prop_map(|(from, to, place)| Deed::Double { from, to, place }),
+        2 => (home.clone(), home.clone(), 0_usize..3)
+            .prop_map(|(from, to, place)| Deed::Drop { from, to, place }),
+        2 => (home.clone(), home.clone()).prop_map(|(a, b)| Deed::Cut { a, b }),
+        3 => home.clone().prop_map(|home| Deed::Crash { home }),
+        4 => (0_u64..5_000, home.clone(), -20_000_i64..20_000)
+            .prop_map(|(ms, home, skew)| Deed::Time { ms, home, skew }),
+        2 => (home.clone(), home.clone(), home, 0_usize..4, any::<bool>())
+            .prop_map(|(by, to, of, place, own)| Deed::Forge { by, to, of, place, own }),
+    ];
+    prop::collection::vec(deed, 1..250)
+}
+
+/// What follows from a step once it is on disk.
+enum Output {
+    Effect(Effect),
+    /// A client is answered about a command.
+    Answer(usize, SentReply),
+    /// A frame for a peer, on the connection on which it was caused.
+    Reply(usize, u64, Frame),
+}
+
+/// A home in the world, driven like the node's hub drives one.
+struct Member {
+    node: Node,
+    outputs: Vec<Output>,
+    under_way: Option<(homing_core::Step, Vec<Output>)>,
+    couriers: BTreeMap<usize, Courier>,
+    /// Marks given out, which never fall.
+    told: BTreeMap<(ChannelId, UserRef), Mark>,
+    skew: i64,
+}
+
+struct World {
+    members: Vec<Member>,
+    /// Frames on their way, with the connection they are on.
+    net: BTreeMap<(usize, usize), VecDeque<(u64, Frame)>>,
+    connection: BTreeMap<(usize, usize), u64>,
+    commands: Vec<(usize, SendCommand)>,
+    answers: BTreeMap<usize, SentReply>,
+    channels: Vec<ChannelId>,
+    now: u64,
+}
+
+fn pair(a: usize, b: usize) -> (usize, usize) {
+    (a.min(b), a.max(b))
+}
+
+impl World {
+    fn new() -> Self {
+        // Small memories, so that everything that can be forgotten is.
+        let policy = Policy {
+            channels_cached: 2,
+            accounts_cached: 1,
+            lists_cached: 1,
+            ids_bytes: 2_000,
+            ..accepting()
+        };
+        let members: Vec<Member> = (0..HOMES)
+            .map(|n| Member {
+                node: Node::new(u8::try_from(n).unwrap() + 1, policy.clone(), &USERS),
+                outputs: Vec::new(),
+                under_way: None,
+                couriers: BTreeMap::new(),
+                told: BTreeMap::new(),
+                skew: 0,
+            })
+            .collect();
+        let now = members[0].node.now;
+        Self {
+            members,
+            net: BTreeMap::new(),
+            connection: BTreeMap::new(),
+            commands: Vec::new(),
+            answers: BTreeMap::new(),
+            channels: Vec::new(),
+            now,
+        }
+    }
+
+    fn user(&self, user: usize) -> UserRef {
+        self.members[user / USERS.len()].node.user(USERS[user % USERS.len()])
+    }
+
+    fn at(&self, home: HomeId) -> usize {
+        usize::from(home.0[0]) - 1
+    }
+
+    fn connection(&self, a: usize, b: usize) -> u64 {
+        self.connection.get(&pair(a, b)).copied().unwrap_or(0)
+    }
+
+    fn put(&mut self, from: usize, to: usize, frame: Frame) {
+        let connection = self.connection(from, to);
+        self.net.entry((from, to)).or_default().push_back((connection, frame));
+    }
+
+    fn does(&mut self, deed: Deed) {
+        match deed {
+            Deed::Send { from, to, id, op } => self.write(from, to, id, op),
+            Deed::Again { which } => {
+                let which = which.checked_rem(self.commands.len());
+                if let Some(which) = which.filter(|which| self.repeatable(*which)) {
+                    self.send(which);
+                }
+            }
+            Deed::Open { from, to } => {
+                if from != to {
+                    let with = self.user(to);
+                    let home = from / USERS.len();
+                    self.members[home].node.open(USERS[from % USERS.len()], &with);
+                    self.channel(from, to);
+                    self.go_on(home);
+                }
+            }
+            Deed::Mark { who, channel, part, read } => self.marks(who, channel, part, read),
+            Deed::Tick { home } => self.tick(home),
+            Deed::Commit { home } => self.commit(home),
+            Deed::Deliver { from, to, place } => {
+                let frame = self.net.get_mut(&(from, to)).and_then(|q| q.remove(place));
+                if let Some((connection, frame)) = frame {
+                    self.arrives(from, to, connection, frame);
+                }
+            }
+            Deed::Double { from, to, place } => {
+                if let Some(queue) = self.net.get_mut(&(from, to))
+                    && let Some(frame) = queue.get(place).cloned()
+                {
+                    queue.push_back(frame);
+                }
+            }
+            Deed::Drop { from, to, place } => {
+                if let Some(queue) = self.net.get_mut(&(from, to)) {
+                    queue.remove(place);
+                }
+            }
+            Deed::Cut { a, b } => self.cut(a, b),
+            Deed::Crash { home } => self.crash(home),
+            Deed::Time { ms, home, skew } => {
+                self.now += ms;
+                self.members[home].skew = skew;
+                for member in &mut self.members {
+                    member.node.now = self.now.checked_add_signed(member.skew).unwrap();
+                }
+            }
+            Deed::Forge { by, to, of, place, own } => self.forge(by, to, of, place, own),
+        }
+    }
+
+    fn channel(&mut self, from: usize, to: usize) {
+        let id = ChannelId::chat(&self.user(from), &self.user(to));
+        if !self.channels.contains(&id) {
+            self.channels.push(id);
+        }
+    }
+
+    fn write(&mut self, from: usize, to: usize, id: Option<i64>, op: bool) {
+        if from == to {
+            return;
+        }
+        let (with, number) = (self.user(to), self.commands.len() as u64);
+        self.channel(from, to);
+        let home = from / USERS.len();
+        let words = format!("{number}");
+        let mut command = self.members[home].node.command(USERS[from % USERS.len()], &with, &words);
+        command.id = id.map(|off| match self.now.checked_add_signed(off) {
+            Some(ms) => v7(ms, number),
+            None => MessageId(Uuid::from_u128(u128::from(number))),
+        });
+        command.op = op.then(|| OpId(Uuid::from_u128(u128::from(number))));
+        if number % 5 == 0 {
+            command.mentions.push(with);
+        }
+        self.commands.push((home, command));
+        self.send(self.commands.len() - 1);
+    }
+
+    /// A client sends, or sends once more because it has seen no answer, or for no reason.
+    fn send(&mut self, which: usize) {
+        let (home, mut command) = self.commands[which].clone();
+        let node = &mut self.members[home].node;
+        command.fresh_id = node.fresh_id();
+        if command.id.is_none() && command.op.is_none() {
+            command.id = self.answers.get(&which).map(|answer| answer.id);
+        }
+        let reply = node.run(&command).unwrap();
+        if let Some(first) = self.answers.get(&which) {
+            let first = SentReply { repeated: true, ..first.clone() };
+            assert_eq!(reply, first, "a repeat answers as the first did");
+        }
+        self.collect(home);
+        self.members[home].outputs.push(Output::Answer(which, reply));
+        self.go_on(home);
+    }
+
+    fn marks(&mut self, who: usize, channel: usize, part: u64, read: bool) {
+        if self.channels.is_empty() {
+            return;
+        }
+        let (home, user) = (who / USERS.len(), self.user(who));
+        let id = self.channels[channel % self.channels.len()];
+        let node = &mut self.members[home].node;
+        let state = node.home.channel(&node.store, id).unwrap();
+        let Some(state) = state.filter(|s| s.member(&user).is_some()) else { return };
+        let pos = state.head.0 * part / 100;
+        node.mark(user.local.as_str(), id, pos, if read { pos } else { 0 }).unwrap();
+        self.go_on(home);
+    }
+
+    fn tick(&mut self, home: usize) {
+        let node = &mut self.members[home].node;
+        node.home.tick(&node.store, node.now).unwrap();
+        self.collect(home);
+        if self.members[home].under_way.is_none() && self.members[home].node.home.has_step() {
+            self.submit(home);
+        }
+    }
+
+    fn collect(&mut self, home: usize) {
+        let member = &mut self.members[home];
+        member.outputs.extend(member.node.home.drain_effects().map(Output::Effect));
+    }
+
+    /// What the hub does after every input.
+    fn go_on(&mut self, home: usize) {
+        self.collect(home);
+        let member = &mut self.members[home];
+        if member.under_way.is_some() {
+            return;
+        }
+        if member.node.home.is_urgent() {
+            self.submit(home);
+        } else {
+            let outputs = std::mem::take(&mut member.outputs);
+            self.publish(home, outputs);
+        }
+    }
+
+    fn submit(&mut self, home: usize) {
+        let member = &mut self.members[home];
+        let step = member.node.home.take_step();
+        let outputs = std::mem::take(&mut member.outputs);
+        assert!(step.effects.is_empty());
+        if step.batch.writes.is_empty() {
+            member.node.home.committed(step.number);
+            return self.publish(home, outputs);
+        }
+        member.under_way = Some((step, outputs));
+    }
+
+    fn commit(&mut self, home: usize) {
+        let member = &mut self.members[home];
+        let Some((step, outputs)) = member.under_way.take() else { return };
+        let node = &mut member.node;
+        node.store.commit(node.id, node.epoch, &step.batch);
+        node.home.committed(step.number);
+        self.publish(home, outputs);
+        self.go_on(home);
+    }
+
+    fn publish(&mut self, home: usize, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Answer(which, reply) => {
+                    let log = &self.members[home].node.store.logs[&reply.channel];
+                    assert_eq!(log[&reply.pos].event.header.id, reply.id, "sent means safe");
+                    self.answers.entry(which).or_insert(reply);
+                }
+                Output::Reply(to, connection, frame) => {
+                    self.net.entry((home, to)).or_default().push_back((connection, frame));
+                }
+                Output::Effect(effect) => self.follows(home, effect),
+            }
+        }
+        for peer in 0..HOMES {
+            let member = &mut self.members[home];
+            let Some(courier) = member.couriers.get_mut(&peer) else { continue };
+            let node = &member.node;
+            for frame in courier.pump(|channel, first, most| node.range(channel, first, most)) {
+                self.put(home, peer, frame);
+            }
+        }
+    }
+
+    fn follows(&mut self, home: usize, effect: Effect) {
+        let durable = self.members[home].node.store.change;
+        match effect {
+            Effect::Message { entry, change } => {
+                assert!(change <= durable);
+                let log = &self.members[home].node.store.logs[&entry.channel()];
+                assert_eq!(log[&entry.pos], *entry, "shown before it was on disk");
+            }
+            Effect::Marked { channel, user, mark, change, .. } => {
+                assert!(change <= durable);
+                let member = &mut self.members[home];
+                let kept = member.node.store.channels[&channel].member(&user).unwrap().mark;
+                assert!(kept.read >= mark.read && kept.delivered >= mark.delivered);
+                let told = member.told.entry((channel, user)).or_default();
+                assert!(told.read <= mark.read && told.delivered <= mark.delivered, "a mark fell");
+                *told = mark;
+            }
+            Effect::Channel { channel, change } => {
+                assert!(change <= durable);
+                assert!(self.members[home].node.store.channels.contains_key(&channel));
+            }
+            Effect::Owed { peer, channel, acked, upto, .. } => {
+                let peer = self.at(peer);
+                self.members[home].couriers.entry(peer).or_default().owe(channel, acked, upto);
+            }
+            Effect::Marks { peer, channel, marks } => {
+                let peer = self.at(peer);
+                self.members[home].couriers.entry(peer).or_default().mark(channel, marks);
+            }
+        }
+    }
+
+    fn arrives(&mut self, from: usize, to: usize, connection: u64, frame: Frame) {
+        if connection != self.connection(from, to) {
+            return;
+        }
+        let peer = self.members[from].node.id;
+        let node = &mut self.members[to].node;
+        let reply = match frame {
+            Frame::Range(range) => {
+                let reply = node.receive(peer, &range).unwrap();
+                assert_eq!((reply.refused, reply.rejected.len()), (None, 0));
+                Some(Frame::Have { channel: range.channel, epoch: range.epoch, have: reply.have })
+            }
+            Frame::Marks { number, channel, marks } => {
+                node.receive_marks(peer, channel, &marks).unwrap();
+                Some(Frame::MarksTaken { number })
+            }
+            Frame::Have { channel, epoch, have } => {
+                node.home.acknowledged(&node.store, peer, channel, epoch, have).unwrap().unwrap();
+                self.members[to].couriers.entry(from).or_default().have(channel, have);
+                None
+            }
+            Frame::MarksTaken { number } => {
+                if let Some((channel, marks)) =
+                    self.members[to].couriers.entry(from).or_default().taken(number)
+                {
+                    let node = &mut self.members[to].node;
+                    node.home.marks_taken(&node.store, peer, channel, &marks).unwrap();
+                }
+                None
+            }
+        };
+        self.collect(to);
+        let outputs = &mut self.members[to].outputs;
+        outputs.extend(reply.map(|frame| Output::Reply(from, connection, frame)));
+        self.go_on(to);
+    }
+
+    /// A new connection: what was on the old one is lost, and both begin with what they owe.
+    fn cut(&mut self, a: usize, b: usize) {
+        if a == b {
+            return;
+        }
+        *self.connection.entry(pair(a, b)).or_default() += 1;
+        for (home, peer) in [(a, b), (b, a)] {
+            self.net.remove(&(home, peer));
+            let id = self.members[peer].node.id;
+            let member = &mut self.members[home];
+            member.couriers.remove(&peer);
+            member.node.home.resume(&member.node.store, id).unwrap();
+            self.go_on(home);
+        }
+    }
+
+    fn crash(&mut self, home: usize) {
+        let member = &mut self.members[home];
+        member.outputs.clear();
+        member.under_way = None;
+        member.couriers.clear();
+        member.node.crash();
+        for peer in 0..HOMES {
+            self.cut(home, peer);
+        }
+    }
+
+    /// What another home wrote to `to`, or `to` itself, comes from `by`. Nothing may come of it.
+    fn forge(&mut self, by: usize, to: usize, of: usize, place: usize, own: bool) {
+        let Some(&channel) = self.members[of].node.store.logs.keys().nth(place) else { return };
+        if by == to || by == of || self.members[of].node.store.channels[&channel].chains.is_empty() {
+            return;
+        }
+        let mut range = self.members[of].node.range(channel, 1, 5);
+        let (thief, victim) = (self.members[by].node.user("ann"), self.members[to].node.user("bea"));
+        if range.events.is_empty() {
+            return;
+        }
+        if own {
+            range.channel = ChannelId::chat(&thief, &victim);
+            range.parties = [thief.clone(), victim];
+        }
+        let before = self.members[to].node.home.change();
+        let faults = |result: Result<RangeReply, PeerFault>| match result {
+            Err(_) => true,
+            // It may be held already, or be out of reach of what is held; or it is nobody's here.
+            Ok(reply) => reply.applied == 0 && reply.rejected.is_empty(),
+        };
+        let peer = self.members[by].node.id;
+        let node = &mut self.members[to].node;
+        assert!(faults(node.receive(peer, &range)), "{range:?}");
+        let marks = [PeerMark {
+            user: local("nobody"),
+            epoch: node.epoch,
+            delivered: Seq(1),
+            read: Seq(1),
+            at: 0,
+        }];
+        if node.home.channel(&node.store, channel).unwrap().is_some() {
+            node.receive_marks(peer, channel, &marks).unwrap_err();
+        }
+        let ahead = node.home.acknowledged(&node.store, peer, channel, node.epoch, Seq(1 << 40));
+        let known = node.home.channel(&node.store, channel).unwrap().is_some();
+        assert_eq!(ahead.unwrap().is_err(), known);
+        assert_eq!(node.home.change(), before);
+        self.go_on(to);
+    }
+
+    /// All is well again: the network keeps everything, nobody crashes, and clients repeat what was not
+    /// answered.
+    fn heals(&mut self) {
+        self.does(Deed::Time { ms: 60_000, home: 0, skew: 0 });
+        for a in 0..HOMES {
+            for b in 0..a {
+                self.cut(a, b);
+            }
+        }
+        for which in 0..self.commands.len() {
+            if !self.answers.contains_key(&which) && self.repeatable(which) {
+                self.send(which);
+            }
+        }
+        for round in 0.. {
+            assert!(round < 1_000, "the homes do not come to rest");
+            for home in 0..HOMES {
+                self.commit(home);
+                self.tick(home);
+                self.commit(home);
+            }
+            let pairs: Vec<(usize, usize)> = self.net.keys().copied().collect();
+            let mut idle = true;
+            for (from, to) in pairs {
+                while let Some((connection, frame)) =
+                    self.net.get_mut(&(from, to)).and_then(VecDeque::pop_front)
+                {
+                    idle = false;
+                    self.arrives(from, to, connection, frame);
+                    self.commit(to);
+                }
+            }
+            let rest = |m: &Member| m.under_way.is_none() && !m.node.home.has_step();
+            if idle && self.members.iter().all(rest) {
+                break;
+            }
+        }
+    }
+
+    /// Whoever has named no id and was told none cannot say which message he means.
+    fn repeatable(&self, which: usize) -> bool {
+        let command = &self.commands[which].1;
+        command.id.is_some() || command.op.is_some() || self.answers.contains_key(&which)
+    }
+
+    fn check(&mut self) {
+        for (which, answer) in &self.answers {
+            let (home, command) = &self.commands[*which];
+            let Target::To(with) = &command.target else { unreachable!("only these are made") };
+            let sender = UserRef::new(self.members[*home].node.id, command.sender.clone());
+            for at in [*home, self.at(with.home)] {
+                let log = &self.members[at].node.store.logs[&answer.channel];
+                let count = log
+                    .values()
+                    .filter(|e| e.event.header.user() == sender)
+                    .filter(|e| e.event.header.id == answer.id || e.event.body == command.body)
+                    .count();
+                assert_eq!(count, 1, "command {which} at home {at}");
+            }
+        }
+        for member in &self.members {
+            assert!(member.node.home.owed().is_empty(), "{:?}", member.node.home.owed());
+            assert!(member.node.store.owed.is_empty());
+        }
+        for id in self.channels.clone() {
+            let holders: BTreeSet<usize> = (0..HOMES)
+                .filter(|n| self.members[*n].node.store.channels.contains_key(&id))
+                .collect();
+            let lists: Vec<_> =
+                holders.iter().map(|n| self.members[*n].node.store.by_order(id)).collect();
+            for (n, list) in holders.iter().zip(&lists) {
+                let parties = &self.members[*n].node.store.channels[&id].members;
+                let homes: BTreeSet<usize> = parties.iter().map(|m| self.at(m.user.home)).collect();
+                assert!(homes.contains(n));
+                assert!(list.is_empty() || homes == holders, "a home has heard nothing");
+                assert_eq!(list, &lists[0], "homes list differently");
+            }
+            for n in &holders {
+                self.check_marks(*n, id);
+                self.check_listings(*n);
+            }
+        }
+    }
+
+    /// What a home knows of another's user is what that home knows, in its own numbers.
+    fn check_marks(&mut self, home: usize, id: ChannelId) {
+        let here = &self.members[home].node;
+        let (state, log) = (&here.store.channels[&id], here.store.logs.get(&id));
+        for member in &state.members {
+            let there = self.at(member.user.home);
+            let Some(theirs) = self.members[there].node.store.channels.get(&id) else { continue };
+            if there == home {
+                continue;
+            }
+            let mark = theirs.member(&member.user).unwrap().mark;
+            let covered = |upto: Pos| -> Option<(Epoch, Seq)> {
+                let log = self.members[there].node.store.logs.get(&id)?;
+                let mut mine = log.range(..=upto).rev().map(|(_, e)| &e.event.header);
+                mine.find(|h| h.origin == here.id).map(|h| (h.epoch, h.seq))
+            };
+            let expected = |upto: Pos| -> Pos {
+                let Some((epoch, seq)) = covered(upto) else { return Pos(0) };
+                let mut rows = log.into_iter().flatten().map(|(pos, e)| (pos, &e.event.header));
+                let own = |h: &homing_wire::Header| {
+                    h.origin == here.id && (h.epoch, h.seq) == (epoch, seq)
+                };
+                rows.find(|(_, h)| own(h)).map_or(Pos(0), |(pos, _)| *pos)
+            };
+            let told = Mark { delivered: expected(mark.delivered), read: expected(mark.read) };
+            assert_eq!(member.mark, told, "home {home} on {:?}", member.user);
+        }
+    }
+
+    fn check_listings(&mut self, home: usize) {
+        let node = &mut self.members[home].node;
+        for user in USERS {
+            let me = node.user(user);
+            let rows = node.home.listing(&node.store, &local(user)).unwrap();
+            let listed: BTreeSet<ChannelId> = rows.iter().map(|r| r.channel).collect();
+            let mine = node.store.channels.values().filter(|s| s.member(&me).is_some());
+            assert_eq!(listed, mine.map(|s| s.id).collect());
+            for row in rows {
+                assert_eq!(row.changed, node.store.channels[&row.channel].changed);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_homes_agree_whatever_happens(deeds in deeds()) {
+        let mut world = World::new();
+        for deed in deeds {
+            world.does(deed);
+        }
+        world.heals();
+        world.check();
+    }
+}

@@ -1,0 +1,252 @@
+//! A store in maps: what is committed, and the invariants that every commit must keep.
+
+use std::collections::BTreeMap;
+
+use homing_core::{
+    Account, Batch, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry, Mark,
+    MessageKey, OpDone, PeerState, Reader, TokenHash, Write,
+};
+use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, Stamp, UserRef};
+
+#[derive(Default)]
+pub(crate) struct TestStore {
+    pub(crate) change: u64,
+    pub(crate) stamp: Stamp,
+    pub(crate) channels: BTreeMap<ChannelId, ChannelState>,
+    pub(crate) logs: BTreeMap<ChannelId, BTreeMap<Pos, LogEntry>>,
+    places: BTreeMap<MessageKey, (ChannelId, Pos)>,
+    listings: BTreeMap<(Local, ChannelId), ListRow>,
+    accounts: BTreeMap<Local, Account>,
+    devices: BTreeMap<(Local, DeviceId), Device>,
+    invites: BTreeMap<TokenHash, Invite>,
+    pub(crate) owed: BTreeMap<(HomeId, ChannelId), u64>,
+    peers: BTreeMap<HomeId, PeerState>,
+    ops: BTreeMap<(Local, OpId), OpDone>,
+}
+
+impl TestStore {
+    /// Applies a batch; panics where it breaks what a store rests on.
+    pub(crate) fn commit(&mut self, home: HomeId, epoch: Epoch, batch: &Batch) {
+        assert!(batch.change >= self.change, "change numbers fell");
+        assert!(batch.stamp >= self.stamp, "stamps fell");
+        (self.change, self.stamp) = (batch.change, batch.stamp);
+        let mut touched = Vec::new();
+        for write in &batch.writes {
+            match write {
+                Write::Entry(entry) => {
+                    let log = self.logs.entry(entry.channel()).or_default();
+                    assert_eq!(entry.pos.0, log.len() as u64 + 1, "a gap in a log");
+                    log.insert(entry.pos, (**entry).clone());
+                    let header = &entry.event.header;
+                    let key = MessageKey::new(&header.user(), &header.id);
+                    let before = self.places.insert(key, (entry.channel(), entry.pos));
+                    assert_eq!(before, None, "a message is stored twice");
+                    touched.push(entry.channel());
+                }
+                Write::Channel(state) => {
+                    let before = self.channels.insert(state.id, (**state).clone());
+                    marks_rise(before.as_ref(), state);
+                    touched.push(state.id);
+                }
+                Write::Listing { user, row } => {
+                    self.listings.insert((user.clone(), row.channel), *row);
+                    touched.push(row.channel);
+                }
+                Write::Account(account) => {
+                    self.accounts.insert(account.local.clone(), (**account).clone());
+                }
+                Write::Device(device) => {
+                    self.devices.insert((device.user.clone(), device.id), (**device).clone());
+                }
+                Write::DeviceGone { user, device, .. } => {
+                    self.devices.remove(&(user.clone(), *device));
+                }
+                Write::Invite(invite) => {
+                    self.invites.insert(invite.code, (**invite).clone());
+                }
+                Write::InviteGone(code) => {
+                    self.invites.remove(code);
+                }
+                Write::Owed { peer, channel, since } => {
+                    match since {
+                        Some(since) => self.owed.insert((*peer, *channel), *since),
+                        None => self.owed.remove(&(*peer, *channel)),
+                    };
+                    touched.push(*channel);
+                }
+                Write::Peer(peer) => {
+                    self.peers.insert(peer.home, (**peer).clone());
+                }
+                Write::Op { user, op, done } => {
+                    self.ops.insert((user.clone(), *op), done.clone());
+                }
+                Write::OpGone { user, op } => {
+                    self.ops.remove(&(user.clone(), *op));
+                }
+            }
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        for channel in touched {
+            self.check_channel(home, epoch, channel);
+        }
+    }
+
+    /// What a channel's state says is what its log says, counted the slow way.
+    fn check_channel(&self, home: HomeId, epoch: Epoch, id: ChannelId) {
+        let state = &self.channels[&id];
+        let empty = BTreeMap::new();
+        let log = self.logs.get(&id).unwrap_or(&empty);
+        let messages = || log.values().filter(|e| e.event.header.kind.is_message());
+        assert_eq!(state.head.0, log.len() as u64);
+        assert_eq!(state.last, messages().last().map_or(Pos(0), |e| e.pos));
+        assert_eq!(state.counted, messages().count() as u64);
+        assert!(state.changed <= self.change);
+        let mut chains: BTreeMap<_, (Seq, Stamp)> = BTreeMap::new();
+        for entry in log.values() {
+            let h = &entry.event.header;
+            let end = chains.entry((h.origin, h.epoch)).or_default();
+            assert!(h.seq > end.0, "an origin's order is not kept");
+            assert!(h.stamp >= end.1, "stamps fell along a chain");
+            *end = (h.seq, h.stamp);
+            assert!(state.member(&h.user()).is_some(), "a stranger's words are stored");
+        }
+        for member in &state.members {
+            assert!(member.mark.delivered >= member.mark.read && member.mark.delivered <= state.head);
+            let times: Vec<Mark> = member.times.iter().map(|t| t.mark).collect();
+            assert!(times.is_sorted_by(|a, b| a.read <= b.read && a.delivered <= b.delivered));
+            assert!(member.times.iter().map(|t| t.at).is_sorted());
+            if member.user.home != home {
+                continue;
+            }
+            let unread = messages()
+                .filter(|e| e.pos > member.mark.read && e.event.header.user() != member.user)
+                .count() as u64;
+            assert_eq!(state.unread(member), unread, "unread of {:?}", member.user);
+            let mentions: Vec<Pos> = messages()
+                .filter(|e| e.pos > member.mark.read)
+                .filter(|e| e.event.header.mentions.contains(&member.user))
+                .map(|e| e.pos)
+                .collect();
+            assert_eq!(member.mentions, mentions);
+            let row = self.listings[&(member.user.local.clone(), id)];
+            assert_eq!((row.changed, row.active_at), (state.changed, state.active_at));
+        }
+        for cursor in &state.cursors {
+            let written = state.chain(&home, epoch).map_or(Seq(0), |c| c.seq);
+            let owed = cursor.refused.is_none() && (cursor.acked < written || cursor.marks_owed);
+            assert_eq!(cursor.owed_since.is_some(), owed, "owed, says the cursor");
+            assert_eq!(self.owed.get(&(cursor.home, id)).copied(), cursor.owed_since, "owed rows");
+        }
+    }
+
+    /// A channel's messages as clients list them.
+    pub(crate) fn by_order(&self, id: ChannelId) -> Vec<(String, UserRef, Vec<u8>)> {
+        let mut list: Vec<_> = self
+            .logs
+            .get(&id)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .map(|e| {
+                let h = &e.event.header;
+                (h.order().to_string(), h.user(), e.event.body.to_vec())
+            })
+            .collect();
+        list.sort();
+        list
+    }
+}
+
+fn marks_rise(before: Option<&ChannelState>, now: &ChannelState) {
+    for old in before.map_or(&[][..], |b| &b.members) {
+        let new = now.member(&old.user).unwrap();
+        assert!(new.mark.read >= old.mark.read && new.mark.delivered >= old.mark.delivered);
+        assert!(new.read_counted >= old.read_counted);
+    }
+}
+
+impl Reader for TestStore {
+    fn channel(&self, id: ChannelId) -> Result<Option<ChannelState>, Fault> {
+        Ok(self.channels.get(&id).cloned())
+    }
+    fn account(&self, local: &Local) -> Result<Option<Account>, Fault> {
+        Ok(self.accounts.get(local).cloned())
+    }
+    fn accounts(&self, after: Option<&Local>, limit: usize) -> Result<Vec<Account>, Fault> {
+        let above = |a: &&Account| after.is_none_or(|after| a.local > *after);
+        Ok(self.accounts.values().filter(above).take(limit).cloned().collect())
+    }
+    fn place(&self, key: MessageKey) -> Result<Option<(ChannelId, Pos)>, Fault> {
+        Ok(self.places.get(&key).copied())
+    }
+    fn entry(&self, channel: ChannelId, pos: Pos) -> Result<Option<LogEntry>, Fault> {
+        Ok(self.logs.get(&channel).and_then(|log| log.get(&pos)).cloned())
+    }
+    fn entries(
+        &self,
+        channel: ChannelId,
+        first: Pos,
+        last: Pos,
+        _max_bytes: usize,
+    ) -> Result<Vec<LogEntry>, Fault> {
+        let log = self.logs.get(&channel);
+        Ok(log.into_iter().flat_map(|l| l.range(first..=last)).map(|(_, e)| e.clone()).collect())
+    }
+    fn row(&self, channel: ChannelId, pos: Pos) -> Result<Option<EntryRow>, Fault> {
+        Ok(self.logs.get(&channel).and_then(|log| log.get(&pos)).map(LogEntry::row))
+    }
+    fn last_row_of(
+        &self,
+        channel: ChannelId,
+        origin: HomeId,
+        pos: Pos,
+    ) -> Result<Option<EntryRow>, Fault> {
+        let log = self.logs.get(&channel);
+        let mut rows = log.into_iter().flat_map(|l| l.range(..=pos).rev()).map(|(_, e)| e.row());
+        Ok(rows.find(|row| row.origin == origin))
+    }
+    fn row_of_seq(
+        &self,
+        channel: ChannelId,
+        origin: HomeId,
+        epoch: Epoch,
+        seq: Seq,
+    ) -> Result<Option<EntryRow>, Fault> {
+        let rows = self.logs.get(&channel).into_iter().flat_map(BTreeMap::values).map(LogEntry::row);
+        Ok(rows
+            .filter(|r| r.origin == origin && r.epoch == epoch && r.seq >= seq)
+            .min_by_key(|r| r.seq))
+    }
+    fn listing(&self, user: &Local) -> Result<Vec<ListRow>, Fault> {
+        let mine = self.listings.iter().filter(|((owner, _), _)| owner == user);
+        Ok(mine.map(|(_, row)| *row).collect())
+    }
+    fn device(&self, token: TokenHash) -> Result<Option<Device>, Fault> {
+        Ok(self.devices.values().find(|d| d.token == token).cloned())
+    }
+    fn devices(&self, user: &Local) -> Result<Vec<Device>, Fault> {
+        Ok(self.devices.values().filter(|d| d.user == *user).cloned().collect())
+    }
+    fn device_by_id(&self, user: &Local, device: DeviceId) -> Result<Option<Device>, Fault> {
+        Ok(self.devices.get(&(user.clone(), device)).cloned())
+    }
+    fn invite(&self, code: TokenHash) -> Result<Option<Invite>, Fault> {
+        Ok(self.invites.get(&code).cloned())
+    }
+    fn invites(&self) -> Result<Vec<Invite>, Fault> {
+        Ok(self.invites.values().cloned().collect())
+    }
+    fn owed(&self) -> Result<Vec<(HomeId, ChannelId, u64)>, Fault> {
+        Ok(self.owed.iter().map(|((peer, channel), since)| (*peer, *channel, *since)).collect())
+    }
+    fn peers(&self) -> Result<Vec<PeerState>, Fault> {
+        Ok(self.peers.values().cloned().collect())
+    }
+    fn op(&self, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault> {
+        Ok(self.ops.get(&(user.clone(), op)).cloned())
+    }
+    fn ops_before(&self, before_ms: u64, limit: usize) -> Result<Vec<(Local, OpId)>, Fault> {
+        let old = self.ops.iter().filter(|(_, done)| done.at < before_ms);
+        Ok(old.map(|(key, _)| key.clone()).take(limit).collect())
+    }
+}

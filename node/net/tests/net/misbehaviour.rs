@@ -1,0 +1,224 @@
+//! Peers that break the rules, made of plain libp2p.
+
+use std::time::Duration;
+
+use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use homing_net::{NetEvent, NetLimits};
+use homing_wire::frame::{HELLO, QUERY, RELAY};
+use homing_wire::proto::hello::v1::{Hello, HelloReply};
+use homing_wire::proto::query::v1::{Answer, Query, UserQuery, answer, query};
+use homing_wire::proto::relay::v1::{Frame, Ping, Pong, Range, frame};
+use homing_wire::{HomeId, limits};
+use libp2p::Stream;
+
+use crate::support::raw::{Raw, receive, send};
+use crate::support::{Home, Identity, TCP, ack, heads, limits as quick, marks, number_of, soon};
+
+fn ping(number: u64) -> Frame {
+    Frame {
+        frame: Some(frame::Frame::Ping(Ping { number })),
+    }
+}
+
+fn pong(number: u64) -> Frame {
+    Frame {
+        frame: Some(frame::Frame::Pong(Pong { number })),
+    }
+}
+
+fn question() -> Query {
+    Query {
+        query: Some(query::Query::User(UserQuery {
+            local: "alice".into(),
+        })),
+    }
+}
+
+/// Whether the stream ends without a single byte.
+async fn says_nothing(stream: &mut Stream) -> bool {
+    let mut byte = [0];
+    !matches!(soon(stream.read(&mut byte)).await, Ok(1))
+}
+
+#[tokio::test]
+async fn nothing_is_served_before_hello_and_the_silent_are_closed() {
+    let short = NetLimits {
+        hello_deadline: Duration::from_millis(400),
+        ..quick()
+    };
+    let mut acme = Home::run(Identity::new("acme"), &[TCP], short).await;
+    let stranger = Identity::new("stranger");
+    let mut raw = Raw::connect(&stranger.key, &acme.addresses[0]).await;
+    let mut relay = raw.open(RELAY).await;
+    send(&mut relay, &ping(1)).await;
+    send(&mut relay, &marks(1)).await;
+    let mut question_stream = raw.open(QUERY).await;
+    send(&mut question_stream, &question()).await;
+    assert!(says_nothing(&mut relay).await);
+    assert!(says_nothing(&mut question_stream).await);
+    let stats = acme.net.stats();
+    assert_eq!(stats.dropped["hello_timeout"], 1);
+    assert_eq!(
+        (stats.admitted, stats.frames_in, stats.queries_in),
+        (0, 0, 0)
+    );
+    assert!(acme.events.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_refused_peer_gets_nothing_either() {
+    let mut acme = Home::start("acme", &[TCP]).await;
+    let stranger = Identity::new("stranger");
+    let mut raw = Raw::connect(&stranger.key, &acme.addresses[0]).await;
+    let mut hello = raw.open(HELLO).await;
+    let nonsense = Hello {
+        record: vec![1, 2, 3].into(),
+        ..Hello::default()
+    };
+    send(&mut hello, &nonsense).await;
+    let reply: HelloReply = receive(&mut hello).await.expect("an answer");
+    assert_eq!(reply.refusal.unwrap().reason, "record_malformed");
+    assert_eq!(reply.hello, None, "who is refused learns nothing about us");
+    let mut relay = raw.open(RELAY).await;
+    // It may be reset before this is written.
+    let _ = relay
+        .write_all(&prost::Message::encode_length_delimited_to_vec(&ping(1)))
+        .await;
+    assert!(says_nothing(&mut relay).await);
+    assert_eq!(acme.refused().await.2, "record_malformed");
+    assert_eq!(acme.net.stats().frames_in, 0);
+}
+
+/// A plain libp2p peer that has said hello, and its open relay stream.
+async fn admitted(acme: &mut Home) -> (Raw, Stream, HomeId) {
+    let guest = Identity::new("guest");
+    let mut raw = Raw::connect(&guest.key, &acme.addresses[0]).await;
+    raw.hello(&guest).await;
+    acme.up(guest.id).await;
+    let mut relay = raw.open(RELAY).await;
+    send(&mut relay, &ping(1)).await;
+    assert_eq!(receive(&mut relay).await, Some(pong(1)));
+    (raw, relay, guest.id)
+}
+
+async fn is_dropped_after(bytes: &[u8], reason: &'static str) {
+    let mut acme = Home::start("acme", &[TCP]).await;
+    let (_raw, mut relay, guest) = admitted(&mut acme).await;
+    let _link = acme.relay_in(guest).await;
+    // The peer may close before all of it is written.
+    let _ = relay.write_all(bytes).await;
+    let _ = relay.flush().await;
+    assert_eq!(acme.down(guest).await, reason);
+    assert!(says_nothing(&mut relay).await);
+    assert_eq!(acme.net.stats().dropped[reason], 1);
+}
+
+#[tokio::test]
+async fn an_oversize_frame_is_refused_by_its_prefix() {
+    // 2 MiB are announced; not a byte of them has to come.
+    is_dropped_after(&[0x80, 0x80, 0x80, 0x01], "frame_too_large").await;
+}
+
+#[tokio::test]
+async fn a_frame_that_does_not_parse_drops_the_peer() {
+    is_dropped_after(&[3, 0xff, 0xff, 0xff], "frame_malformed").await;
+}
+
+#[tokio::test]
+async fn a_frame_of_the_wrong_direction_drops_the_peer() {
+    let bytes = prost::Message::encode_length_delimited_to_vec(&ack(1));
+    is_dropped_after(&bytes, "frame_unexpected").await;
+}
+
+#[tokio::test]
+async fn a_range_of_too_many_events_drops_the_peer() {
+    let events = vec![Default::default(); limits::RANGE_EVENTS + 1];
+    let range = Range {
+        channel: vec![1; 16].into(),
+        events,
+        ..Range::default()
+    };
+    let frame = Frame {
+        frame: Some(frame::Frame::Range(range)),
+    };
+    let bytes = prost::Message::encode_length_delimited_to_vec(&frame);
+    is_dropped_after(&bytes, "frame_too_large").await;
+}
+
+#[tokio::test]
+async fn frames_of_a_later_version_are_skipped() {
+    let mut acme = Home::start("acme", &[TCP]).await;
+    let (_raw, mut relay, guest) = admitted(&mut acme).await;
+    let mut inward = acme.relay_in(guest).await;
+    // Field 99, length-delimited, two bytes; then one that we know, of the largest size allowed.
+    relay.write_all(&[5, 0x9a, 0x06, 2, 1, 2]).await.unwrap();
+    send(&mut relay, &marks(4)).await;
+    assert_eq!(number_of(&soon(inward.frames.recv()).await.unwrap()), 4);
+    let overhead = prost::Message::encoded_len(&heads(limits::RELAY_FRAME_BYTES - 100))
+        - (limits::RELAY_FRAME_BYTES - 100);
+    let largest = heads(limits::RELAY_FRAME_BYTES - overhead);
+    assert_eq!(
+        prost::Message::encoded_len(&largest),
+        limits::RELAY_FRAME_BYTES
+    );
+    send(&mut relay, &largest).await;
+    assert_eq!(soon(inward.frames.recv()).await, Some(largest));
+    assert_eq!(acme.net.stats().frames_unknown, 1);
+}
+
+#[tokio::test]
+async fn a_newer_stream_of_a_peer_replaces_the_older() {
+    let mut acme = Home::start("acme", &[TCP]).await;
+    let (mut raw, mut first, guest) = admitted(&mut acme).await;
+    let mut old = acme.relay_in(guest).await;
+    let mut second = raw.open(RELAY).await;
+    send(&mut second, &ping(8)).await;
+    assert_eq!(receive(&mut second).await, Some(pong(8)));
+    let mut new = acme.relay_in(guest).await;
+    assert!(soon(old.frames.recv()).await.is_none());
+    assert!(says_nothing(&mut first).await);
+    send(&mut second, &marks(6)).await;
+    assert_eq!(number_of(&soon(new.frames.recv()).await.unwrap()), 6);
+}
+
+#[tokio::test]
+async fn a_peer_that_asks_too_much_at_once_is_told_so() {
+    let few = NetLimits {
+        queries_per_peer: 2,
+        ..quick()
+    };
+    let mut acme = Home::run(Identity::new("acme"), &[TCP], few).await;
+    let (mut raw, _relay, guest) = admitted(&mut acme).await;
+    let mut streams = Vec::new();
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = raw.open(QUERY).await;
+        send(&mut stream, &question()).await;
+        streams.push(stream);
+        let reply = acme
+            .next(|event| match event {
+                NetEvent::Query { home, query, reply } if home == guest => {
+                    assert_eq!(query, question());
+                    Ok(reply)
+                }
+                event => Err(event),
+            })
+            .await;
+        held.push(reply);
+    }
+    let mut third = raw.open(QUERY).await;
+    send(&mut third, &question()).await;
+    let told: Answer = receive(&mut third).await.expect("an answer");
+    let Some(answer::Answer::Refusal(refusal)) = told.answer else {
+        panic!("{told:?}")
+    };
+    assert_eq!(refusal.reason, "busy");
+    drop(held);
+    for mut stream in streams {
+        let told: Answer = receive(&mut stream).await.expect("an answer");
+        let Some(answer::Answer::Refusal(refusal)) = told.answer else {
+            panic!("{told:?}")
+        };
+        assert_eq!(refusal.reason, "unanswered");
+    }
+}

@@ -1,0 +1,339 @@
+//! Homes with real sockets on loopback, and peers that misbehave.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use ed25519_dalek::SigningKey;
+use homing_net::{
+    Admission, HelloInfo, NetConfig, NetEvent, NetHandle, NetLimits, NodeKey, Refusal, RelayIn,
+    RelayOut, start,
+};
+use homing_wire::proto::event::v1::SignedHeads;
+use homing_wire::proto::hello::v1::Hello;
+use homing_wire::proto::relay::v1::{Ack, Frame, Marks, frame};
+use homing_wire::{Epoch, HomeId, HomeRecord, Node};
+use tokio::sync::mpsc;
+
+pub(crate) mod proxy;
+pub(crate) mod raw;
+
+/// Nothing on loopback takes this long; what does has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) const TCP: &str = "/ip4/127.0.0.1/tcp/0";
+pub(crate) const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
+
+/// What a home shows and whom it admits; tests change it as they like.
+pub(crate) struct Policy {
+    state: Mutex<State>,
+}
+
+pub(crate) struct State {
+    pub(crate) record: Bytes,
+    pub(crate) verdict: Result<(), Refusal>,
+    pub(crate) seen: Vec<HelloInfo>,
+}
+
+impl Policy {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+impl Admission for Policy {
+    fn admit(&self, _: &HomeRecord, hello: &HelloInfo) -> Result<(), Refusal> {
+        let mut state = self.lock();
+        state.seen.push(hello.clone());
+        state.verdict.clone()
+    }
+
+    fn own_hello(&self) -> Hello {
+        Hello {
+            record: self.lock().record.clone(),
+            epoch: 7,
+            boot: 3,
+            instance: vec![9; 16].into(),
+            software: "homing-test/1".into(),
+            clock: 1_000,
+        }
+    }
+}
+
+/// Who a home is, apart from its running network.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub(crate) signing: SigningKey,
+    pub(crate) key: NodeKey,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) id: HomeId,
+}
+
+impl Identity {
+    pub(crate) fn new(name: &str) -> Self {
+        let seed = NodeKey::generate().to_seed().unwrap();
+        let signing = SigningKey::from_bytes(&seed);
+        let key = NodeKey::generate();
+        let record = record(name, &signing, &key);
+        let state = State {
+            record: record.sign(&signing),
+            verdict: Ok(()),
+            seen: Vec::new(),
+        };
+        let policy = Arc::new(Policy {
+            state: Mutex::new(state),
+        });
+        Self {
+            id: record.home_id(),
+            signing,
+            key,
+            policy,
+        }
+    }
+}
+
+pub(crate) fn record(name: &str, signing: &SigningKey, key: &NodeKey) -> HomeRecord {
+    HomeRecord {
+        name: format!("{name}.example").parse().unwrap(),
+        identity: signing.verifying_key().to_bytes(),
+        signing_keys: vec![signing.verifying_key().to_bytes()],
+        nodes: vec![Node {
+            peer_id: key.peer_id_bytes(),
+            addresses: Vec::new(),
+        }],
+        epoch: Epoch(7),
+        number: 1,
+        protocols: Vec::new(),
+        issued_at: 1,
+    }
+}
+
+/// Quick enough for tests, and still well above what a busy machine needs.
+pub(crate) fn limits() -> NetLimits {
+    NetLimits {
+        backoff_min: Duration::from_millis(50),
+        backoff_max: Duration::from_millis(400),
+        // How long QUIC knocks where nobody is.
+        handshake_timeout: Duration::from_secs(2),
+        ..NetLimits::default()
+    }
+}
+
+/// A running home.
+pub(crate) struct Home {
+    pub(crate) identity: Identity,
+    pub(crate) net: NetHandle,
+    pub(crate) events: mpsc::Receiver<NetEvent>,
+    /// Where it listens, in the order of its configuration.
+    pub(crate) addresses: Vec<String>,
+}
+
+impl Home {
+    pub(crate) async fn start(name: &str, listen: &[&str]) -> Self {
+        Self::run(Identity::new(name), listen, limits()).await
+    }
+
+    pub(crate) async fn run(identity: Identity, listen: &[&str], limits: NetLimits) -> Self {
+        let config = NetConfig {
+            listen: listen.iter().map(|&a| a.to_owned()).collect(),
+            allow_private: true,
+            limits,
+        };
+        let (net, events) = start(config, &identity.key, identity.policy.clone()).unwrap();
+        let mut home = Self {
+            identity,
+            net,
+            events,
+            addresses: Vec::new(),
+        };
+        for _ in listen {
+            let address = home
+                .next(|event| match event {
+                    NetEvent::Listening { address } => Ok(address),
+                    other => Err(other),
+                })
+                .await;
+            home.addresses.push(address);
+        }
+        home
+    }
+
+    pub(crate) fn id(&self) -> HomeId {
+        self.identity.id
+    }
+
+    pub(crate) async fn want(&self, other: &Home) {
+        self.net
+            .want(other.id(), other.addresses.clone())
+            .await
+            .unwrap();
+    }
+
+    /// The next event that `pick` takes; others are skipped.
+    pub(crate) async fn next<T>(&mut self, pick: impl Fn(NetEvent) -> Result<T, NetEvent>) -> T {
+        let mut skipped = Vec::new();
+        let found = tokio::time::timeout(PATIENCE, async {
+            loop {
+                match pick(self.events.recv().await.expect("the network runs")) {
+                    Ok(found) => return found,
+                    Err(other) => skipped.push(format!("{other:?}")),
+                }
+            }
+        })
+        .await;
+        found.unwrap_or_else(|_| panic!("the event did not come; instead: {skipped:#?}"))
+    }
+
+    pub(crate) async fn up(&mut self, other: HomeId) -> HelloInfo {
+        self.next(|event| match event {
+            NetEvent::PeerUp {
+                home,
+                hello,
+                record,
+            } if home == other => {
+                assert_eq!(record.home_id(), other);
+                Ok(hello)
+            }
+            event => Err(event),
+        })
+        .await
+    }
+
+    pub(crate) async fn down(&mut self, other: HomeId) -> &'static str {
+        self.next(|event| match event {
+            NetEvent::PeerDown { home, reason } if home == other => Ok(reason),
+            event => Err(event),
+        })
+        .await
+    }
+
+    pub(crate) async fn relay_out(&mut self, other: HomeId) -> RelayOut {
+        self.next(|event| match event {
+            NetEvent::RelayOut { home, link } if home == other => Ok(link),
+            event => Err(event),
+        })
+        .await
+    }
+
+    pub(crate) async fn relay_in(&mut self, other: HomeId) -> RelayIn {
+        self.next(|event| match event {
+            NetEvent::RelayIn { home, link } if home == other => Ok(link),
+            event => Err(event),
+        })
+        .await
+    }
+
+    /// Both links with another home, in whichever order they come.
+    pub(crate) async fn links(&mut self, other: HomeId) -> (RelayOut, RelayIn) {
+        let (mut out, mut inward) = (None, None);
+        while out.is_none() || inward.is_none() {
+            let event = self
+                .next(|event| match event {
+                    NetEvent::RelayOut { home, .. } | NetEvent::RelayIn { home, .. }
+                        if home == other =>
+                    {
+                        Ok(event)
+                    }
+                    event => Err(event),
+                })
+                .await;
+            match event {
+                NetEvent::RelayOut { link, .. } => out = Some(link),
+                NetEvent::RelayIn { link, .. } => inward = Some(link),
+                _ => unreachable!("picked above"),
+            }
+        }
+        (out.unwrap(), inward.unwrap())
+    }
+
+    pub(crate) async fn refused(
+        &mut self,
+    ) -> (Option<HomeId>, homing_net::Direction, String, String) {
+        self.next(|event| match event {
+            NetEvent::Refused {
+                home,
+                direction,
+                reason,
+                message,
+            } => Ok((home, direction, reason, message)),
+            event => Err(event),
+        })
+        .await
+    }
+
+    pub(crate) async fn dial_failed(&mut self) -> (HomeId, &'static str, String) {
+        self.next(|event| match event {
+            NetEvent::DialFailed {
+                home,
+                reason,
+                message,
+                attempts,
+                retry_in,
+            } => {
+                assert!(attempts > 0 && retry_in > Duration::ZERO);
+                Ok((home, reason, message))
+            }
+            event => Err(event),
+        })
+        .await
+    }
+}
+
+pub(crate) fn marks(number: u64) -> Frame {
+    let marks = Marks {
+        number,
+        channel: vec![1; 16].into(),
+        marks: Vec::new(),
+    };
+    Frame {
+        frame: Some(frame::Frame::Marks(marks)),
+    }
+}
+
+pub(crate) fn number_of(frame: &Frame) -> u64 {
+    match &frame.frame {
+        Some(frame::Frame::Marks(marks)) => marks.number,
+        Some(frame::Frame::Ack(ack)) => ack.marks,
+        other => panic!("neither Marks nor Ack: {other:?}"),
+    }
+}
+
+pub(crate) fn ack(number: u64) -> Frame {
+    Frame {
+        frame: Some(frame::Frame::Ack(Ack {
+            have: Vec::new(),
+            marks: number,
+        })),
+    }
+}
+
+/// A frame of about `bytes` bytes that says `number`.
+pub(crate) fn bulky(number: u64, bytes: usize) -> Frame {
+    let marks = Marks {
+        number,
+        channel: vec![1; bytes].into(),
+        marks: Vec::new(),
+    };
+    Frame {
+        frame: Some(frame::Frame::Marks(marks)),
+    }
+}
+
+pub(crate) fn heads(bytes: usize) -> Frame {
+    let heads = SignedHeads {
+        heads: vec![0; bytes].into(),
+        key: Bytes::new(),
+        signature: Bytes::new(),
+    };
+    Frame {
+        frame: Some(frame::Frame::Heads(heads)),
+    }
+}
+
+/// Fails instead of hanging.
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what)
+        .await
+        .expect("it happens in time")
+}

@@ -1,0 +1,318 @@
+//! What people see: times, ticks, names; nothing that a sender could make a terminal do.
+
+use std::borrow::Cow;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use homing_client::{Body, Channel, ChannelState, Message, Receipt};
+use serde::Serialize;
+
+/// A last message is shown this long in a list.
+const PREVIEW_CHARS: usize = 60;
+
+/// Standard output, for people or for scripts.
+pub(super) struct Screen {
+    /// One object a line.
+    pub(super) json: bool,
+    colour: bool,
+}
+
+/// How far a message of one's own has got.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Tick {
+    Sent,
+    Delivered,
+    Read,
+    Rejected,
+}
+
+/// Says the date when it changes.
+#[derive(Default)]
+pub(super) struct Days {
+    last: Option<i64>,
+}
+
+impl Tick {
+    pub(super) fn of(message: &Message, channel: &Channel, me: &str) -> Self {
+        if message.status.as_deref() == Some("rejected") {
+            return Self::Rejected;
+        }
+        let others = || channel.marks.iter().filter(|mark| mark.user != me);
+        if others().next().is_none() {
+            return Self::Sent;
+        }
+        if others().all(|mark| mark.read >= message.pos) {
+            Self::Read
+        } else if others().all(|mark| mark.delivered >= message.pos) {
+            Self::Delivered
+        } else {
+            Self::Sent
+        }
+    }
+}
+
+impl Screen {
+    pub(super) fn new(json: bool) -> Self {
+        let colour =
+            io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        Self { json, colour }
+    }
+
+    /// One line. The reader may be gone, which is an error of kind `BrokenPipe`.
+    pub(super) fn line(&self, text: &str) -> anyhow::Result<()> {
+        Ok(writeln!(io::stdout().lock(), "{text}")?)
+    }
+
+    /// One JSON object.
+    pub(super) fn object(&self, object: &impl Serialize) -> anyhow::Result<()> {
+        self.line(&serde_json::to_string(object)?)
+    }
+
+    /// One JSON object, or whatever people get.
+    pub(super) fn result(
+        &self,
+        object: &impl Serialize,
+        people: impl FnOnce(&Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        if self.json {
+            self.object(object)
+        } else {
+            people(self)
+        }
+    }
+
+    pub(super) fn message(
+        &self,
+        days: &mut Days,
+        message: &Message,
+        tick: Option<Tick>,
+    ) -> anyhow::Result<()> {
+        let (day, time) = split_time(message.sent_at);
+        if days.last != Some(day) {
+            days.last = Some(day);
+            self.line(&self.dim(&format!("── {} (UTC)", date(day))))?;
+        }
+        let mut line = format!(
+            "{} {}  {}",
+            self.dim(&time),
+            self.bold(&harmless(&message.sender)),
+            say_body(message, "\n         ")
+        );
+        if message.edited_at.is_some() {
+            line.push_str(&self.dim(" (edited)"));
+        }
+        if message.late {
+            line.push_str(&self.dim(" (late)"));
+        }
+        for reaction in &message.reactions {
+            line.push_str(&format!(" {}{}", harmless(&reaction.emoji), reaction.count));
+        }
+        match tick {
+            None => {}
+            Some(Tick::Sent) => line.push_str(&self.dim("  ✓")),
+            Some(Tick::Delivered) => line.push_str(&self.dim("  ✓✓")),
+            Some(Tick::Read) => line.push_str(&self.blue("  ✓✓ read")),
+            Some(Tick::Rejected) => {
+                let why = message.reason.as_deref().unwrap_or("rejected");
+                line.push_str(&format!("  ✗ {}", harmless(why)));
+            }
+        }
+        self.line(&line)
+    }
+
+    pub(super) fn receipt(&self, receipt: &Receipt) -> anyhow::Result<()> {
+        let (_, time) = split_time(receipt.at);
+        let user = harmless(&receipt.user);
+        let line = if receipt.read > 0 && receipt.read >= receipt.delivered {
+            format!("✓✓ read by {user} up to {}", receipt.read)
+        } else if receipt.read > 0 {
+            format!(
+                "✓✓ delivered to {user} up to {}, read up to {}",
+                receipt.delivered, receipt.read
+            )
+        } else {
+            format!("✓✓ delivered to {user} up to {}", receipt.delivered)
+        };
+        self.line(&self.dim(&format!("{time} {line}")))
+    }
+
+    pub(super) fn channel(&self, channel: &Channel) -> anyhow::Result<()> {
+        let unread = match channel.unread {
+            0 => format!("{:>5}", ""),
+            n => self.bold(&format!("{n:>5}")),
+        };
+        let mut line = format!("{unread}  {:<32}", harmless(&channel.title()));
+        match channel.state {
+            ChannelState::Active | ChannelState::Unknown => {}
+            ChannelState::Request => line.push_str("(request) "),
+            ChannelState::Invited => line.push_str("(invited) "),
+            ChannelState::Left => line.push_str("(left) "),
+        }
+        if let Some(last) = &channel.last {
+            let (day, time) = split_time(last.sent_at);
+            let text: String = say_body(last, " ").chars().take(PREVIEW_CHARS).collect();
+            line.push_str(&format!(
+                "{}  {text}",
+                self.dim(&format!("{} {time}", date(day)))
+            ));
+        }
+        self.line(line.trim_end())
+    }
+
+    fn dim(&self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    fn bold(&self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    fn blue(&self, text: &str) -> String {
+        self.paint("34", text)
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.colour {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+fn say_body(message: &Message, newline: &str) -> String {
+    match message.body() {
+        Body::Text { text, .. } => {
+            let lines: Vec<_> = text.split('\n').map(harmless).collect();
+            lines.join(newline)
+        }
+        Body::Media { media, caption } => {
+            let mut said = format!(
+                "[{} {}, {} bytes]",
+                harmless(&media.mime),
+                harmless(&media.name),
+                media.size
+            );
+            if let Some(caption) = caption {
+                said.push(' ');
+                said.push_str(&harmless(&caption));
+            }
+            said
+        }
+        Body::Deleted => "(deleted)".to_owned(),
+        Body::Notice => format!("* {}", harmless(message.body.get())),
+        Body::Other => harmless(message.body.get()).into_owned(),
+    }
+}
+
+/// Control characters as pictures: a sender must not move the reader's cursor, and directional overrides must not
+/// turn the rest of the line.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let harmful = |c: char| {
+        (c.is_control() && c != '\t')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.chars().any(harmful) {
+        return Cow::Borrowed(text);
+    }
+    let picture = |c: char| match u32::from(c) {
+        code @ 0..0x20 => char::from_u32(0x2400 + code).unwrap_or('\u{fffd}'),
+        0x7f => '\u{2421}',
+        _ => '\u{fffd}',
+    };
+    Cow::Owned(
+        text.chars()
+            .map(|c| if harmful(c) { picture(c) } else { c })
+            .collect(),
+    )
+}
+
+/// Days since 1970 and the time of day, UTC.
+fn split_time(unix_ms: u64) -> (i64, String) {
+    let seconds = unix_ms / 1000;
+    let of_day = seconds % 86_400;
+    let day = i64::try_from(seconds / 86_400).unwrap_or(i64::MAX);
+    (
+        day,
+        format!(
+            "{:02}:{:02}:{:02}",
+            of_day / 3600,
+            of_day / 60 % 60,
+            of_day % 60
+        ),
+    )
+}
+
+/// A day since 1970 in the proleptic Gregorian calendar (Howard Hinnant, "chrono-compatible low-level date algorithms").
+fn date(day: i64) -> String {
+    let shifted = day.min(i64::from(i32::MAX)) + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * of_year + 2) / 153;
+    let day_of_month = of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day_of_month:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn days_have_their_dates() {
+        for (day, shown) in [
+            (0, "1970-01-01"),
+            (59, "1970-03-01"),
+            (11_016, "2000-02-29"),
+            (20_782, "2026-11-25"),
+        ] {
+            assert_eq!(date(day), shown);
+        }
+        assert_eq!(
+            split_time(86_400_000 + 3_723_000),
+            (1, "01:02:03".to_owned())
+        );
+    }
+
+    #[test]
+    fn text_cannot_command_the_terminal() {
+        assert_eq!(
+            harmless("a\u{1b}[2Jb\u{202e}c\u{9b}"),
+            "a␛[2Jb\u{fffd}c\u{fffd}"
+        );
+        assert_eq!(harmless("שלום 👩‍👩‍👧 e\u{301}\t"), "שלום 👩‍👩‍👧 e\u{301}\t");
+    }
+
+    #[test]
+    fn ticks_rise_with_the_other_sides_marks() {
+        let id = homing_client::new_message_id();
+        let message = |pos: u64| -> Message {
+            serde_json::from_value(json!({"channel": id, "pos": pos, "order": "1", "id": id,
+                "sender": "a@a.test", "sent_at": 1, "body": {"type": "text", "text": "x"}}))
+            .unwrap()
+        };
+        let mut channel: Channel = serde_json::from_value(json!({"channel": id, "kind": "chat",
+            "with": "b@b.test", "state": "active", "head": 3, "marks": [
+                {"user": "a@a.test", "delivered": 3, "read": 3},
+                {"user": "b@b.test", "delivered": 2, "read": 1}]}))
+        .unwrap();
+        let tick = |channel: &Channel, pos| Tick::of(&message(pos), channel, "a@a.test");
+        assert_eq!(tick(&channel, 1), Tick::Read);
+        assert_eq!(tick(&channel, 2), Tick::Delivered);
+        assert_eq!(tick(&channel, 3), Tick::Sent);
+        channel.marks.clear();
+        assert_eq!(tick(&channel, 1), Tick::Sent);
+        let mut rejected = message(1);
+        rejected.status = Some("rejected".into());
+        assert_eq!(Tick::of(&rejected, &channel, "a@a.test"), Tick::Rejected);
+    }
+}

@@ -1,0 +1,214 @@
+//! Every section but the limits. Their documentation is the sample's.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use homing_wire::{HomeName, HomeRef};
+
+use super::settings::{choice, section};
+use super::values::{PeerAddress, Pin, PublicUrl};
+
+/// Port between homes where none is asked for.
+pub const P2P_PORT: u16 = 7400;
+/// Address for clients where none is asked for: this machine alone.
+pub const HTTP_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// Address for the operator where none is asked for: this machine alone.
+pub const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+
+/// Both transports between homes on every IPv4 address: QUIC is better, TCP gets through more firewalls.
+pub fn p2p_listen(port: u16) -> Vec<PeerAddress> {
+    [format!("/ip4/0.0.0.0/udp/{port}/quic-v1"), format!("/ip4/0.0.0.0/tcp/{port}")]
+        .iter()
+        .map(|text| text.parse().expect("both are multiaddresses of a known form"))
+        .collect()
+}
+
+section! {
+    /// This home.
+    Home = "home" {
+        /// Its name, as in alice@acme.example. A DNS name that is yours; other homes check that it is.
+        name: HomeName = "acme.example".parse().expect("a name");
+        /// The directory of keys, admin token and store; relative to this file.
+        data: PathBuf = PathBuf::from(".");
+    }
+}
+
+section! {
+    /// What clients connect to: HTTP and WebSocket.
+    Bridge = "bridge" {
+        /// IP address and port. This machine alone: TLS is ended by whatever stands in front.
+        listen: SocketAddr = HTTP_ADDRESS;
+        /// How clients reach it from outside, such as "https://chat.acme.example"; shown in /.well-known/homing.
+        public_url: Option<PublicUrl> = None;
+    }
+}
+
+section! {
+    /// What other homes connect to: libp2p over QUIC and TCP.
+    P2p = "p2p" {
+        /// Multiaddresses to listen on. Other homes must be able to reach one of them.
+        listen: Vec<PeerAddress> = p2p_listen(P2P_PORT);
+        /// Multiaddresses under which other homes reach this one, written into the home record;
+        /// such as "/dns/acme.example/udp/7400/quic-v1". Empty: what is listened on, where it is not 0.0.0.0.
+        announce: Vec<PeerAddress> = Vec::new();
+        /// Dial loopback and private addresses that other homes announce. For test networks alone: any
+        /// home could make this node knock on doors of its own network.
+        allow_private: bool = false;
+    }
+}
+
+section! {
+    /// The operator's door: commands of `homing` and /metrics. Asks for the token in admin.token.
+    Admin = "admin" {
+        /// IP address and port. Keep it on this machine.
+        listen: SocketAddr = ADMIN_ADDRESS;
+    }
+}
+
+section! {
+    /// Bridges that run apart. Nothing to set yet.
+    Link = "link" {}
+}
+
+choice! {
+    /// What holds the data.
+    Engine {
+        /// An append-only journal with sled behind it.
+        Journal = "journal",
+    }
+}
+
+section! {
+    /// Where messages are kept.
+    Store = "store" {
+        /// "journal": an append-only journal with an index behind it, in DIR/store.
+        engine: Engine = Engine::Journal;
+        /// Bytes of a journal file; a multiple of 4096. It can be changed: files that exist stay as they are.
+        segment_bytes: u64 = 64 << 20, in 1_048_576..=1_073_741_824;
+        /// The index catches up at least this often: what a start after a crash reads again.
+        checkpoint_ms: u64 = 5_000, in 100..=3_600_000;
+        /// And after so many bytes of journal. Memory may hold three times as much while the index cannot keep up.
+        checkpoint_bytes: u64 = 128 << 20, in 1_048_576..=17_179_869_184;
+        /// Memory for messages stored lately: most that are read were written just before.
+        entry_cache_bytes: usize = 32 << 20, in 1_048_576..=17_179_869_184;
+        /// Memory for parts of the index.
+        chunk_cache_bytes: usize = 32 << 20, in 1_048_576..=17_179_869_184;
+        /// Journal files kept open for reading.
+        open_segments: usize = 64, in 1..=65_536;
+        /// Held back on the disk and given up when it is full, so that the store can still be opened then.
+        reserve_bytes: u64 = 64 << 20, in 0..=17_179_869_184;
+    }
+}
+
+choice! {
+    /// Who may make an account.
+    RegistrationMode {
+        /// Everybody who reaches the bridge.
+        Open = "open",
+        /// Whoever has an invite.
+        Invite = "invite",
+        /// Nobody: the operator makes accounts.
+        Closed = "closed",
+    }
+}
+
+section! {
+    /// New accounts.
+    Registration = "registration" {
+        /// "open": everybody; "invite": whoever has a code of `homing invite create`; "closed": `homing user add` alone.
+        mode: RegistrationMode = RegistrationMode::Invite;
+    }
+}
+
+choice! {
+    /// Which homes are talked to.
+    FederationMode {
+        /// Every home that is not denied.
+        Open = "open",
+        /// Pinned homes alone.
+        Allow = "allow",
+        /// None.
+        Closed = "closed",
+    }
+}
+
+choice! {
+    /// What becomes of a first message from a user of another home.
+    FirstContact {
+        /// It waits for a yes.
+        Request = "request",
+        /// It is accepted at once.
+        Accept = "accept",
+    }
+}
+
+section! {
+    /// Other homes.
+    Federation = "federation" {
+        /// "open": every home that is not denied; "allow": the homes pinned below alone; "closed": none.
+        mode: FederationMode = FederationMode::Open;
+        /// "request": a stranger's first messages, five at most, wait for a yes; "accept": taken at once.
+        first_contact: FirstContact = FirstContact::Request;
+        /// Homes never talked to: names or home ids.
+        deny: Vec<HomeRef> = Vec::new();
+        /// Homes whose names you vouch for; `homing home trust NAME IDENTITY ADDRESS` writes them.
+        /// identity: what `homing home id` says there, or "identity" of https://NAME/.well-known/homing.
+        pin: Vec<Pin> = Vec::new();
+    }
+}
+
+section! {
+    /// Groups. Nothing to set yet.
+    Groups = "groups" {}
+}
+
+section! {
+    /// Files. Nothing to set yet.
+    Media = "media" {}
+}
+
+section! {
+    /// Web Push. Nothing to set yet.
+    Push = "push" {}
+}
+
+section! {
+    /// How long things are kept. Nothing to set yet: everything is.
+    Retention = "retention" {}
+}
+
+choice! {
+    /// How much is logged.
+    Level {
+        /// Somebody must act.
+        Error = "error",
+        /// And what healed or will.
+        Warn = "warn",
+        /// And the life of the node.
+        Info = "info",
+        /// For developers.
+        Debug = "debug",
+        /// For developers in despair.
+        Trace = "trace",
+    }
+}
+
+choice! {
+    /// How log lines look.
+    Format {
+        /// For people.
+        Text = "text",
+        /// One object a line.
+        Json = "json",
+    }
+}
+
+section! {
+    /// The log, on standard error.
+    Log = "log" {
+        /// "error": somebody must act; "warn": it healed or will; "info": the node's life; "debug", "trace": for developers.
+        level: Level = Level::Info;
+        /// "text" for people, "json" for machines: one object a line.
+        format: Format = Format::Text;
+    }
+}

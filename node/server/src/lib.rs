@@ -1,0 +1,19 @@
+//! The program of a home: configuration, command line, keys, the operator's door, and the node itself.
+//! The only place where everything meets.
+
+pub mod admin;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod control;
+pub mod export;
+pub mod init;
+pub mod keys;
+pub mod logs;
+pub mod metrics;
+pub mod node;
+pub mod operator;
+pub mod password;
+pub mod record;
+pub mod token;
+pub mod wiring;

@@ -1,0 +1,82 @@
+//! Which homes are talked to.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use homing_net::{Admission, HelloInfo, Refusal};
+use homing_wire::proto::hello::v1 as pb;
+use homing_wire::{Epoch, HomeId, HomeName, HomeRecord};
+use parking_lot::RwLock;
+
+use super::directory::Directory;
+use crate::config::FederationMode;
+
+/// The policy of the operator, and what this node says of itself.
+pub(super) struct Gatekeeper {
+    pub(super) directory: Directory,
+    pub(super) own_name: HomeName,
+    pub(super) mode: FederationMode,
+    pub(super) denied_ids: HashSet<HomeId>,
+    pub(super) denied_names: HashSet<HomeName>,
+    /// Homes that the operator has blocked while running.
+    pub(super) blocked: RwLock<HashSet<HomeId>>,
+    /// Our signed record.
+    pub(super) record: RwLock<Bytes>,
+    pub(super) epoch: Epoch,
+    pub(super) boot: u64,
+    pub(super) instance: [u8; 16],
+    pub(super) now: fn() -> u64,
+}
+
+impl Admission for Gatekeeper {
+    fn admit(&self, record: &HomeRecord, hello: &HelloInfo) -> Result<(), Refusal> {
+        let id = record.home_id();
+        if id == self.directory.own() {
+            return Err(if hello.instance == self.instance {
+                Refusal::new("own_node", "this is the node itself")
+            } else {
+                Refusal::new(
+                    "same_home",
+                    "another node of this home runs: a copied directory must not be started beside its original",
+                )
+            });
+        }
+        if self.denied_ids.contains(&id)
+            || self.denied_names.contains(&record.name)
+            || self.blocked.read().contains(&id)
+        {
+            return Err(Refusal::new("denied", "this home does not talk to yours"));
+        }
+        let pinned = self.directory.name(&id);
+        match self.mode {
+            FederationMode::Closed => {
+                return Err(Refusal::new("closed", "this home talks to no other"));
+            }
+            FederationMode::Allow if pinned.is_none() => {
+                return Err(Refusal::new("not_pinned", "this home talks to homes it knows alone"));
+            }
+            FederationMode::Allow | FederationMode::Open => {}
+        }
+        // A name is a claim. One that somebody else holds is a lie, or a key that was changed without
+        // its old one signing the new: either way the operator has to look.
+        let holder = self.directory.id(&record.name);
+        if record.name == self.own_name || holder.is_some_and(|holder| holder != id) {
+            return Err(Refusal::new(
+                "name_taken",
+                format!("{} is another identity here: its operator must accept a new one", record.name),
+            ));
+        }
+        Ok(())
+    }
+
+    fn own_hello(&self) -> pb::Hello {
+        pb::Hello {
+            record: self.record.read().clone(),
+            epoch: self.epoch.0,
+            boot: self.boot,
+            instance: Bytes::copy_from_slice(&self.instance),
+            software: concat!("homing/", env!("CARGO_PKG_VERSION")).to_owned(),
+            clock: (self.now)(),
+        }
+    }
+}

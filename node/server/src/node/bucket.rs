@@ -1,0 +1,64 @@
+//! A token bucket: so many in the long run, so many at once after a pause.
+
+/// Thousandths of a token, so that slow rates fill it too.
+const WHOLE: u64 = 1_000;
+
+/// What a user may still send.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bucket {
+    thousandths: u64,
+    at_ms: u64,
+}
+
+impl Bucket {
+    /// A full one.
+    pub(super) fn full(burst: u32, now_ms: u64) -> Self {
+        Self { thousandths: u64::from(burst) * WHOLE, at_ms: now_ms }
+    }
+
+    /// Takes one, or says in how many milliseconds there will be one.
+    pub(super) fn take(&mut self, per_s: u32, burst: u32, now_ms: u64) -> Result<(), u64> {
+        self.fill(per_s, burst, now_ms);
+        match self.thousandths.checked_sub(WHOLE) {
+            Some(rest) => {
+                self.thousandths = rest;
+                Ok(())
+            }
+            None => Err((WHOLE - self.thousandths).div_ceil(u64::from(per_s).max(1))),
+        }
+    }
+
+    /// Whether it can be forgotten: a new one would be the same.
+    pub(super) fn is_full(&mut self, per_s: u32, burst: u32, now_ms: u64) -> bool {
+        self.fill(per_s, burst, now_ms);
+        self.thousandths == u64::from(burst) * WHOLE
+    }
+
+    fn fill(&mut self, per_s: u32, burst: u32, now_ms: u64) {
+        let passed_ms = now_ms.saturating_sub(self.at_ms);
+        self.at_ms = self.at_ms.max(now_ms);
+        // A token a second is a thousandth a millisecond.
+        let more = passed_ms.saturating_mul(u64::from(per_s));
+        self.thousandths = (self.thousandths.saturating_add(more)).min(u64::from(burst) * WHOLE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let mut bucket = Bucket::full(3, 0);
+        for _ in 0..3 {
+            assert_eq!(bucket.take(2, 3, 0), Ok(()));
+        }
+        assert_eq!(bucket.take(2, 3, 0), Err(500));
+        assert_eq!(bucket.take(2, 3, 500), Ok(()));
+        assert_eq!(bucket.take(2, 3, 500), Err(500));
+        assert!(bucket.is_full(2, 3, 2_000));
+        // A clock that goes back gives nothing twice.
+        assert_eq!(bucket.take(2, 3, 0), Ok(()));
+        assert!(!bucket.is_full(2, 3, 2_000));
+    }
+}

@@ -1,0 +1,560 @@
+//! Clients' calls.
+
+use std::sync::atomic::Ordering;
+
+use homing_core::{Mark, SendCommand, Target};
+use homing_link::{
+    Answer, Call, Code, Limits, Opened, Refused, Request, SendTarget, Sent, SessionNo, SyncPoint,
+    UserView, Whoami,
+};
+use homing_wire::{Address, ChannelId, DeviceId, Local, MessageId, Pos, UserRef};
+use uuid::Uuid;
+
+use super::bucket::Bucket;
+use super::hub::{Hub, HubError, Output, bad_token, refused};
+use super::input::{Lookup, Pending};
+use super::read::ReadJob;
+use crate::token::token_hash;
+
+/// What becomes of a call.
+enum Outcome {
+    Answer(Answer),
+    Read(ReadJob),
+    /// It waits for a look-up and comes back.
+    Waits,
+}
+
+/// Why a call has no answer: the caller's fault, or the end of the hub.
+enum Stop {
+    Refused(Refused),
+    End(HubError),
+}
+
+impl From<Refused> for Stop {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl From<HubError> for Stop {
+    fn from(error: HubError) -> Self {
+        Self::End(error)
+    }
+}
+
+impl From<homing_core::Fault> for Stop {
+    fn from(fault: homing_core::Fault) -> Self {
+        Self::End(fault.into())
+    }
+}
+
+impl From<homing_core::Failure> for Stop {
+    fn from(failure: homing_core::Failure) -> Self {
+        match refused(failure) {
+            Ok(refused) => Self::Refused(refused),
+            Err(error) => Self::End(error),
+        }
+    }
+}
+
+/// Channels on one page of `session.open`.
+const OPEN_PAGE: usize = 100;
+
+impl Hub {
+    /// A request of a session.
+    pub(super) fn request(&mut self, request: Request) -> Result<(), HubError> {
+        match request {
+            Request::Gone { session } => self.forget(session),
+            Request::Call { session, number, call } => {
+                self.call(Pending { session, number, call: *call }, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A user of another home was looked up: what waited for it goes on.
+    pub(super) fn looked_up(&mut self, user: UserRef, found: Lookup) -> Result<(), HubError> {
+        for pending in self.lookups.remove(&user).unwrap_or_default() {
+            self.call(pending, Some(&found))?;
+        }
+        Ok(())
+    }
+
+    /// Carries a call out, or parks it until `looked_up` comes back with what another home said.
+    fn call(&mut self, pending: Pending, looked_up: Option<&Lookup>) -> Result<(), HubError> {
+        let Pending { session, number, call } = pending;
+        let output = match self.carry_out(session, number, call, looked_up) {
+            Ok(Outcome::Answer(answer)) => {
+                Output::Answer { session, number, result: Box::new(Ok(answer)) }
+            }
+            Ok(Outcome::Read(job)) => Output::Read { session, number, job: Box::new(job) },
+            Ok(Outcome::Waits) => return Ok(()),
+            Err(Stop::Refused(refused)) => {
+                Output::Answer { session, number, result: Box::new(Err(refused)) }
+            }
+            Err(Stop::End(error)) => return Err(error),
+        };
+        // The answer first, then what others are told.
+        self.outputs.push(output);
+        self.collect_effects(Some(session));
+        Ok(())
+    }
+
+    fn carry_out(
+        &mut self,
+        session: SessionNo,
+        number: u64,
+        call: Call,
+        looked_up: Option<&Lookup>,
+    ) -> Result<Outcome, Stop> {
+        let now = (self.now)();
+        let store = self.store.clone();
+        let reader = &*store;
+        if let Call::Open { token, since, cursor } = &call {
+            return self.open(session, token, since.as_deref(), cursor.as_deref());
+        }
+        let (user, _device) = self.signed_in(session)?;
+        match call {
+            Call::Open { .. } => Err(bad_token().into()),
+            Call::ChannelsList { cursor, limit, archived } => {
+                self.channels_list(&user, cursor.as_deref(), limit, archived)
+            }
+            Call::ChannelsGet { channel } => {
+                let view = self.shower.channel(&mut self.home, reader, &user, channel)?;
+                Ok(Outcome::Answer(Answer::Channel(Box::new(view.ok_or_else(no_channel)?))))
+            }
+            Call::ChannelsOpen { ref with } => {
+                let with = self.resolve(with)?;
+                if self.must_look_up(&user, &with)? {
+                    match looked_up {
+                        None => return self.park(with, session, number, call),
+                        Some(Lookup::Found { .. }) => {}
+                        Some(Lookup::Missing) => return Err(no_user().into()),
+                        Some(Lookup::Away) => {
+                            if !self.has_met(&with)? {
+                                return Err(unreachable_home().into());
+                            }
+                        }
+                    }
+                }
+                let id = self.home.open_chat(reader, now, &user, &with)?;
+                let view = self.shower.channel(&mut self.home, reader, &user, id)?;
+                Ok(Outcome::Answer(Answer::Channel(Box::new(view.ok_or_else(no_channel)?))))
+            }
+            Call::MessagesList { channel, place, limit } => {
+                let head = self.head_for_member(&user, channel)?;
+                let chains = match self.home.channel(reader, channel)? {
+                    Some(state) => state.chains.clone(),
+                    None => return Err(no_channel().into()),
+                };
+                Ok(Outcome::Read(ReadJob::Messages {
+                    channel,
+                    head,
+                    chains,
+                    place,
+                    limit: limit.clamp(1, self.limits.page),
+                    max_bytes: self.limits.page_bytes,
+                }))
+            }
+            Call::MessagesGet { channel, id, sender } => {
+                self.head_for_member(&user, channel)?;
+                let senders = match sender {
+                    Some(address) => vec![self.directory.resolve(&address).ok_or_else(no_message)?],
+                    None => self.members_of(channel, &user)?,
+                };
+                Ok(Outcome::Read(ReadJob::Message { channel, id, senders }))
+            }
+            Call::MessagesSend { .. } => self.send(session, number, &user, call, looked_up),
+            Call::ReceiptsDelivered { channel, pos } => {
+                let mark = Mark { delivered: Pos(pos), read: Pos(0) };
+                self.home.mark(reader, now, &user, channel, mark)?;
+                Ok(Outcome::Answer(Answer::Done))
+            }
+            Call::ReceiptsRead { channel, pos } => {
+                let mark = Mark { delivered: Pos(pos), read: Pos(pos) };
+                self.home.mark(reader, now, &user, channel, mark)?;
+                Ok(Outcome::Answer(Answer::Done))
+            }
+            Call::ReceiptsGet { channel, id } => {
+                self.head_for_member(&user, channel)?;
+                let senders: Vec<UserRef> = self
+                    .members_of(channel, &user)?
+                    .into_iter()
+                    .filter(|m| m.home == self.home.id())
+                    .collect();
+                let members = match self.home.channel(reader, channel)? {
+                    Some(state) => state.members.clone(),
+                    None => return Err(no_channel().into()),
+                };
+                Ok(Outcome::Read(ReadJob::Receipts { channel, id, senders, members }))
+            }
+            Call::UsersGet { ref address } => {
+                let who = self.resolve(address)?;
+                if who.home == self.home.id() {
+                    let account = self.home.account(reader, &who.local)?.cloned();
+                    let account = account
+                        .filter(|a| a.state != homing_core::AccountState::Deleted)
+                        .ok_or_else(no_user)?;
+                    return Ok(Outcome::Answer(Answer::User(UserView {
+                        address: self.shower.address(&who).to_string(),
+                        user_id: account.user_id.to_string(),
+                        display_name: account.display_name,
+                    })));
+                }
+                match looked_up {
+                    None => self.park(who, session, number, call),
+                    Some(Lookup::Found { user_id, display_name }) => {
+                        Ok(Outcome::Answer(Answer::User(UserView {
+                            address: self.shower.address(&who).to_string(),
+                            user_id: user_id.clone(),
+                            display_name: display_name.clone(),
+                        })))
+                    }
+                    Some(Lookup::Missing) => Err(no_user().into()),
+                    Some(Lookup::Away) => Err(unreachable_home().into()),
+                }
+            }
+        }
+    }
+
+    fn send(
+        &mut self,
+        session: SessionNo,
+        number: u64,
+        user: &Local,
+        call: Call,
+        looked_up: Option<&Lookup>,
+    ) -> Result<Outcome, Stop> {
+        let now = (self.now)();
+        let store = self.store.clone();
+        if store.disk_low() {
+            return Err(Refused::new(
+                Code::Busy,
+                "disk_full",
+                "the home's disk is nearly full: its operator must make room",
+            )
+            .with_retry_after_ms(10_000)
+            .into());
+        }
+        self.spend(user, now)?;
+        let Call::MessagesSend { target, id, op, body } = call else {
+            return Err(bad_token().into());
+        };
+        let target = match target {
+            SendTarget::Channel(channel) => Target::Channel(channel),
+            SendTarget::To(address) => {
+                let with = self.resolve(&address)?;
+                if self.must_look_up(user, &with)? {
+                    match looked_up {
+                        None => {
+                            let target = SendTarget::To(address);
+                            let call = Call::MessagesSend { target, id, op, body };
+                            return self.park(with, session, number, call);
+                        }
+                        Some(Lookup::Missing) => return Err(no_user().into()),
+                        // A home that is away gets it when it returns; it says then whether it has the user.
+                        Some(Lookup::Found { .. } | Lookup::Away) => {}
+                    }
+                }
+                Target::To(with)
+            }
+        };
+        let mut mentions = Vec::with_capacity(body.mentions.len());
+        for address in &body.mentions {
+            if let Some(who) = self.directory.resolve(address) {
+                mentions.push(who);
+            }
+        }
+        let about = body.target.as_ref().and_then(|(address, id)| {
+            let sender = self.directory.resolve(address)?;
+            Some(homing_wire::Target { sender, id: *id })
+        });
+        let sent = self.home.send(
+            &*store,
+            now,
+            SendCommand {
+                sender: user.clone(),
+                target,
+                id,
+                fresh_id: MessageId(Uuid::now_v7()),
+                op,
+                kind: body.kind,
+                body: body.json,
+                mentions,
+                about,
+            },
+        )?;
+        if !sent.repeated {
+            self.metrics.sends.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(Outcome::Answer(Answer::Sent(Sent {
+            id: sent.id,
+            channel: sent.channel,
+            pos: sent.pos.0,
+            order: sent.order,
+            sent_at: sent.sent_at,
+        })))
+    }
+
+    /// One message of the user's share.
+    fn spend(&mut self, user: &Local, now: u64) -> Result<(), Refused> {
+        let (per_s, burst) = (self.limits.sends_per_s, self.limits.sends_burst);
+        let bucket =
+            self.buckets.entry(user.clone()).or_insert_with(|| Bucket::full(burst, now));
+        bucket.take(per_s, burst, now).map_err(|wait_ms| {
+            Refused::new(Code::Busy, "too_fast", "you send faster than this home takes")
+                .with_limit(u64::from(per_s))
+                .with_retry_after_ms(wait_ms)
+        })
+    }
+
+    fn open(
+        &mut self,
+        session: SessionNo,
+        token: &str,
+        since: Option<&str>,
+        cursor: Option<&str>,
+    ) -> Result<Outcome, Stop> {
+        let store = self.store.clone();
+        let reader = &*store;
+        let device = reader.device(token_hash(token))?.ok_or_else(bad_token)?;
+        let user = device.user.clone();
+        let account = self.home.account(reader, &user)?.cloned().ok_or_else(bad_token)?;
+        if account.state != homing_core::AccountState::Active {
+            return Err(Refused::new(
+                Code::NotSignedIn,
+                "user_disabled",
+                "this account is shut: ask its home's operator",
+            )
+            .into());
+        }
+        let life = self.home.epoch().0;
+        let change = self.home.change();
+        let since = match since {
+            None => None,
+            Some(text) => {
+                let point = SyncPoint::parse(text).ok_or_else(bad_since)?;
+                if point.life != life || point.change > change {
+                    return Err(Refused::new(
+                        Code::Conflict,
+                        "resync",
+                        "this home has started a new life: open without since, then list channels",
+                    )
+                    .into());
+                }
+                Some(point.change)
+            }
+        };
+        let from = match cursor {
+            None => since,
+            Some(text) => Some(
+                SyncPoint::parse(text)
+                    .filter(|p| p.life == life && since.is_some_and(|s| p.change >= s))
+                    .ok_or_else(bad_cursor)?
+                    .change,
+            ),
+        };
+        let mut channels = Vec::new();
+        let mut last = change;
+        let mut more = false;
+        if let Some(from) = from {
+            let mut rows = self.home.listing(reader, &user)?;
+            rows.retain(|row| row.changed > from);
+            rows.sort_unstable_by_key(|row| row.changed);
+            more = rows.len() > OPEN_PAGE;
+            rows.truncate(OPEN_PAGE);
+            if more && let Some(row) = rows.last() {
+                last = row.changed;
+            }
+            for row in rows {
+                if let Some(view) = self.shower.channel(&mut self.home, reader, &user, row.channel)? {
+                    channels.push(view);
+                }
+            }
+        }
+        let sync = SyncPoint { life, change: last };
+        self.sign_in(session, &user, device.id, more.then_some(last));
+        Ok(Outcome::Answer(Answer::Opened(Box::new(Opened {
+            user: Whoami {
+                address: self.shower.address(&self.home.user(&user)).to_string(),
+                user_id: account.user_id.to_string(),
+                display_name: account.display_name,
+            },
+            device: device.id.to_string(),
+            life: format!("{life:x}"),
+            sync,
+            channels,
+            more,
+            cursor: more.then(|| sync.to_string()),
+            server_time: (self.now)(),
+            limits: Limits {
+                body: self.limits.body as u64,
+                frame: 0,
+                batch: 0,
+                calls_waiting: 0,
+                group_members: 100,
+                page: u64::from(self.limits.page),
+            },
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }))))
+    }
+
+    fn sign_in(&mut self, session: SessionNo, user: &Local, device: DeviceId, cap: Option<u64>) {
+        let Some(entry) = self.sessions.get_mut(&session) else { return };
+        entry.sync_cap = cap;
+        let before = entry.user.replace((user.clone(), device));
+        match before {
+            Some((old, _)) if old == *user => return,
+            Some((old, _)) => {
+                if let Some(list) = self.users.get_mut(&old) {
+                    list.retain(|no| *no != session);
+                }
+            }
+            None => {}
+        }
+        self.users.entry(user.clone()).or_default().push(session);
+    }
+
+    fn channels_list(
+        &mut self,
+        user: &Local,
+        cursor: Option<&str>,
+        limit: u32,
+        archived: bool,
+    ) -> Result<Outcome, Stop> {
+        let store = self.store.clone();
+        let reader = &*store;
+        let mut rows = self.home.listing(reader, user)?;
+        // The latest first; the id decides between equals, so that a cursor names one place.
+        rows.sort_unstable_by_key(|row| (std::cmp::Reverse(row.active_at), row.channel));
+        if let Some(text) = cursor {
+            let (at, id) = parse_cursor(text).ok_or_else(bad_cursor)?;
+            let after = (std::cmp::Reverse(at), id);
+            rows.retain(|row| (std::cmp::Reverse(row.active_at), row.channel) > after);
+        }
+        if archived {
+            rows.clear(); // nothing can be archived yet
+        }
+        let limit = limit.clamp(1, 100) as usize;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let cursor = rows
+            .last()
+            .filter(|_| more)
+            .map(|row| format!("{:x}.{}", row.active_at, row.channel));
+        let mut channels = Vec::with_capacity(rows.len());
+        for row in rows {
+            if let Some(view) = self.shower.channel(&mut self.home, reader, user, row.channel)? {
+                channels.push(view);
+            }
+        }
+        let sync = SyncPoint { life: self.home.epoch().0, change: self.home.change() };
+        Ok(Outcome::Answer(Answer::Channels(homing_link::ChannelsPage { channels, cursor, sync })))
+    }
+
+    fn signed_in(&self, session: SessionNo) -> Result<(Local, DeviceId), Refused> {
+        self.sessions.get(&session).and_then(|s| s.user.clone()).ok_or_else(|| {
+            Refused::new(Code::NotSignedIn, "not_signed_in", "call session.open first")
+        })
+    }
+
+    /// A place in the queue of calls that wait for a look-up, in the order they came.
+    fn park(
+        &mut self,
+        user: UserRef,
+        session: SessionNo,
+        number: u64,
+        call: Call,
+    ) -> Result<Outcome, Stop> {
+        let waiting: usize = self.lookups.values().map(Vec::len).sum();
+        if waiting >= self.limits.lookups_waiting {
+            return Err(Refused::new(
+                Code::Busy,
+                "lookups_busy",
+                "too many questions to other homes are open",
+            )
+            .with_retry_after_ms(1_000)
+            .into());
+        }
+        let new = !self.lookups.contains_key(&user);
+        self.lookups.entry(user.clone()).or_default().push(Pending { session, number, call });
+        if new {
+            self.look_up(user);
+        }
+        Ok(Outcome::Waits)
+    }
+
+    fn resolve(&self, address: &Address) -> Result<UserRef, Refused> {
+        self.directory.resolve(address).ok_or_else(|| {
+            Refused::new(Code::NotFound, "unknown_home", "this home does not know that one")
+        })
+    }
+
+    /// A user of another home is looked up before the first message only.
+    fn must_look_up(&mut self, user: &Local, with: &UserRef) -> Result<bool, Stop> {
+        if with.home == self.home.id() {
+            return Ok(false);
+        }
+        let id = ChannelId::chat(&self.home.user(user), with);
+        let store = self.store.clone();
+        Ok(self.home.channel(&*store, id)?.is_none())
+    }
+
+    /// Whether a home has ever been met.
+    fn has_met(&self, user: &UserRef) -> Result<bool, Stop> {
+        Ok(self.store.peers()?.iter().any(|p| p.home == user.home))
+    }
+
+    fn head_for_member(&mut self, user: &Local, channel: ChannelId) -> Result<Pos, Stop> {
+        let me = self.home.user(user);
+        let store = self.store.clone();
+        match self.home.channel(&*store, channel)? {
+            Some(state) if state.member(&me).is_some() => Ok(state.head),
+            Some(_) | None => Err(no_channel().into()),
+        }
+    }
+
+    /// The members of a channel, the asking user first.
+    fn members_of(&mut self, channel: ChannelId, user: &Local) -> Result<Vec<UserRef>, Stop> {
+        let me = self.home.user(user);
+        let store = self.store.clone();
+        let Some(state) = self.home.channel(&*store, channel)? else {
+            return Err(no_channel().into());
+        };
+        let others = state.members.iter().map(|m| m.user.clone()).filter(|m| *m != me);
+        Ok(std::iter::once(me.clone()).chain(others).collect())
+    }
+}
+
+fn parse_cursor(text: &str) -> Option<(u64, ChannelId)> {
+    let (at, id) = text.split_once('.')?;
+    Some((u64::from_str_radix(at, 16).ok()?, id.parse().ok()?))
+}
+
+fn no_channel() -> Refused {
+    Refused::new(Code::NotFound, "channel_not_found", "there is no such channel of yours")
+}
+
+pub(super) fn no_message() -> Refused {
+    Refused::new(Code::NotFound, "message_not_found", "there is no such message")
+}
+
+fn no_user() -> Refused {
+    Refused::new(Code::NotFound, "user_not_found", "there is no such user")
+}
+
+fn unreachable_home() -> Refused {
+    Refused::new(
+        Code::Unreachable,
+        "home_unreachable",
+        "their home does not answer; nothing was changed",
+    )
+}
+
+fn bad_since() -> Refused {
+    Refused::new(Code::InvalidParams, "bad_since", "since is not a sync of this home")
+}
+
+fn bad_cursor() -> Refused {
+    Refused::new(Code::InvalidParams, "bad_cursor", "cursor is not one that this home gave")
+}

@@ -1,0 +1,81 @@
+//! Everything that can wake the node: one closed list.
+
+use homing_core::{NewAccount, NewDevice, PeerFault, PeerMark, RangeIn, RangeReply};
+use homing_link::{
+    ClientInfo, LoggedIn, OutboxSender, Refused, Registered, SessionNo,
+};
+use homing_net::NetEvent;
+use homing_wire::{ChannelId, Epoch, HomeId, Seq, UserRef};
+use tokio::sync::oneshot;
+
+use crate::control::{Control, ControlError, ControlReply};
+
+/// What comes from outside the node's thread, besides clients' calls ([`homing_link::Request`]) and commits.
+pub(super) enum Input {
+    /// A client has connected.
+    Connect {
+        /// Where from.
+        client: ClientInfo,
+        /// What it will be told.
+        outbox: OutboxSender,
+        /// Its number here.
+        reply: oneshot::Sender<SessionNo>,
+    },
+    /// An account, its password hashed.
+    Register { new: Box<NewAccount>, reply: oneshot::Sender<Result<Registered, Refused>> },
+    /// A device, its password checked.
+    Login {
+        new: Box<NewDevice>,
+        /// The token in the clear: handed back once the device is on disk.
+        token: String,
+        reply: oneshot::Sender<Result<LoggedIn, Refused>>,
+    },
+    /// A token to kill.
+    Logout { token: homing_core::TokenHash, reply: oneshot::Sender<Result<(), Refused>> },
+    /// The network has something to say.
+    Net(NetEvent),
+    /// A peer's events.
+    Range {
+        peer: HomeId,
+        range: Box<RangeIn>,
+        reply: oneshot::Sender<Result<RangeReply, PeerFault>>,
+    },
+    /// A peer's marks.
+    Marks {
+        peer: HomeId,
+        channel: ChannelId,
+        marks: Vec<PeerMark>,
+        reply: oneshot::Sender<Result<(), PeerFault>>,
+    },
+    /// A peer holds our events up to there.
+    Acknowledged { peer: HomeId, channel: ChannelId, epoch: Epoch, have: Seq },
+    /// A peer has taken our marks.
+    MarksAcknowledged { peer: HomeId, channel: ChannelId },
+    /// A peer takes nothing of a channel.
+    RefusedBy { peer: HomeId, channel: ChannelId, reason: String },
+    /// A user of another home was looked up.
+    LookedUp { user: UserRef, found: Lookup },
+    /// The operator wants something.
+    Control { control: Control, reply: oneshot::Sender<Result<ControlReply, ControlError>> },
+    /// Finish what is under way and stop.
+    Drain { done: oneshot::Sender<()> },
+}
+
+/// What came of asking another home about a user.
+#[derive(Clone, Debug)]
+pub(super) enum Lookup {
+    /// There is one.
+    Found { user_id: String, display_name: String },
+    /// There is none, or the home takes no strangers: it does not say which.
+    Missing,
+    /// The home did not answer.
+    Away,
+}
+
+/// A client's call on its way through the node.
+pub(super) struct Pending {
+    pub(super) session: SessionNo,
+    pub(super) number: u64,
+    pub(super) call: homing_link::Call,
+}
+

@@ -1,0 +1,80 @@
+//! What the node counts. Plain atomics: the admin listener turns them into text when asked.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::metrics::Family;
+
+/// Counters of the node's own.
+#[derive(Default)]
+pub struct NodeMetrics {
+    /// Messages stored for this home's users.
+    pub sends: AtomicU64,
+    /// Events of peers stored.
+    pub received: AtomicU64,
+    /// Events handed to peers' streams, repeats included.
+    pub relay_events_out: AtomicU64,
+    /// Events that came over peers' streams, repeats included.
+    pub relay_events_in: AtomicU64,
+    /// Steps committed.
+    pub steps: AtomicU64,
+    /// Writes in them.
+    pub step_writes: AtomicU64,
+    /// Sessions open now.
+    pub sessions: AtomicU64,
+    /// Log-ins that succeeded.
+    pub logins: AtomicU64,
+    /// Log-ins that failed.
+    pub login_failures: AtomicU64,
+    /// Peers connected now.
+    pub peers: AtomicU64,
+    /// Calls refused, by reason.
+    pub refusals: Mutex<BTreeMap<String, u64>>,
+    /// Faults of peers, by reason.
+    pub peer_faults: Mutex<BTreeMap<String, u64>>,
+}
+
+/// Reasons counted apart; a reason is a word of ours, so this is never met.
+const REASONS: usize = 1_000;
+
+impl NodeMetrics {
+    /// As names, helps and numbers.
+    pub fn families(&self) -> Vec<Family> {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        vec![
+            Family::gauge("sessions", "Signed-in and new sockets at the node", read(&self.sessions) as f64),
+            Family::gauge("peers_connected", "Homes connected", read(&self.peers) as f64),
+            Family::counter("messages_sent", "Messages stored for users of this home", read(&self.sends)),
+            Family::counter("messages_received", "Messages of other homes stored", read(&self.received)),
+            Family::counter("relay_events_out", "Events handed to other homes' streams, repeats included", read(&self.relay_events_out)),
+            Family::counter("relay_events_in", "Events that came from other homes, repeats included", read(&self.relay_events_in)),
+            Family::counter("steps", "Steps committed", read(&self.steps)),
+            Family::counter("step_writes", "Writes in committed steps", read(&self.step_writes)),
+            Family::counter("logins", "Log-ins that succeeded", read(&self.logins)),
+            Family::counter("login_failures", "Log-ins that failed", read(&self.login_failures)),
+            Family::counters("calls_refused", "Calls refused by the node, by reason", "reason", &self.refusals.lock()),
+            Family::counters("peer_faults", "What other homes did wrong, by reason", "reason", &self.peer_faults.lock()),
+        ]
+    }
+
+    /// A call was refused.
+    pub fn refusal(&self, reason: &str) {
+        count(&self.refusals, reason);
+    }
+
+    /// A peer was at fault.
+    pub fn peer_fault(&self, reason: &str) {
+        count(&self.peer_faults, reason);
+    }
+}
+
+fn count(counts: &Mutex<BTreeMap<String, u64>>, reason: &str) {
+    let mut counts = counts.lock();
+    if let Some(count) = counts.get_mut(reason) {
+        *count += 1;
+    } else if counts.len() < REASONS {
+        counts.insert(reason.to_owned(), 1);
+    }
+}

@@ -1,0 +1,21 @@
+//! The running node: store, hub, network, bridge and admin listener brought together.
+
+mod admission;
+mod bucket;
+mod calls;
+mod commit;
+mod courier;
+mod directory;
+mod hub;
+mod input;
+mod link;
+mod metrics;
+mod read;
+mod receiver;
+mod serve;
+mod show;
+
+pub use directory::{Directory, Pin};
+pub use hub::HubError;
+pub use metrics::NodeMetrics;
+pub use serve::{ControlDoor, ServeOptions, serve};

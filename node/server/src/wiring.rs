@@ -1,0 +1,136 @@
+//! From the configuration to what each room of the house takes. A limit that is added there is mapped
+//! here, and the tests see to it that the defaults agree.
+
+use std::time::Duration;
+
+use homing_bridge::{BridgeConfig, BridgeLimits};
+use homing_core::Policy;
+use homing_net::{NetConfig, NetLimits};
+use homing_store::{JournalConfig, JournalStore, StoreError};
+use homing_wire::{Epoch, HomeId};
+
+use crate::config::{Config, FirstContact};
+
+/// What the operator decides about the core.
+pub fn policy(config: &Config) -> Policy {
+    let l = &config.limits;
+    Policy {
+        first_contact_request: config.federation.first_contact == FirstContact::Request,
+        first_contact_messages: l.first_contact_messages,
+        channels_cached: l.channels_cached,
+        accounts_cached: l.accounts_cached,
+        lists_cached: l.lists_cached,
+        ids_bytes: l.ids_bytes,
+    }
+}
+
+/// The bridge in this process.
+pub fn bridge(config: &Config) -> BridgeConfig {
+    let l = &config.limits;
+    BridgeConfig {
+        listen: config.bridge.listen,
+        public_url: config.bridge.public_url.as_ref().map(|url| url.as_str().to_owned()),
+        limits: BridgeLimits {
+            frame_bytes: l.frame_bytes,
+            batch_calls: l.batch_calls,
+            calls_waiting: l.calls_waiting,
+            server_frame_bytes: l.server_frame_bytes,
+            write_idle_ms: l.write_idle_ms,
+            sign_in_ms: l.sign_in_ms,
+            sign_in_attempts: l.sign_in_attempts,
+            header_ms: l.http_header_ms,
+            header_bytes: l.http_header_bytes,
+            http_body_bytes: l.http_body_bytes,
+            http_body_ms: l.http_body_ms,
+            http_connection_ms: l.http_connection_ms,
+            connections: l.connections,
+            connections_per_ip: l.connections_per_ip,
+            calls_per_second: l.calls_per_s,
+            calls_burst: l.calls_burst,
+            busy_retry_ms: l.busy_retry_ms,
+            busy_ignored: l.busy_ignored,
+            ping_ms: l.ping_ms,
+            silence_ms: l.silence_ms,
+            close_ms: l.close_ms,
+            send_buffer_bytes: l.send_buffer_bytes,
+        },
+    }
+}
+
+/// The network between homes.
+pub fn net(config: &Config) -> NetConfig {
+    let l = &config.limits;
+    let ms = Duration::from_millis;
+    NetConfig {
+        listen: config.p2p.listen.iter().map(|a| a.as_str().to_owned()).collect(),
+        allow_private: config.p2p.allow_private,
+        limits: NetLimits {
+            connections: l.peer_connections,
+            connections_per_peer: l.connections_per_peer,
+            pending_connections: l.pending_connections,
+            streams_per_connection: l.streams_per_connection,
+            events_queue: l.net_events_queue,
+            commands_queue: l.net_commands_queue,
+            relay_queue_frames: l.relay_queue_frames,
+            relay_queue_bytes: l.relay_queue_bytes,
+            relay_frame_bytes: l.relay_frame_bytes,
+            hello_deadline: ms(l.hello_deadline_ms),
+            query_timeout: ms(l.query_timeout_ms),
+            queries_per_peer: l.queries_per_peer,
+            heartbeat: ms(l.heartbeat_ms),
+            relay_deadline: ms(l.relay_deadline_ms),
+            backoff_min: ms(l.backoff_min_ms),
+            backoff_max: ms(l.backoff_max_ms),
+            dial_stagger: ms(l.dial_stagger_ms),
+            handshake_timeout: ms(l.handshake_timeout_ms),
+            dial_addresses: l.dial_addresses,
+            idle_connection_timeout: ms(l.idle_connection_ms),
+            memory_share: l.memory_share,
+        },
+    }
+}
+
+/// The default engine. Whose store it must be is for the caller to say.
+pub fn journal(config: &Config) -> JournalConfig {
+    let s = &config.store;
+    JournalConfig {
+        home: None,
+        segment_bytes: s.segment_bytes,
+        checkpoint_every: Duration::from_millis(s.checkpoint_ms),
+        checkpoint_bytes: s.checkpoint_bytes,
+        entry_cache_bytes: s.entry_cache_bytes,
+        chunk_cache_bytes: s.chunk_cache_bytes,
+        open_segments: s.open_segments,
+        min_free_bytes: config.limits.min_free_disk_bytes,
+        reserve_bytes: s.reserve_bytes,
+    }
+}
+
+/// Opens the store of a home. Blocks: replaying a journal can take seconds.
+pub fn open_store(config: &Config, home: HomeId) -> Result<JournalStore, StoreError> {
+    JournalStore::open(
+        &config.store_folder(),
+        JournalConfig { home: Some(home), ..journal(config) },
+    )
+}
+
+/// Makes the store of a new home.
+pub fn create_store(config: &Config, home: HomeId, epoch: Epoch) -> Result<(), StoreError> {
+    JournalStore::create(&config.store_folder(), home, epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_rooms() {
+        let config = Config::default();
+        let bridge = bridge(&config);
+        assert_eq!(format!("{bridge:?}"), format!("{:?}", BridgeConfig::default()));
+        assert_eq!(format!("{:?}", policy(&config)), format!("{:?}", Policy::default()));
+        let net = net(&config);
+        assert_eq!(format!("{:?}", net.limits), format!("{:?}", NetLimits::default()));
+        assert_eq!(format!("{:?}", journal(&config)), format!("{:?}", JournalConfig::default()));
+    }
+}

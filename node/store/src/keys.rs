@@ -1,0 +1,203 @@
+//! Keys of the one key space: a letter for the kind, then what names the thing, in an order that
+//! makes every list a range.
+
+use std::ops::Deref;
+
+use homing_core::{MessageKey, TokenHash};
+use homing_wire::{ChannelId, DeviceId, HomeId, Local, OpId};
+
+/// What a key's first byte says. Part of the format.
+pub(crate) mod kind {
+    pub(crate) const ACCOUNT: u8 = b'a';
+    pub(crate) const CHANNEL: u8 = b'c';
+    pub(crate) const DEVICE: u8 = b'd';
+    /// Up to 64 entries of a channel: where they are (journal engine only).
+    pub(crate) const CHUNK: u8 = b'e';
+    pub(crate) const INVITE: u8 = b'i';
+    pub(crate) const LISTING: u8 = b'l';
+    /// Where the message of a sender and id is (journal engine only; memory keeps a map).
+    pub(crate) const MESSAGE: u8 = b'm';
+    pub(crate) const OWED: u8 = b'o';
+    pub(crate) const PEER: u8 = b'p';
+    pub(crate) const TOKEN: u8 = b't';
+    pub(crate) const OP: u8 = b'x';
+    /// The same `op`s by age.
+    pub(crate) const OP_AGE: u8 = b'y';
+    /// A piece of a value too large for one entry of the index.
+    pub(crate) const PART: u8 = b'P';
+    /// How far the index has got in the journal.
+    pub(crate) const POSITION: u8 = b'z';
+}
+
+/// The longest key: an `op` by age of a user with a name of 64 characters.
+const LONGEST: usize = 1 + 8 + 64 + 1 + 16;
+
+/// A key, without an allocation.
+#[derive(Clone, Copy)]
+pub(crate) struct Key {
+    bytes: [u8; LONGEST],
+    len: u8,
+}
+
+impl Deref for Key {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl Key {
+    fn of(kind: u8, parts: &[&[u8]]) -> Self {
+        let mut bytes = [0; LONGEST];
+        bytes[0] = kind;
+        let mut len = 1;
+        for part in parts {
+            bytes[len..len + part.len()].copy_from_slice(part);
+            len += part.len();
+        }
+        Self { bytes, len: len as u8 }
+    }
+
+    pub(crate) fn channel(id: ChannelId) -> Self {
+        Self::of(kind::CHANNEL, &[id.as_bytes()])
+    }
+
+    pub(crate) fn account(local: &Local) -> Self {
+        Self::of(kind::ACCOUNT, &[local.as_str().as_bytes()])
+    }
+
+    /// A user's lists begin with the name and a zero, which no name contains.
+    fn user(kind: u8, user: &Local) -> Self {
+        Self::of(kind, &[user.as_str().as_bytes(), &[0]])
+    }
+
+    pub(crate) fn listings(user: &Local) -> Self {
+        Self::user(kind::LISTING, user)
+    }
+
+    pub(crate) fn listing(user: &Local, channel: ChannelId) -> Self {
+        Self::of(kind::LISTING, &[user.as_str().as_bytes(), &[0], channel.as_bytes()])
+    }
+
+    pub(crate) fn devices(user: &Local) -> Self {
+        Self::user(kind::DEVICE, user)
+    }
+
+    pub(crate) fn device(user: &Local, device: DeviceId) -> Self {
+        Self::of(kind::DEVICE, &[user.as_str().as_bytes(), &[0], device.as_bytes()])
+    }
+
+    pub(crate) fn token(token: TokenHash) -> Self {
+        Self::of(kind::TOKEN, &[&token.0])
+    }
+
+    pub(crate) fn invite(code: TokenHash) -> Self {
+        Self::of(kind::INVITE, &[&code.0])
+    }
+
+    pub(crate) fn owed(peer: HomeId, channel: ChannelId) -> Self {
+        Self::of(kind::OWED, &[&peer.0, channel.as_bytes()])
+    }
+
+    pub(crate) fn peer(home: HomeId) -> Self {
+        Self::of(kind::PEER, &[&home.0])
+    }
+
+    pub(crate) fn op(user: &Local, op: OpId) -> Self {
+        Self::of(kind::OP, &[user.as_str().as_bytes(), &[0], op.as_bytes()])
+    }
+
+    pub(crate) fn op_age(at_ms: u64, user: &Local, op: OpId) -> Self {
+        let at = at_ms.to_be_bytes();
+        Self::of(kind::OP_AGE, &[&at, user.as_str().as_bytes(), &[0], op.as_bytes()])
+    }
+
+    /// The end of the `op`s done before that.
+    pub(crate) fn op_age_end(at_ms: u64) -> Self {
+        Self::of(kind::OP_AGE, &[&at_ms.to_be_bytes()])
+    }
+
+    pub(crate) fn message(key: MessageKey) -> Self {
+        Self::of(kind::MESSAGE, &[&key.0])
+    }
+
+    pub(crate) fn chunk(channel: ChannelId, number: u64) -> Self {
+        Self::of(kind::CHUNK, &[channel.as_bytes(), &number.to_be_bytes()])
+    }
+
+    pub(crate) fn position() -> Self {
+        Self::of(kind::POSITION, &[])
+    }
+
+    /// The start of a kind.
+    pub(crate) fn all(kind: u8) -> Self {
+        Self::of(kind, &[])
+    }
+}
+
+/// The range of everything that begins with `prefix`: from it to the returned end, not included.
+pub(crate) fn end_of(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.last_mut() {
+        if *last < 0xff {
+            *last += 1;
+            break;
+        }
+        end.pop();
+    }
+    end
+}
+
+/// What an `op`'s key names.
+pub(crate) fn parse_op_age(key: &[u8]) -> Option<(u64, Local, OpId)> {
+    let (at, rest) = key.get(1..)?.split_first_chunk::<8>()?;
+    let (user, op) = rest.split_last_chunk::<16>()?;
+    let user = std::str::from_utf8(user.strip_suffix(&[0])?).ok()?;
+    Some((u64::from_be_bytes(*at), Local::canonical(user).ok()?, OpId::from_slice(op).ok()?))
+}
+
+/// The channel at the end of a listing's or an owed row's key.
+pub(crate) fn parse_channel(key: &[u8]) -> Option<ChannelId> {
+    ChannelId::from_slice(key.last_chunk::<16>()?).ok()
+}
+
+/// Peer and channel of an owed row's key.
+pub(crate) fn parse_owed(key: &[u8]) -> Option<(HomeId, ChannelId)> {
+    Some((HomeId(*key.get(1..)?.first_chunk::<32>()?), parse_channel(key)?))
+}
+
+/// Whether a kind is only ever asked for by whole key, so that it need not be kept sorted in memory.
+pub(crate) fn is_point(key: &[u8]) -> bool {
+    matches!(key.first(), Some(&(kind::CHANNEL | kind::TOKEN)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_key_fits_and_parses() {
+        let user = Local::canonical(&"a".repeat(64)).unwrap();
+        let op = OpId::from_slice(&[7; 16]).unwrap();
+        let key = Key::op_age(u64::MAX - 1, &user, op);
+        assert_eq!(key.len(), LONGEST);
+        assert_eq!(parse_op_age(&key), Some((u64::MAX - 1, user, op)));
+        assert!(*key < *Key::op_age_end(u64::MAX));
+    }
+
+    #[test]
+    fn a_users_range_holds_no_other_user() {
+        let [bob, bobby] = ["bob", "bob-by"].map(|n| Local::canonical(n).unwrap());
+        let channel = ChannelId::from_slice(&[0xff; 16]).unwrap();
+        let (from, key) = (Key::listings(&bob), Key::listing(&bobby, channel));
+        assert!(!(from.to_vec()..end_of(&from)).contains(&key.to_vec()));
+        assert!((from.to_vec()..end_of(&from)).contains(&Key::listing(&bob, channel).to_vec()));
+    }
+
+    #[test]
+    fn the_end_of_a_range_carries_over() {
+        assert_eq!(end_of(&[1, 0xff, 0xff]), [2]);
+        assert_eq!(end_of(&[1, 2]), [1, 3]);
+    }
+}

@@ -1,0 +1,220 @@
+//! Values as bytes: a version, then postcard. What an older program wrote is read through a chain of
+//! migrations; what a newer one wrote is refused.
+//!
+//! To change a stored type: copy the old shape here under a name with its version, give the new shape
+//! the next version with `stored!(New, N, from Old)`, and write `impl From<Old> for New`. The test
+//! `encodings_stand_still` fails on every change that forgets this.
+
+use homing_core::{Account, ChannelState, Device, Fault, Invite, OpDone, PeerState};
+use homing_wire::{ChannelId, DeviceId, Local, Pos};
+use serde::{Deserialize, Serialize};
+
+/// Why bytes are no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ValueError {
+    #[error("it is empty")]
+    Empty,
+    #[error("it has version {found}; this program knows versions up to {known}")]
+    Newer { found: u8, known: u8 },
+    #[error("it does not parse")]
+    Malformed,
+}
+
+/// Something kept under a key.
+pub(crate) trait Stored: Sized {
+    /// The version that is written.
+    const VERSION: u8;
+
+    /// Reads what `version` wrote, migrating step by step.
+    fn read(version: u8, bytes: &[u8]) -> Result<Self, ValueError>;
+
+    /// Appends the encoding of [`Self::VERSION`].
+    fn write(&self, into: Vec<u8>) -> Vec<u8>;
+}
+
+/// Appends version and value.
+pub(crate) fn encode_into<T: Stored>(value: &T, buffer: &mut Vec<u8>) {
+    let mut bytes = std::mem::take(buffer);
+    bytes.push(T::VERSION);
+    *buffer = value.write(bytes);
+}
+
+/// Version and value.
+pub(crate) fn encode<T: Stored>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_into(value, &mut bytes);
+    bytes
+}
+
+/// Reads what [`encode`] wrote, now or years ago.
+pub(crate) fn decode<T: Stored>(bytes: &[u8]) -> Result<T, ValueError> {
+    let (version, rest) = bytes.split_first().ok_or(ValueError::Empty)?;
+    if *version > T::VERSION {
+        return Err(ValueError::Newer { found: *version, known: T::VERSION });
+    }
+    T::read(*version, rest)
+}
+
+/// Like [`decode`], naming what could not be read.
+pub(crate) fn decode_named<T: Stored>(what: &'static str, bytes: &[u8]) -> Result<T, Fault> {
+    decode(bytes).map_err(|error| Fault(format!("the stored {what} cannot be read: {error}")))
+}
+
+macro_rules! stored {
+    ($name:ty, 1) => {
+        stored!(@impl $name, 1, |_version, _bytes| Err(ValueError::Malformed));
+    };
+    ($name:ty, $version:literal, from $old:ty) => {
+        stored!(@impl $name, $version, |version, bytes| <$old>::read(version, bytes).map(<$name>::from));
+    };
+    (@impl $name:ty, $version:literal, $older:expr) => {
+        impl Stored for $name {
+            const VERSION: u8 = $version;
+
+            fn read(version: u8, bytes: &[u8]) -> Result<Self, ValueError> {
+                if version == $version {
+                    match postcard::take_from_bytes(bytes) {
+                        Ok((value, [])) => Ok(value),
+                        Ok(_) | Err(_) => Err(ValueError::Malformed),
+                    }
+                } else {
+                    let older: fn(u8, &[u8]) -> Result<Self, ValueError> = $older;
+                    older(version, bytes)
+                }
+            }
+
+            fn write(&self, into: Vec<u8>) -> Vec<u8> {
+                postcard::to_extend(self, into).expect("memory takes all bytes, and the types are plain data")
+            }
+        }
+    };
+}
+pub(crate) use stored;
+
+/// A row of a user's list, under user and channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Listing {
+    pub(crate) changed: u64,
+    pub(crate) active_at: u64,
+}
+
+/// The way from a token to its device.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct TokenOf {
+    pub(crate) user: Local,
+    pub(crate) device: DeviceId,
+}
+
+/// Something of a channel is owed to a peer since then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct OwedSince(pub(crate) u64);
+
+/// Where a message is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct MessagePlace {
+    pub(crate) channel: ChannelId,
+    pub(crate) pos: Pos,
+}
+
+/// An `op` is found by age; its key says all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct OpAge;
+
+stored!(ChannelState, 1);
+stored!(Account, 1);
+stored!(Device, 1);
+stored!(Invite, 1);
+stored!(PeerState, 1);
+stored!(OpDone, 1);
+stored!(Listing, 1);
+stored!(TokenOf, 1);
+stored!(OwedSince, 1);
+stored!(MessagePlace, 1);
+stored!(OpAge, 1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[derive(PartialEq, Debug, Serialize, Deserialize)]
+    struct NoteV1 {
+        text: String,
+    }
+
+    #[derive(PartialEq, Debug, Serialize, Deserialize)]
+    struct NoteV2 {
+        text: String,
+        at: u64,
+    }
+
+    #[derive(PartialEq, Debug, Serialize, Deserialize)]
+    struct Note {
+        at: u64,
+        lines: Vec<String>,
+    }
+
+    impl From<NoteV1> for NoteV2 {
+        fn from(old: NoteV1) -> Self {
+            Self { text: old.text, at: 7 }
+        }
+    }
+
+    impl From<NoteV2> for Note {
+        fn from(old: NoteV2) -> Self {
+            Self { at: old.at, lines: old.text.lines().map(str::to_owned).collect() }
+        }
+    }
+
+    stored!(NoteV1, 1);
+    stored!(NoteV2, 2, from NoteV1);
+    stored!(Note, 3, from NoteV2);
+
+    #[test]
+    fn old_values_migrate_step_by_step() {
+        let lines = || vec!["a".to_owned(), "b".to_owned()];
+        let v1 = encode(&NoteV1 { text: "a\nb".into() });
+        assert_eq!(decode::<Note>(&v1), Ok(Note { at: 7, lines: lines() }));
+        let v2 = encode(&NoteV2 { text: "a\nb".into(), at: 9 });
+        assert_eq!(decode::<Note>(&v2), Ok(Note { at: 9, lines: lines() }));
+        let v3 = Note { at: 1, lines: lines() };
+        assert_eq!(decode::<Note>(&encode(&v3)), Ok(v3));
+    }
+
+    #[test]
+    fn newer_and_broken_values_are_refused() {
+        let newer = encode(&Note { at: 1, lines: Vec::new() });
+        assert_eq!(decode::<NoteV2>(&newer), Err(ValueError::Newer { found: 3, known: 2 }));
+        assert_eq!(decode::<Note>(&[]), Err(ValueError::Empty));
+        assert_eq!(decode::<Note>(&[0, 1, 2]), Err(ValueError::Malformed));
+        let mut longer = encode(&OwedSince(5));
+        longer.push(0);
+        assert_eq!(decode::<OwedSince>(&longer), Err(ValueError::Malformed));
+    }
+
+    /// A change of a stored type must come with a new version and a migration; see the page's head.
+    #[test]
+    fn encodings_stand_still() {
+        let hash = |bytes: &[u8]| blake3::hash(bytes).to_hex()[..16].to_owned();
+        let found = [
+            ("channel", hash(&encode(&sample::channel_state()))),
+            ("account", hash(&encode(&sample::account("alice")))),
+            ("device", hash(&encode(&sample::device("alice", 1)))),
+            ("invite", hash(&encode(&sample::invite(1)))),
+            ("peer", hash(&encode(&sample::peer(1)))),
+            ("op", hash(&encode(&sample::op_done(1)))),
+            ("listing", hash(&encode(&Listing { changed: 1 << 40, active_at: 2 }))),
+        ];
+        let pinned = [
+            ("channel", "c02b8f88049102b1"),
+            ("account", "fe91d4836501fb99"),
+            ("device", "506c35afbfb3ef34"),
+            ("invite", "22953a3b7d52fe2b"),
+            ("peer", "74bbdf8a48322ad1"),
+            ("op", "bf8bf6ac981ab7ef"),
+            ("listing", "bddf29fd38b564f2"),
+        ];
+        let found: Vec<_> = found.iter().map(|(n, h)| (*n, h.as_str())).collect();
+        assert_eq!(found, pinned);
+    }
+}

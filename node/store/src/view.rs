@@ -1,0 +1,268 @@
+//! [`homing_core::Reader`] over keys and values: the same for every engine.
+
+use std::sync::Arc;
+
+use homing_core::{
+    Account, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry, MessageKey, OpDone,
+    PeerState, TokenHash,
+};
+use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq};
+
+use crate::keys::{self, Key, kind};
+use crate::values::{self, Listing, OwedSince, Stored, TokenOf};
+
+/// A key with its value.
+pub(crate) type Pair = (Vec<u8>, Vec<u8>);
+
+/// What an engine can do; the rest is built on it.
+pub(crate) trait View {
+    /// The value of a key.
+    fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Fault>;
+    /// Keys from `from` up to `to`, not included, ascending, at most `limit`.
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, Fault>;
+    fn place(&self, key: MessageKey) -> Result<Option<(ChannelId, Pos)>, Fault>;
+    fn shared_entry(&self, channel: ChannelId, pos: Pos) -> Result<Option<Arc<LogEntry>>, Fault>;
+    fn shared_entries(
+        &self,
+        channel: ChannelId,
+        first: Pos,
+        last: Pos,
+        max_bytes: usize,
+    ) -> Result<Vec<Arc<LogEntry>>, Fault>;
+    fn row(&self, channel: ChannelId, pos: Pos) -> Result<Option<EntryRow>, Fault>;
+    fn last_row_of(
+        &self,
+        channel: ChannelId,
+        origin: HomeId,
+        pos: Pos,
+    ) -> Result<Option<EntryRow>, Fault>;
+    fn row_of_seq(
+        &self,
+        channel: ChannelId,
+        origin: HomeId,
+        epoch: Epoch,
+        seq: Seq,
+    ) -> Result<Option<EntryRow>, Fault>;
+
+    /// One value, decoded.
+    fn one<T: Stored>(&self, what: &'static str, key: &Key) -> Result<Option<T>, Fault> {
+        self.value(key)?.map(|bytes| values::decode_named(what, &bytes)).transpose()
+    }
+
+    /// Everything under a prefix, decoded.
+    fn list<T: Stored>(
+        &self,
+        what: &'static str,
+        prefix: &Key,
+    ) -> Result<Vec<(Vec<u8>, T)>, Fault> {
+        self.scan(prefix, &keys::end_of(prefix), usize::MAX)?
+            .into_iter()
+            .map(|(key, bytes)| Ok((key, values::decode_named(what, &bytes)?)))
+            .collect()
+    }
+}
+
+fn bad_key(what: &'static str) -> Fault {
+    Fault(format!("a stored {what} has a key that does not parse"))
+}
+
+pub(crate) fn channel(view: &impl View, id: ChannelId) -> Result<Option<ChannelState>, Fault> {
+    view.one("channel", &Key::channel(id))
+}
+
+pub(crate) fn account(view: &impl View, local: &Local) -> Result<Option<Account>, Fault> {
+    view.one("account", &Key::account(local))
+}
+
+pub(crate) fn accounts(
+    view: &impl View,
+    after: Option<&Local>,
+    limit: usize,
+) -> Result<Vec<Account>, Fault> {
+    let all = Key::all(kind::ACCOUNT);
+    let from = after.map_or_else(
+        || all.to_vec(),
+        |local| {
+            let mut from = Key::account(local).to_vec();
+            from.push(0);
+            from
+        },
+    );
+    view.scan(&from, &keys::end_of(&all), limit)?
+        .into_iter()
+        .map(|(_, bytes)| values::decode_named("account", &bytes))
+        .collect()
+}
+
+pub(crate) fn listing(view: &impl View, user: &Local) -> Result<Vec<ListRow>, Fault> {
+    view.list::<Listing>("list row", &Key::listings(user))?
+        .into_iter()
+        .map(|(key, row)| {
+            let channel = keys::parse_channel(&key).ok_or_else(|| bad_key("list row"))?;
+            Ok(ListRow { channel, changed: row.changed, active_at: row.active_at })
+        })
+        .collect()
+}
+
+pub(crate) fn device(view: &impl View, token: TokenHash) -> Result<Option<Device>, Fault> {
+    let Some(to) = view.one::<TokenOf>("token", &Key::token(token))? else { return Ok(None) };
+    let device = device_by_id(view, &to.user, to.device)?;
+    // A device that was given a new token no longer answers to the old one.
+    Ok(device.filter(|device| device.token == token))
+}
+
+pub(crate) fn devices(view: &impl View, user: &Local) -> Result<Vec<Device>, Fault> {
+    let devices = view.list("device", &Key::devices(user))?;
+    Ok(devices.into_iter().map(|(_, device)| device).collect())
+}
+
+pub(crate) fn device_by_id(
+    view: &impl View,
+    user: &Local,
+    device: DeviceId,
+) -> Result<Option<Device>, Fault> {
+    view.one("device", &Key::device(user, device))
+}
+
+pub(crate) fn invite(view: &impl View, code: TokenHash) -> Result<Option<Invite>, Fault> {
+    view.one("invite", &Key::invite(code))
+}
+
+pub(crate) fn invites(view: &impl View) -> Result<Vec<Invite>, Fault> {
+    let invites = view.list("invite", &Key::all(kind::INVITE))?;
+    Ok(invites.into_iter().map(|(_, invite)| invite).collect())
+}
+
+pub(crate) fn owed(view: &impl View) -> Result<Vec<(HomeId, ChannelId, u64)>, Fault> {
+    view.list::<OwedSince>("owed row", &Key::all(kind::OWED))?
+        .into_iter()
+        .map(|(key, since)| {
+            let (peer, channel) = keys::parse_owed(&key).ok_or_else(|| bad_key("owed row"))?;
+            Ok((peer, channel, since.0))
+        })
+        .collect()
+}
+
+pub(crate) fn peers(view: &impl View) -> Result<Vec<PeerState>, Fault> {
+    let peers = view.list("peer", &Key::all(kind::PEER))?;
+    Ok(peers.into_iter().map(|(_, peer)| peer).collect())
+}
+
+pub(crate) fn op(view: &impl View, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault> {
+    view.one("op", &Key::op(user, op))
+}
+
+pub(crate) fn ops_before(
+    view: &impl View,
+    before_ms: u64,
+    limit: usize,
+) -> Result<Vec<(Local, OpId)>, Fault> {
+    let (mut from, to) = (Key::all(kind::OP_AGE).to_vec(), Key::op_age_end(before_ms));
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let page = view.scan(&from, &to, limit - found.len())?;
+        let Some((last, _)) = page.last() else { break };
+        from.clone_from(last);
+        from.push(0);
+        for (key, _) in &page {
+            let (at, user, id) = keys::parse_op_age(key).ok_or_else(|| bad_key("op"))?;
+            // Rows by age that an `op` of the same name has left behind are not it.
+            if op(view, &user, id)?.is_some_and(|done| done.at == at) {
+                found.push((user, id));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Implements [`homing_core::Reader`] for a type whose `view()` is a [`View`].
+macro_rules! reader {
+    ($engine:ty) => {
+        impl homing_core::Reader for $engine {
+            fn channel(&self, id: ChannelId) -> Result<Option<ChannelState>, Fault> {
+                view::channel(self.view(), id)
+            }
+            fn account(&self, local: &Local) -> Result<Option<Account>, Fault> {
+                view::account(self.view(), local)
+            }
+            fn accounts(&self, after: Option<&Local>, limit: usize) -> Result<Vec<Account>, Fault> {
+                view::accounts(self.view(), after, limit)
+            }
+            fn place(&self, key: MessageKey) -> Result<Option<(ChannelId, Pos)>, Fault> {
+                View::place(self.view(), key)
+            }
+            fn entry(&self, channel: ChannelId, pos: Pos) -> Result<Option<LogEntry>, Fault> {
+                Ok(self.view().shared_entry(channel, pos)?.map(Arc::unwrap_or_clone))
+            }
+            fn entries(
+                &self,
+                channel: ChannelId,
+                first: Pos,
+                last: Pos,
+                max_bytes: usize,
+            ) -> Result<Vec<LogEntry>, Fault> {
+                let entries = self.view().shared_entries(channel, first, last, max_bytes)?;
+                Ok(entries.into_iter().map(Arc::unwrap_or_clone).collect())
+            }
+            fn row(&self, channel: ChannelId, pos: Pos) -> Result<Option<EntryRow>, Fault> {
+                View::row(self.view(), channel, pos)
+            }
+            fn last_row_of(
+                &self,
+                channel: ChannelId,
+                origin: HomeId,
+                pos: Pos,
+            ) -> Result<Option<EntryRow>, Fault> {
+                View::last_row_of(self.view(), channel, origin, pos)
+            }
+            fn row_of_seq(
+                &self,
+                channel: ChannelId,
+                origin: HomeId,
+                epoch: Epoch,
+                seq: Seq,
+            ) -> Result<Option<EntryRow>, Fault> {
+                View::row_of_seq(self.view(), channel, origin, epoch, seq)
+            }
+            fn listing(&self, user: &Local) -> Result<Vec<ListRow>, Fault> {
+                view::listing(self.view(), user)
+            }
+            fn device(&self, token: TokenHash) -> Result<Option<Device>, Fault> {
+                view::device(self.view(), token)
+            }
+            fn devices(&self, user: &Local) -> Result<Vec<Device>, Fault> {
+                view::devices(self.view(), user)
+            }
+            fn device_by_id(
+                &self,
+                user: &Local,
+                device: DeviceId,
+            ) -> Result<Option<Device>, Fault> {
+                view::device_by_id(self.view(), user, device)
+            }
+            fn invite(&self, code: TokenHash) -> Result<Option<Invite>, Fault> {
+                view::invite(self.view(), code)
+            }
+            fn invites(&self) -> Result<Vec<Invite>, Fault> {
+                view::invites(self.view())
+            }
+            fn owed(&self) -> Result<Vec<(HomeId, ChannelId, u64)>, Fault> {
+                view::owed(self.view())
+            }
+            fn peers(&self) -> Result<Vec<PeerState>, Fault> {
+                view::peers(self.view())
+            }
+            fn op(&self, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault> {
+                view::op(self.view(), user, op)
+            }
+            fn ops_before(
+                &self,
+                before_ms: u64,
+                limit: usize,
+            ) -> Result<Vec<(Local, OpId)>, Fault> {
+                view::ops_before(self.view(), before_ms, limit)
+            }
+        }
+    };
+}
+pub(crate) use reader;

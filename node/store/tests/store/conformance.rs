@@ -1,0 +1,470 @@
+//! The suite that every engine passes. An engine is a way to make an empty store, and a way to have it
+//! opened again.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use homing_core::{Batch, ListRow, LogEntry, MessageKey, Reader, Write};
+use homing_store::{JournalConfig, JournalStore, MemoryStore, Store};
+use homing_wire::{Epoch, HomeId, Pos, Seq, Stamp};
+
+use crate::sample::{self, EPOCH, HOME};
+
+/// An engine under test.
+pub(crate) trait Engine {
+    type Store: Store;
+    fn create() -> Self;
+    fn store(&self) -> &Self::Store;
+    /// As after a crash.
+    fn reopen(&mut self);
+}
+
+pub(crate) struct Memory(Option<MemoryStore>);
+
+impl Engine for Memory {
+    type Store = MemoryStore;
+    fn create() -> Self {
+        Self(Some(MemoryStore::new(HOME, EPOCH)))
+    }
+    fn store(&self) -> &MemoryStore {
+        self.0.as_ref().unwrap()
+    }
+    fn reopen(&mut self) {
+        self.0 = self.0.take().map(MemoryStore::reopened);
+    }
+}
+
+/// A journal of small segments, with checkpoints after a few batches.
+pub(crate) struct Journal {
+    store: Option<JournalStore>,
+    pub(crate) dir: tempfile::TempDir,
+}
+
+pub(crate) fn small() -> JournalConfig {
+    JournalConfig {
+        home: Some(HOME),
+        segment_bytes: 256 << 10,
+        checkpoint_bytes: 64 << 10,
+        entry_cache_bytes: 8 << 10,
+        chunk_cache_bytes: 8 << 10,
+        open_segments: 2,
+        reserve_bytes: 0,
+        ..JournalConfig::default()
+    }
+}
+
+impl Engine for Journal {
+    type Store = JournalStore;
+    fn create() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("store");
+        JournalStore::create(&at, HOME, EPOCH).unwrap();
+        Self { store: Some(JournalStore::open(&at, small()).unwrap()), dir }
+    }
+    fn store(&self) -> &JournalStore {
+        self.store.as_ref().unwrap()
+    }
+    fn reopen(&mut self) {
+        drop(self.store.take());
+        let at = self.dir.path().join("store");
+        self.store = Some(JournalStore::open(&at, small()).unwrap());
+    }
+}
+
+/// The same, written to the index after every batch, so that all reads come from there.
+pub(crate) struct Checkpointed(Journal);
+
+impl Engine for Checkpointed {
+    type Store = JournalStore;
+    fn create() -> Self {
+        Self(Journal::create())
+    }
+    fn store(&self) -> &JournalStore {
+        self.0.store().checkpoint().unwrap();
+        self.0.store()
+    }
+    fn reopen(&mut self) {
+        self.0.reopen();
+    }
+}
+
+macro_rules! suite {
+    ($($case:ident),* $(,)?) => {
+        mod memory {
+            $(#[test] fn $case() { super::$case::<super::Memory>(); })*
+        }
+        mod journal {
+            $(#[test] fn $case() { super::$case::<super::Journal>(); })*
+        }
+        mod checkpointed {
+            $(#[test] fn $case() { super::$case::<super::Checkpointed>(); })*
+        }
+    };
+}
+
+suite!(
+    an_empty_store_has_nothing,
+    people_come_back,
+    a_device_answers_to_its_present_token_only,
+    lists_are_ranges,
+    later_writes_win,
+    a_batch_twice_is_harmless,
+    ops_are_found_by_age,
+    what_is_owed_goes_when_nothing_is,
+    entries_come_back_byte_for_byte,
+    ranges_end_before_their_bytes,
+    rows_are_found_across_lives,
+    an_erased_body_replaces_its_entry,
+    change_and_stamp_are_of_the_newest_batch,
+    a_closed_store_reads_but_commits_nothing,
+);
+
+fn batch(writes: Vec<Write>) -> Batch {
+    Batch { change: 1, stamp: Stamp(1), writes }
+}
+
+fn commit<E: Engine>(engine: &E, writes: Vec<Write>) {
+    engine.store().commit(&batch(writes)).unwrap();
+}
+
+/// Checks twice: as committed, and as opened again.
+fn both<E: Engine>(engine: &mut E, check: impl Fn(&E::Store)) {
+    check(engine.store());
+    engine.reopen();
+    check(engine.store());
+}
+
+fn an_empty_store_has_nothing<E: Engine>() {
+    both(&mut E::create(), |store| {
+        assert_eq!(store.channel(sample::channel(1)).unwrap(), None);
+        assert_eq!(store.account(&sample::local("alice")).unwrap(), None);
+        assert_eq!(store.accounts(None, 10).unwrap(), []);
+        assert_eq!(store.place(MessageKey([1; 16])).unwrap(), None);
+        assert_eq!(store.entry(sample::channel(1), Pos(1)).unwrap(), None);
+        assert_eq!(store.entries(sample::channel(1), Pos(0), Pos(u64::MAX), 99).unwrap(), []);
+        assert_eq!(store.row(sample::channel(1), Pos(1)).unwrap(), None);
+        assert_eq!(store.last_row_of(sample::channel(1), HOME, Pos(u64::MAX)).unwrap(), None);
+        assert_eq!(store.row_of_seq(sample::channel(1), HOME, EPOCH, Seq(0)).unwrap(), None);
+        assert_eq!(store.listing(&sample::local("alice")).unwrap(), []);
+        assert_eq!(store.device(sample::token(1)).unwrap(), None);
+        assert_eq!(store.devices(&sample::local("alice")).unwrap(), []);
+        assert_eq!(store.device_by_id(&sample::local("a"), sample::device_id(1)).unwrap(), None);
+        assert_eq!(store.invite(sample::token(1)).unwrap(), None);
+        assert_eq!(store.invites().unwrap(), []);
+        assert_eq!(store.owed().unwrap(), []);
+        assert_eq!(store.peers().unwrap(), []);
+        assert_eq!(store.op(&sample::local("alice"), sample::op(1)).unwrap(), None);
+        assert_eq!(store.ops_before(u64::MAX, 10).unwrap(), []);
+        let meta = store.meta();
+        assert_eq!((meta.home, meta.epoch, meta.change), (HOME, EPOCH, 0));
+    });
+}
+
+fn people_come_back<E: Engine>() {
+    let mut engine = E::create();
+    commit(
+        &engine,
+        vec![
+            Write::Account(Box::new(sample::account("alice"))),
+            Write::Account(Box::new(sample::account("al"))),
+            Write::Channel(Box::new(sample::channel_at(sample::channel(9), 0))),
+            Write::Device(Box::new(sample::device("alice", 1))),
+            Write::Device(Box::new(sample::device("alice", 2))),
+            Write::Device(Box::new(sample::device("al", 3))),
+            Write::Invite(Box::new(sample::invite(1))),
+            Write::Invite(Box::new(sample::invite(2))),
+            Write::Peer(Box::new(sample::peer(1))),
+        ],
+    );
+    commit(
+        &engine,
+        vec![
+            Write::DeviceGone {
+                user: sample::local("alice"),
+                device: sample::device_id(1),
+                token: sample::token(1),
+            },
+            Write::InviteGone(sample::token(1)),
+        ],
+    );
+    both(&mut engine, |store| {
+        let alice = sample::local("alice");
+        assert_eq!(store.account(&alice).unwrap(), Some(sample::account("alice")));
+        let state = sample::channel_at(sample::channel(9), 0);
+        assert_eq!(store.channel(sample::channel(9)).unwrap(), Some(state));
+        assert_eq!(store.device(sample::token(1)).unwrap(), None);
+        assert_eq!(store.device(sample::token(2)).unwrap(), Some(sample::device("alice", 2)));
+        assert_eq!(store.devices(&alice).unwrap(), [sample::device("alice", 2)]);
+        assert_eq!(store.devices(&sample::local("al")).unwrap(), [sample::device("al", 3)]);
+        assert_eq!(store.device_by_id(&alice, sample::device_id(1)).unwrap(), None);
+        assert_eq!(store.invites().unwrap(), [sample::invite(2)]);
+        assert_eq!(store.invite(sample::token(2)).unwrap(), Some(sample::invite(2)));
+        assert_eq!(store.peers().unwrap(), [sample::peer(1)]);
+    });
+}
+
+fn a_device_answers_to_its_present_token_only<E: Engine>() {
+    let mut engine = E::create();
+    commit(&engine, vec![Write::Device(Box::new(sample::device("alice", 1)))]);
+    let mut renewed = sample::device("alice", 1);
+    renewed.token = sample::token(99);
+    commit(&engine, vec![Write::Device(Box::new(renewed.clone()))]);
+    both(&mut engine, |store| {
+        assert_eq!(store.device(sample::token(1)).unwrap(), None);
+        assert_eq!(store.device(sample::token(99)).unwrap(), Some(renewed.clone()));
+    });
+}
+
+fn lists_are_ranges<E: Engine>() {
+    let mut engine = E::create();
+    for name in ["bob", "bob.b", "bo", "alice", "zoe", "0"] {
+        commit(&engine, vec![Write::Account(Box::new(sample::account(name)))]);
+        let rows = (1..=3).map(|n| {
+            let row = ListRow { channel: sample::channel(n), changed: n, active_at: n + 1 };
+            Write::Listing { user: sample::local(name), row }
+        });
+        commit(&engine, rows.collect());
+    }
+    both(&mut engine, |store| {
+        let names = |after: Option<&str>, limit| {
+            let accounts = store.accounts(after.map(sample::local).as_ref(), limit).unwrap();
+            accounts.into_iter().map(|a| a.local.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(None, 99), ["0", "alice", "bo", "bob", "bob.b", "zoe"]);
+        assert_eq!(names(Some("bo"), 2), ["bob", "bob.b"]);
+        assert_eq!(names(Some("zoe"), 2), [""; 0]);
+        assert_eq!(names(None, 0), [""; 0]);
+        for name in ["bob", "bo", "0"] {
+            let rows = store.listing(&sample::local(name)).unwrap();
+            let mut changed: Vec<_> = rows.iter().map(|row| row.changed).collect();
+            changed.sort_unstable();
+            assert_eq!(changed, [1, 2, 3], "{name}");
+            assert!(rows.iter().all(|row| row.channel == sample::channel(row.changed)));
+        }
+    });
+}
+
+fn later_writes_win<E: Engine>() {
+    let mut engine = E::create();
+    let account = |name: &str| {
+        let mut account = sample::account("alice");
+        account.display_name = name.into();
+        Write::Account(Box::new(account))
+    };
+    let row = |changed| Write::Listing {
+        user: sample::local("alice"),
+        row: ListRow { channel: sample::channel(1), changed, active_at: changed },
+    };
+    commit(&engine, vec![account("a"), row(1), account("b"), row(2)]);
+    commit(&engine, vec![row(4), account("d"), row(3), account("c")]);
+    commit(
+        &engine,
+        vec![Write::Invite(Box::new(sample::invite(1))), Write::InviteGone(sample::token(1))],
+    );
+    commit(
+        &engine,
+        vec![Write::InviteGone(sample::token(2)), Write::Invite(Box::new(sample::invite(2)))],
+    );
+    both(&mut engine, |store| {
+        let alice = sample::local("alice");
+        assert_eq!(store.account(&alice).unwrap().unwrap().display_name, "c");
+        assert_eq!(store.listing(&alice).unwrap()[0].changed, 3);
+        assert_eq!(store.invites().unwrap(), [sample::invite(2)]);
+    });
+}
+
+fn a_batch_twice_is_harmless<E: Engine>() {
+    let mut engine = E::create();
+    let channel = sample::channel(1);
+    let mut writes: Vec<_> =
+        (1..=70).map(|pos| Write::Entry(sample::entry(channel, pos))).collect();
+    writes.push(Write::Channel(Box::new(sample::channel_at(channel, 70))));
+    commit(&engine, writes.clone());
+    commit(&engine, writes);
+    both(&mut engine, |store| {
+        let entries = store.entries(channel, Pos(1), Pos(1_000), usize::MAX).unwrap();
+        assert!(entries.iter().map(|entry| entry.pos.0).eq(1..=70));
+        let last = store.last_row_of(channel, HOME, Pos(1_000)).unwrap().unwrap();
+        assert_eq!((last.pos, last.seq), (Pos(70), Seq(70)));
+    });
+}
+
+fn ops_are_found_by_age<E: Engine>() {
+    let mut engine = E::create();
+    let user = sample::local("alice");
+    let op = |n| Write::Op { user: user.clone(), op: sample::op(n), done: sample::op_done(n) };
+    let gone = |n| Write::OpGone { user: user.clone(), op: sample::op(n) };
+    commit(&engine, (1..=5).map(op).collect());
+    commit(&engine, vec![gone(2), op(9), gone(9), gone(77)]);
+    both(&mut engine, |store| {
+        assert_eq!(store.op(&user, sample::op(1)).unwrap(), Some(sample::op_done(1)));
+        assert_eq!(store.op(&user, sample::op(2)).unwrap(), None);
+        let before = |ms, limit| store.ops_before(ms, limit).unwrap();
+        let ids =
+            |ns: &[u64]| ns.iter().map(|n| (user.clone(), sample::op(*n))).collect::<Vec<_>>();
+        assert_eq!(before(4, 10), ids(&[1, 3]));
+        assert_eq!(before(u64::MAX, 10), ids(&[1, 3, 4, 5]));
+        assert_eq!(before(u64::MAX, 2), ids(&[1, 3]));
+        assert_eq!(before(0, 2), []);
+    });
+    commit(&engine, vec![gone(1), gone(3), gone(4), gone(5)]);
+    both(&mut engine, |store| assert_eq!(store.ops_before(u64::MAX, 10).unwrap(), []));
+}
+
+fn what_is_owed_goes_when_nothing_is<E: Engine>() {
+    let mut engine = E::create();
+    let owed = |peer, n, since| Write::Owed {
+        peer: HomeId([peer; 32]),
+        channel: sample::channel(n),
+        since,
+    };
+    commit(&engine, vec![owed(1, 1, Some(5)), owed(1, 2, Some(6)), owed(2, 1, Some(7))]);
+    commit(&engine, vec![owed(1, 1, None), owed(1, 2, Some(8)), owed(3, 3, None)]);
+    both(&mut engine, |store| {
+        let expected =
+            [(HomeId([1; 32]), sample::channel(2), 8), (HomeId([2; 32]), sample::channel(1), 7)];
+        assert_eq!(store.owed().unwrap(), expected);
+    });
+}
+
+fn entries_come_back_byte_for_byte<E: Engine>() {
+    let mut engine = E::create();
+    let channel = sample::channel(1);
+    let bodies: Vec<Bytes> = vec![
+        Bytes::from_static("{\"text\":\"👩‍👩‍👧 ‏שלום‎ e\u{301}\"}".as_bytes()),
+        Bytes::from(vec![b'x'; 65_536]),
+        Bytes::from((0..=255).collect::<Vec<u8>>()),
+        Bytes::new(),
+    ];
+    let entries: Vec<_> =
+        (1..).zip(bodies).map(|(pos, body)| sample::entry_with(channel, pos, body)).collect();
+    for entry in &entries {
+        commit(&engine, vec![Write::Entry(entry.clone())]);
+    }
+    commit(&engine, vec![Write::Channel(Box::new(sample::channel_at(channel, 4)))]);
+    both(&mut engine, |store| {
+        for entry in &entries {
+            assert_eq!(store.entry(channel, entry.pos).unwrap().as_ref(), Some(&**entry));
+            assert_eq!(store.row(channel, entry.pos).unwrap(), Some(entry.row()));
+            let header = &entry.event.header;
+            let key = MessageKey::new(&header.user(), &header.id);
+            assert_eq!(store.place(key).unwrap(), Some((channel, entry.pos)));
+        }
+        assert_eq!(store.entry(channel, Pos(5)).unwrap(), None);
+        assert_eq!(store.entry(sample::channel(2), Pos(1)).unwrap(), None);
+    });
+}
+
+fn ranges_end_before_their_bytes<E: Engine>() {
+    let mut engine = E::create();
+    let channel = sample::channel(1);
+    let size = sample::entry(channel, 20).event.size_bytes();
+    for pos in 1..=200 {
+        commit(&engine, vec![Write::Entry(sample::entry(channel, pos))]);
+    }
+    both(&mut engine, |store| {
+        let range = |first, last, max_bytes| -> Vec<u64> {
+            let shared = store.log(channel, Pos(first), Pos(last), max_bytes).unwrap();
+            let copied = store.entries(channel, Pos(first), Pos(last), max_bytes).unwrap();
+            assert!(shared.iter().map(Arc::as_ref).eq(copied.iter()));
+            copied.iter().map(|entry: &LogEntry| entry.pos.0).collect()
+        };
+        assert_eq!(range(1, 200, usize::MAX), (1..=200).collect::<Vec<_>>());
+        assert_eq!(range(60, 70, usize::MAX), (60..=70).collect::<Vec<_>>());
+        assert_eq!(range(20, 200, 3 * size), [20, 21, 22]);
+        assert_eq!(range(20, 200, 4 * size - 1), [20, 21, 22]);
+        assert_eq!(range(20, 200, 0), [20]);
+        assert_eq!(range(199, u64::MAX, usize::MAX), [199, 200]);
+        assert_eq!(range(201, u64::MAX, usize::MAX), [0; 0]);
+        assert_eq!(range(10, 9, usize::MAX), [0; 0]);
+    });
+}
+
+fn rows_are_found_across_lives<E: Engine>() {
+    let mut engine = E::create();
+    let (channel, other) = (sample::channel(1), HomeId([200; 32]));
+    let mut log: Vec<Arc<LogEntry>> = Vec::new();
+    let (mut seqs, mut place) = ([0u64; 4], 0u64);
+    // Two homes; the second lives three times, and its first life's end arrives after its second began.
+    for step in 0..400u64 {
+        let chain = match step {
+            0..100 => (step % 2) as usize,
+            100..200 => 1 + (step % 2) as usize,
+            200..390 => 0,
+            _ => 3,
+        };
+        let (origin, epoch) = [(HOME, 5), (other, 10), (other, 20), (other, 30)][chain];
+        // Numbers that were rejected have no place.
+        seqs[chain] += 1 + u64::from(step % 7 == 3);
+        place += 1;
+        let event = sample::event(channel, origin, Epoch(epoch), seqs[chain], Bytes::new());
+        log.push(Arc::new(LogEntry { pos: Pos(place), counted: place / 2, arrived_at: 1, event }));
+    }
+    for part in log.chunks(37) {
+        commit(&engine, part.iter().cloned().map(Write::Entry).collect());
+    }
+    both(&mut engine, |store| {
+        for pos in (0..=log.len() as u64 + 3).step_by(5) {
+            for origin in [HOME, other, HomeId([3; 32])] {
+                let wanted = log.iter().rev().map(|entry| entry.row());
+                let wanted =
+                    wanted.into_iter().find(|row| row.pos.0 <= pos && row.origin == origin);
+                assert_eq!(store.last_row_of(channel, origin, Pos(pos)).unwrap(), wanted, "{pos}");
+            }
+        }
+        for (origin, epoch) in [(HOME, 5), (HOME, 6), (other, 10), (other, 20), (other, 30)] {
+            for seq in (0..300).step_by(3) {
+                let wanted = log
+                    .iter()
+                    .map(|entry| entry.row())
+                    .find(|row| row.origin == origin && row.epoch.0 == epoch && row.seq.0 >= seq);
+                let found = store.row_of_seq(channel, origin, Epoch(epoch), Seq(seq)).unwrap();
+                assert_eq!(found, wanted, "epoch {epoch}, seq {seq}");
+            }
+        }
+    });
+}
+
+fn an_erased_body_replaces_its_entry<E: Engine>() {
+    let mut engine = E::create();
+    let channel = sample::channel(1);
+    commit(&engine, (1..=70).map(|pos| Write::Entry(sample::entry(channel, pos))).collect());
+    let mut erased = LogEntry::clone(&sample::entry(channel, 3));
+    erased.event.body = Bytes::new();
+    let erased = Arc::new(erased);
+    commit(&engine, vec![Write::Entry(erased.clone())]);
+    both(&mut engine, |store| {
+        assert_eq!(store.entry(channel, Pos(3)).unwrap().as_ref(), Some(&*erased));
+        let all = store.entries(channel, Pos(1), Pos(99), usize::MAX).unwrap();
+        assert_eq!((all.len(), all[2].event.body.len()), (70, 0));
+        assert_eq!(all[1], *sample::entry(channel, 2));
+        let last = store.last_row_of(channel, HOME, Pos(99)).unwrap().unwrap();
+        assert_eq!(last.pos, Pos(70));
+    });
+}
+
+fn change_and_stamp_are_of_the_newest_batch<E: Engine>() {
+    let mut engine = E::create();
+    let first = engine.store().meta();
+    assert!(first.boot >= 1);
+    engine.store().commit(&Batch { change: 7, stamp: Stamp(9), writes: Vec::new() }).unwrap();
+    engine.store().commit(&Batch { change: 8, stamp: Stamp(10), writes: Vec::new() }).unwrap();
+    assert_eq!(engine.store().meta().boot, first.boot);
+    engine.reopen();
+    let meta = engine.store().meta();
+    assert_eq!((meta.change, meta.stamp, meta.boot), (8, Stamp(10), first.boot + 1));
+    assert_eq!((meta.home, meta.epoch, meta.format), (HOME, EPOCH, homing_store::FORMAT));
+}
+
+fn a_closed_store_reads_but_commits_nothing<E: Engine>() {
+    let mut engine = E::create();
+    commit(&engine, vec![Write::Account(Box::new(sample::account("alice")))]);
+    engine.store().close().unwrap();
+    engine.store().close().unwrap();
+    let refused = engine.store().commit(&batch(Vec::new())).unwrap_err();
+    assert_eq!(refused.reason(), "store_closed");
+    both(&mut engine, |store| {
+        assert!(store.account(&sample::local("alice")).unwrap().is_some());
+    });
+    commit(&engine, vec![Write::Account(Box::new(sample::account("bob")))]);
+}

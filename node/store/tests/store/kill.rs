@@ -1,0 +1,140 @@
+//! A child process commits and reports; it is killed with SIGKILL, its store is opened and checked.
+//! Nothing that was reported may be missing, and no batch may be there in part.
+//!
+//! `HOMING_STORE_KILLS` says how often (10), `HOMING_STORE_SEED` repeats a run.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use homing_core::{Batch, Reader, Write};
+use homing_store::{JournalConfig, JournalStore, Store};
+use homing_wire::Pos;
+
+use crate::sample::{self, EPOCH, HOME};
+
+const CHANNELS: u64 = 7;
+const CHILD: &str = "HOMING_STORE_KILL_DIR";
+
+fn config() -> JournalConfig {
+    JournalConfig {
+        home: Some(HOME),
+        segment_bytes: 256 << 10,
+        checkpoint_bytes: 100 << 10,
+        checkpoint_every: Duration::from_millis(20),
+        reserve_bytes: 0,
+        ..JournalConfig::default()
+    }
+}
+
+/// Batch `n`: an entry in every channel, now and then a large one, and the number in an account.
+fn batch(n: u64) -> Batch {
+    let mut writes = Vec::new();
+    for c in 0..CHANNELS {
+        let channel = sample::channel(c);
+        let body = vec![n as u8; if n % 41 == c { 30_000 } else { 200 }];
+        writes.push(Write::Entry(sample::entry_with(channel, n, body.into())));
+        writes.push(Write::Channel(Box::new(sample::channel_at(channel, n))));
+    }
+    let mut account = sample::account("alice");
+    account.ids_ahead_ms = n;
+    writes.push(Write::Account(Box::new(account)));
+    Batch { change: n, writes, ..Batch::default() }
+}
+
+/// The last batch in the store, after checking that it and all before it are there in whole.
+fn check(store: &JournalStore, checked: u64) -> u64 {
+    let account = store.account(&sample::local("alice")).unwrap();
+    let last = account.map_or(0, |account| account.ids_ahead_ms);
+    assert_eq!(store.meta().change, last);
+    for c in 0..CHANNELS {
+        let channel = sample::channel(c);
+        let head = store.channel(channel).unwrap().map_or(Pos(0), |state| state.head);
+        assert_eq!(head, Pos(last), "half a batch");
+        let first = checked + 1;
+        let entries = store.log(channel, Pos(first), Pos(u64::MAX), usize::MAX).unwrap();
+        assert!(entries.iter().map(|entry| entry.pos.0).eq(first..=last));
+        for entry in entries {
+            assert!(entry.event.body.iter().all(|byte| *byte == entry.pos.0 as u8));
+            let header = &entry.event.header;
+            let key = homing_core::MessageKey::new(&header.user(), &header.id);
+            assert_eq!(store.place(key).unwrap(), Some((channel, entry.pos)));
+        }
+    }
+    last
+}
+
+/// Not a test: the child's work, when it is started as the child.
+#[test]
+fn child() {
+    let Some(dir) = std::env::var_os(CHILD) else { return };
+    let store = JournalStore::open(Path::new(&dir), config()).unwrap();
+    let mut n = store.meta().change;
+    let mut out = std::io::stdout();
+    loop {
+        n += 1;
+        store.commit(&batch(n)).unwrap();
+        writeln!(out, "committed {n}").unwrap();
+        out.flush().unwrap();
+    }
+}
+
+/// Batches reported before the kill.
+fn run_and_kill(dir: &Path, reports: u64) -> u64 {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["kill::child", "--exact", "--nocapture"])
+        .env(CHILD, dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let (mut last, mut seen) = (0, 0);
+    let mut lines = out.lines().map_while(Result::ok);
+    for line in lines.by_ref() {
+        // The test runner's own words may stand before it on the line.
+        let Some((_, n)) = line.split_once("committed ") else { continue };
+        (last, seen) = (n.parse().unwrap(), seen + 1);
+        if seen >= reports {
+            break;
+        }
+    }
+    assert!(seen >= reports, "the child ended by itself");
+    child.kill().unwrap();
+    // What it could still report was committed as well.
+    for line in lines {
+        if let Some(n) = line.strip_prefix("committed ").and_then(|n| n.parse().ok()) {
+            last = n;
+        }
+    }
+    child.wait().unwrap();
+    last
+}
+
+#[test]
+fn nothing_reported_is_lost_by_kill_9() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
+    let kills = number("HOMING_STORE_KILLS").unwrap_or(10);
+    let seed = number("HOMING_STORE_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    println!("HOMING_STORE_SEED={seed}");
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("store");
+    JournalStore::create(&dir, HOME, EPOCH).unwrap();
+    let (mut random, mut checked) = (seed | 1, 0);
+    for kill in 0..kills {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let reported = run_and_kill(&dir, 1 + random % 120);
+        let store = JournalStore::open(&dir, config()).unwrap();
+        let last = check(&store, checked);
+        assert!(last >= reported, "kill {kill}: {reported} was reported, {last} is there");
+        assert!(last <= reported + 1, "kill {kill}: more than one batch was unanswered");
+        assert_eq!(store.meta().boot, 2 * (kill + 1));
+        checked = last;
+    }
+    let store = JournalStore::open(&dir, config()).unwrap();
+    assert_eq!(check(&store, 0), checked);
+    println!("{kills} kills, {checked} batches reported, none lost, none half");
+}

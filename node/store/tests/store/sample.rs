@@ -1,0 +1,169 @@
+//! Things to store, made from numbers.
+
+#![allow(dead_code)]
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use homing_core::{
+    Account, AccountState, ChainEnd, ChannelState, Cursor, Device, Invite, LogEntry, Mark,
+    MarkTime, OpDone, PeerState, TokenHash,
+};
+use homing_wire::{
+    ChannelId, DeviceId, Epoch, Event, Hash, Header, HomeId, Kind, Local, MessageId, OpId, Pos,
+    Seq, Stamp, UserId, UserRef,
+};
+
+pub(crate) const HOME: HomeId = HomeId([7; 32]);
+pub(crate) const EPOCH: Epoch = Epoch(1_700_000_000_000);
+
+pub(crate) fn local(name: &str) -> Local {
+    Local::canonical(name).unwrap()
+}
+
+/// 16 bytes that spread like hashes do.
+fn spread(kind: u8, n: u64) -> [u8; 16] {
+    let mut bytes = [kind; 9];
+    bytes[1..].copy_from_slice(&n.to_be_bytes());
+    let mut id = [0; 16];
+    id.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
+    id
+}
+
+pub(crate) fn channel(n: u64) -> ChannelId {
+    ChannelId::from_slice(&spread(b'c', n)).unwrap()
+}
+
+pub(crate) fn op(n: u64) -> OpId {
+    OpId::from_slice(&spread(b'o', n)).unwrap()
+}
+
+pub(crate) fn device_id(n: u64) -> DeviceId {
+    DeviceId::from_slice(&spread(b'd', n)).unwrap()
+}
+
+pub(crate) fn token(n: u64) -> TokenHash {
+    TokenHash(*blake3::hash(&n.to_be_bytes()).as_bytes())
+}
+
+/// An event of a chain, with a body of its own.
+pub(crate) fn event(
+    channel: ChannelId,
+    origin: HomeId,
+    epoch: Epoch,
+    seq: u64,
+    body: Bytes,
+) -> Event {
+    let mut name = [0; 72];
+    name[..16].copy_from_slice(channel.as_bytes());
+    name[16..48].copy_from_slice(&origin.0);
+    name[48..56].copy_from_slice(&epoch.0.to_be_bytes());
+    name[56..64].copy_from_slice(&seq.to_be_bytes());
+    let hash = Hash::of(&name);
+    let header = Header {
+        channel,
+        origin,
+        epoch,
+        seq: Seq(seq),
+        prev: if seq == 1 { Hash::NONE } else { hash },
+        stamp: Stamp((EPOCH.0 + seq) << 16),
+        sender: local("alice"),
+        id: MessageId::from_slice(&hash.0[..16]).unwrap(),
+        kind: Kind::Text,
+        target: None,
+        mentions: Vec::new(),
+        media: Vec::new(),
+        roster: 0,
+        body_size: body.len() as u32,
+        body_hash: Hash::of(&body),
+    };
+    Event::new(header, body)
+}
+
+/// Entry `pos` of a channel in which one home writes, one event a place.
+pub(crate) fn entry(channel: ChannelId, pos: u64) -> Arc<LogEntry> {
+    entry_with(channel, pos, format!("{{\"text\":\"message {pos}\"}}").into())
+}
+
+pub(crate) fn entry_with(channel: ChannelId, pos: u64, body: Bytes) -> Arc<LogEntry> {
+    Arc::new(LogEntry {
+        pos: Pos(pos),
+        counted: pos,
+        arrived_at: EPOCH.0 + pos,
+        event: event(channel, HOME, EPOCH, pos, body),
+    })
+}
+
+/// A channel at its `pos`-th entry.
+pub(crate) fn channel_at(id: ChannelId, pos: u64) -> ChannelState {
+    let user = |name| UserRef::new(HOME, local(name));
+    let mut state = ChannelState::chat(user("alice"), user("bob"), EPOCH.0);
+    state.id = id;
+    (state.head, state.last, state.counted) = (Pos(pos), Pos(pos), pos);
+    state.changed = pos;
+    state
+}
+
+/// A channel with something in every field.
+pub(crate) fn channel_state() -> ChannelState {
+    let mut state = channel_at(channel(1), 300);
+    let mark = Mark { delivered: Pos(299), read: Pos(70_000) };
+    state.members[0].mark = mark;
+    state.members[0].mentions = vec![Pos(5)];
+    state.members[0].times = VecDeque::from([MarkTime { at: 9, mark }]);
+    state.chains.push(ChainEnd {
+        origin: HOME,
+        epoch: EPOCH,
+        seq: Seq(3),
+        hash: Hash([8; 32]),
+        stamp: Stamp(1 << 50),
+        pos: Pos(300),
+    });
+    state.cursors.push(Cursor {
+        home: HomeId([1; 32]),
+        acked: Seq(2),
+        marks_owed: true,
+        owed_since: Some(5),
+        refused: Some("user_gone".into()),
+    });
+    state
+}
+
+pub(crate) fn account(name: &str) -> Account {
+    Account {
+        local: local(name),
+        user_id: UserId::from_slice(&[3; 16]).unwrap(),
+        display_name: format!("{name} Ünïcode 🦊"),
+        password: "$argon2id$…".into(),
+        created_at: EPOCH.0,
+        state: AccountState::Active,
+        ids_ahead_ms: 0,
+    }
+}
+
+pub(crate) fn device(user: &str, n: u64) -> Device {
+    let (id, user, token) = (device_id(n), local(user), token(n));
+    Device { id, user, token, name: format!("phone {n}"), created_at: n }
+}
+
+pub(crate) fn invite(n: u64) -> Invite {
+    let hint = format!("{n:04}");
+    Invite { code: token(n), hint, created_at: n, expires_at: Some(n + 1), uses_left: 3 }
+}
+
+pub(crate) fn peer(n: u8) -> PeerState {
+    PeerState {
+        home: HomeId([n; 32]),
+        name: Some(homing_wire::HomeName::canonical("globex.test").unwrap()),
+        record: vec![n; 300],
+        epoch: EPOCH,
+        boot: u64::from(n),
+        seen_at: 77,
+        blocked: false,
+    }
+}
+
+pub(crate) fn op_done(n: u64) -> OpDone {
+    OpDone { at: n, channel: channel(n), pos: Pos(n) }
+}

@@ -1,0 +1,41 @@
+//! Decode limits: what a peer or client may make us hold, each with the reason for its value.
+
+/// A message body, in bytes of compact JSON. More is media.
+pub const BODY_BYTES: usize = 65_536;
+/// An event header as bytes: a few hundred normally; with every list full and the longest
+/// addresses it still fits.
+pub const HEADER_BYTES: usize = 16_384;
+/// The `type` of a client's own body: a reverse domain name fits.
+pub const BODY_TYPE_BYTES: usize = 64;
+/// The emoji of a reaction: the longest sequence in Unicode's list has 35 bytes, and it grows.
+pub const REACTION_BYTES: usize = 64;
+/// Mentions in one event: nobody can mention more people than a group has.
+pub const MENTIONS: usize = 100;
+/// Media references in one event: an album, not an archive.
+pub const MEDIA_REFERENCES: usize = 32;
+/// A relay frame. Several events of full size share one; a single event always fits.
+pub const RELAY_FRAME_BYTES: usize = 1 << 20;
+/// Events in one range: bounds what is applied in one commit.
+pub const RANGE_EVENTS: usize = 1_024;
+/// A hello: a record and a few numbers.
+pub const HELLO_BYTES: usize = 65_536;
+/// A query or its answer.
+pub const QUERY_BYTES: usize = 65_536;
+/// A home record: 64 nodes with 6 addresses of 64 characters each fit, or fewer with more.
+pub const RECORD_BYTES: usize = 32_768;
+/// Nodes in a record.
+pub const RECORD_NODES: usize = 64;
+/// Addresses of one node.
+pub const NODE_ADDRESSES: usize = 16;
+/// Signing keys in a record: the present one and a few retired ones that still verify.
+pub const RECORD_SIGNING_KEYS: usize = 8;
+/// Heads under one signature.
+pub const HEADS: usize = 8_192;
+/// Nesting of JSON in a body, and in a call's parameters.
+pub const JSON_DEPTH: usize = 64;
+/// The greatest integer that every JSON reader keeps exact: 2^53 − 1 (RFC 8259, section 6).
+pub const JSON_INTEGER_MAX: u64 = (1 << 53) - 1;
+/// How far ahead of our clock a foreign stamp may be and still be followed, in milliseconds.
+pub const STAMP_FOLLOW_MS: u64 = 60_000;
+/// How far ahead of our clock a foreign stamp may be and still be accepted, in milliseconds.
+pub const STAMP_ACCEPT_MS: u64 = 300_000;

@@ -1,0 +1,9 @@
+//! What another implementation, a peer that misbehaves and a client may bring, and what comes of it.
+
+#![allow(clippy::unwrap_used)] // in tests, where Clippy sees only `#[test]` functions as such
+
+mod bodies;
+mod headers;
+mod names;
+mod signed;
+mod vectors;

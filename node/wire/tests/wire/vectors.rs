@@ -1,0 +1,516 @@
+//! The files in `vectors/`, which other implementations read too, against this one.
+
+use std::path::Path;
+
+use data_encoding::HEXLOWER;
+use homing_wire::body::compact_json;
+use homing_wire::heads::{Head, Heads, HeadsError};
+use homing_wire::proto::event::v1::SignedHeads;
+use homing_wire::proto::record::v1::SignedRecord;
+use homing_wire::{
+    Address, Body, ChannelId, Epoch, Event, Hash, Header, HomeId, HomeRecord, HomeRef, Kind,
+    MediaReference, MessageId, Node, Order, Seq, Stamp, Target, UserRef,
+};
+use prost::Message as _;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+fn read<T: DeserializeOwned>(name: &str) -> T {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("vectors")
+        .join(name);
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    HEXLOWER.decode(text.as_bytes()).unwrap()
+}
+
+fn key(text: &str) -> [u8; 32] {
+    hex(text).try_into().unwrap()
+}
+
+fn uuid(text: &str) -> Uuid {
+    text.parse::<MessageId>().unwrap().0
+}
+
+#[derive(Deserialize)]
+struct Ids {
+    chat_namespace: Uuid,
+    home_ids: Vec<HomeIdVector>,
+    home_ids_refused: Vec<String>,
+    chats: Vec<ChatVector>,
+    uuids_refused: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct HomeIdVector {
+    identity: String,
+    home_id: String,
+    home_id_hex: String,
+}
+
+#[derive(Deserialize)]
+struct ChatVector {
+    a: String,
+    b: String,
+    channel: String,
+}
+
+#[test]
+fn ids() {
+    let ids: Ids = read("ids.json");
+    assert_eq!(
+        ids.chat_namespace,
+        Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"chat.homing")
+    );
+    for vector in ids.home_ids {
+        let id = HomeId::of_identity(&key(&vector.identity));
+        assert_eq!(id.to_string(), vector.home_id);
+        assert_eq!(id.as_bytes()[..], hex(&vector.home_id_hex));
+        assert_eq!(vector.home_id.parse(), Ok(id));
+    }
+    for text in ids.home_ids_refused {
+        assert!(text.parse::<HomeId>().is_err(), "{text}");
+    }
+    for ChatVector { a, b, channel } in ids.chats {
+        let id = ChannelId::chat(&a.parse().unwrap(), &b.parse().unwrap());
+        assert_eq!(id.to_string(), channel, "{a} {b}");
+    }
+    for text in ids.uuids_refused {
+        assert!(text.parse::<MessageId>().is_err(), "{text}");
+    }
+}
+
+#[derive(Deserialize)]
+struct Orders {
+    ascending: Vec<OrderVector>,
+    refused: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct OrderVector {
+    ms: u64,
+    counter: u64,
+    origin: HomeId,
+    epoch: u64,
+    seq: u64,
+    order: String,
+}
+
+#[test]
+fn orders() {
+    let orders: Orders = read("orders.json");
+    for v in &orders.ascending {
+        let order = Order::new(
+            Stamp(v.ms << 16 | v.counter),
+            &v.origin,
+            Epoch(v.epoch),
+            Seq(v.seq),
+        );
+        assert_eq!(order.to_string(), v.order);
+        assert_eq!(Order::parse(&v.order), Some(order));
+    }
+    assert!(
+        orders
+            .ascending
+            .is_sorted_by(|a, b| a.order.as_bytes() < b.order.as_bytes())
+    );
+    for text in orders.refused {
+        assert_eq!(Order::parse(&text), None, "{text}");
+    }
+}
+
+#[derive(Deserialize)]
+struct Headers {
+    chain: Vec<EventVector>,
+    unknown_fields: UnknownFields,
+    refused: Vec<RefusedHeader>,
+}
+
+#[derive(Deserialize)]
+struct EventVector {
+    fields: HeaderFields,
+    body: String,
+    header: String,
+    hash: String,
+    order: String,
+}
+
+#[derive(Deserialize)]
+struct UnknownFields {
+    header: String,
+    hash: String,
+    fields: HeaderFields,
+}
+
+#[derive(Deserialize)]
+struct RefusedHeader {
+    name: String,
+    reason: String,
+    header: String,
+}
+
+#[derive(Deserialize)]
+struct HeaderFields {
+    channel: String,
+    origin: HomeId,
+    epoch: u64,
+    seq: u64,
+    prev: Hash,
+    ms: u64,
+    counter: u64,
+    sender: String,
+    id: MessageId,
+    kind: u32,
+    target: Option<TargetFields>,
+    mentions: Vec<String>,
+    roster: u64,
+    body_size: u32,
+    body_hash: Hash,
+    media: Vec<MediaFields>,
+}
+
+#[derive(Deserialize)]
+struct TargetFields {
+    sender: String,
+    id: MessageId,
+}
+
+#[derive(Deserialize)]
+struct MediaFields {
+    home: HomeId,
+    id: String,
+    hash: Hash,
+    size: u64,
+}
+
+impl HeaderFields {
+    fn header(&self) -> Header {
+        Header {
+            channel: ChannelId(uuid(&self.channel)),
+            origin: self.origin,
+            epoch: Epoch(self.epoch),
+            seq: Seq(self.seq),
+            prev: self.prev,
+            stamp: Stamp(self.ms << 16 | self.counter),
+            sender: self.sender.parse().unwrap(),
+            id: self.id,
+            kind: Kind::from_code(self.kind),
+            target: self.target.as_ref().map(|t| Target {
+                sender: t.sender.parse().unwrap(),
+                id: t.id,
+            }),
+            mentions: self.mentions.iter().map(|m| m.parse().unwrap()).collect(),
+            media: self
+                .media
+                .iter()
+                .map(|m| MediaReference {
+                    home: m.home,
+                    id: uuid(&m.id),
+                    hash: m.hash,
+                    size: m.size,
+                })
+                .collect(),
+            roster: self.roster,
+            body_size: self.body_size,
+            body_hash: self.body_hash,
+        }
+    }
+}
+
+#[test]
+fn headers() {
+    let headers: Headers = read("headers.json");
+    let mut prev = Hash::NONE;
+    for vector in headers.chain {
+        let header = vector.fields.header();
+        let bytes = hex(&vector.header);
+        assert_eq!(header.encode(), bytes);
+        let event = Event::from_bytes(bytes.into(), vector.body.into()).unwrap();
+        assert_eq!(event.header, header);
+        assert_eq!(event.header.prev, prev);
+        assert_eq!(event.header.order().to_string(), vector.order);
+        prev = event.hash();
+        assert_eq!(prev.to_string(), vector.hash);
+    }
+    let unknown = headers.unknown_fields;
+    assert_eq!(
+        Header::decode(&hex(&unknown.header)),
+        Ok(unknown.fields.header())
+    );
+    assert_eq!(Hash::of(&hex(&unknown.header)).to_string(), unknown.hash);
+    for vector in headers.refused {
+        let why = Header::decode(&hex(&vector.header)).expect_err(&vector.name);
+        assert_eq!(why.reason(), vector.reason, "{}", vector.name);
+    }
+}
+
+#[derive(Deserialize)]
+struct Signed<T> {
+    #[serde(default)]
+    signing_keys: Vec<String>,
+    accepted: Vec<T>,
+    refused: Vec<RefusedSigned>,
+}
+
+#[derive(Deserialize)]
+struct RefusedSigned {
+    name: String,
+    reason: String,
+    signed: String,
+}
+
+#[derive(Deserialize)]
+struct RecordVector {
+    fields: RecordFields,
+    home_id: HomeId,
+    record: String,
+    signed: String,
+}
+
+#[derive(Deserialize)]
+struct RecordFields {
+    name: String,
+    identity: String,
+    signing_keys: Vec<String>,
+    nodes: Vec<NodeFields>,
+    epoch: u64,
+    number: u64,
+    protocols: Vec<String>,
+    issued_at: u64,
+}
+
+#[derive(Deserialize)]
+struct NodeFields {
+    peer_id: String,
+    addresses: Vec<String>,
+}
+
+#[test]
+fn records() {
+    let records: Signed<RecordVector> = read("records.json");
+    for RecordVector {
+        fields,
+        home_id,
+        record,
+        signed,
+    } in records.accepted
+    {
+        let signed = hex(&signed);
+        let read = HomeRecord::verify(&signed).unwrap();
+        assert_eq!(read.home_id(), home_id);
+        assert_eq!(
+            SignedRecord::decode(&signed[..]).unwrap().record,
+            hex(&record)
+        );
+        let nodes = fields.nodes.into_iter();
+        let expected = HomeRecord {
+            name: fields.name.parse().unwrap(),
+            identity: key(&fields.identity),
+            signing_keys: fields.signing_keys.iter().map(|k| key(k)).collect(),
+            nodes: nodes
+                .map(|n| Node {
+                    peer_id: hex(&n.peer_id).into(),
+                    addresses: n.addresses,
+                })
+                .collect(),
+            epoch: Epoch(fields.epoch),
+            number: fields.number,
+            protocols: fields.protocols,
+            issued_at: fields.issued_at,
+        };
+        assert_eq!(read, expected);
+        // Encoding is deterministic, whoever signs.
+        let any_key = ed25519_dalek::SigningKey::from_bytes(&Hash::of(&signed).0);
+        let encoded = SignedRecord::decode(expected.sign(&any_key)).unwrap();
+        assert_eq!(encoded.record, hex(&record));
+    }
+    for vector in records.refused {
+        let why = HomeRecord::verify(&hex(&vector.signed)).expect_err(&vector.name);
+        assert_eq!(why.reason(), vector.reason, "{}", vector.name);
+    }
+}
+
+#[derive(Deserialize)]
+struct HeadsVector {
+    fields: HeadsFields,
+    heads: String,
+    key: String,
+    signed: String,
+}
+
+#[derive(Deserialize)]
+struct HeadsFields {
+    origin: HomeId,
+    epoch: u64,
+    at: u64,
+    heads: Vec<HeadFields>,
+}
+
+#[derive(Deserialize)]
+struct HeadFields {
+    channel: String,
+    seq: u64,
+    hash: Hash,
+}
+
+#[test]
+fn heads() {
+    let vectors: Signed<HeadsVector> = read("heads.json");
+    let keys: Vec<[u8; 32]> = vectors.signing_keys.iter().map(|k| key(k)).collect();
+    let verify = |signed: &str| -> Result<Heads, HeadsError> {
+        Heads::verify(&SignedHeads::decode(&hex(signed)[..]).unwrap(), &keys)
+    };
+    for HeadsVector {
+        fields,
+        heads,
+        key: named,
+        signed,
+    } in vectors.accepted
+    {
+        let outer = SignedHeads::decode(&hex(&signed)[..]).unwrap();
+        assert_eq!(
+            (&outer.heads[..], &outer.key[..]),
+            (&hex(&heads)[..], &hex(&named)[..])
+        );
+        let head = |h: &HeadFields| Head {
+            channel: ChannelId(uuid(&h.channel)),
+            seq: Seq(h.seq),
+            hash: h.hash,
+        };
+        let expected = Heads {
+            origin: fields.origin,
+            epoch: Epoch(fields.epoch),
+            at: fields.at,
+            heads: fields.heads.iter().map(head).collect(),
+        };
+        assert_eq!(verify(&signed), Ok(expected.clone()));
+        let any_key = ed25519_dalek::SigningKey::from_bytes(&Hash::of(&hex(&signed)).0);
+        assert_eq!(expected.sign(&any_key).heads, hex(&heads));
+    }
+    for vector in vectors.refused {
+        let why = verify(&vector.signed).expect_err(&vector.name);
+        assert_eq!(why.reason(), vector.reason, "{}", vector.name);
+    }
+}
+
+#[derive(Deserialize)]
+struct Addresses {
+    accepted: Vec<AddressVector>,
+    refused: Vec<RefusedAddress>,
+    users_accepted: Vec<String>,
+    users_refused: Vec<RefusedAddress>,
+}
+
+#[derive(Deserialize)]
+struct AddressVector {
+    input: String,
+    canonical: String,
+    home_is: String,
+}
+
+#[derive(Deserialize)]
+struct RefusedAddress {
+    input: String,
+    reason: String,
+}
+
+#[test]
+fn addresses() {
+    let addresses: Addresses = read("addresses.json");
+    for v in addresses.accepted {
+        let address: Address = v.input.parse().expect(&v.input);
+        assert_eq!(address.to_string(), v.canonical);
+        assert_eq!(v.canonical.parse(), Ok(address.clone()));
+        let home_is = match address.home {
+            HomeRef::Name(_) => "name",
+            HomeRef::Id(_) => "id",
+        };
+        assert_eq!(home_is, v.home_is, "{}", v.input);
+    }
+    for v in addresses.refused {
+        let why = v.input.parse::<Address>().expect_err(&v.input);
+        assert_eq!(why.reason(), v.reason, "{:?}", v.input);
+    }
+    for text in addresses.users_accepted {
+        assert_eq!(text.parse::<UserRef>().expect(&text).to_string(), text);
+    }
+    for v in addresses.users_refused {
+        let why = v.input.parse::<UserRef>().expect_err(&v.input);
+        assert_eq!(why.reason(), v.reason, "{:?}", v.input);
+    }
+}
+
+#[derive(Deserialize)]
+struct Bodies {
+    accepted: Vec<BodyVector>,
+    refused: Vec<RefusedBody>,
+    not_compact: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct BodyVector {
+    name: String,
+    input: String,
+    limit: usize,
+    compact: String,
+    kind: String,
+    mentions: Vec<String>,
+    target: Option<TargetFields>,
+}
+
+#[derive(Deserialize)]
+struct RefusedBody {
+    name: String,
+    input: String,
+    limit: usize,
+    reason: String,
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text => "text",
+        Kind::Media => "media",
+        Kind::Edit => "edit",
+        Kind::Delete => "delete",
+        Kind::Reaction => "reaction",
+        Kind::Custom => "custom",
+        Kind::Unknown(_) => "unknown",
+    }
+}
+
+#[test]
+fn bodies() {
+    let bodies: Bodies = read("bodies.json");
+    for v in bodies.accepted {
+        let body = Body::from_json(&v.input, v.limit).unwrap_or_else(|why| {
+            panic!("{}: {why}", v.name);
+        });
+        assert_eq!(body.json, v.compact, "{}", v.name);
+        assert_eq!(kind_name(body.kind), v.kind, "{}", v.name);
+        let mentions: Vec<String> = body.mentions.iter().map(ToString::to_string).collect();
+        assert_eq!(mentions, v.mentions, "{}", v.name);
+        let target = v.target.map(|t| (t.sender.parse().unwrap(), t.id));
+        assert_eq!(body.target, target, "{}", v.name);
+        assert_eq!(compact_json(&v.input).unwrap(), v.compact, "{}", v.name);
+        assert_eq!(
+            Body::is_canonical(v.compact.as_bytes(), v.limit),
+            Ok(body),
+            "{}",
+            v.name
+        );
+        let same = v.input == v.compact;
+        let as_sent = Body::is_canonical(v.input.as_bytes(), v.input.len());
+        assert_eq!(as_sent.is_ok(), same, "{}", v.name);
+    }
+    for v in bodies.refused {
+        let why = Body::from_json(&v.input, v.limit).expect_err(&v.name);
+        assert_eq!(why.reason(), v.reason, "{}", v.name);
+    }
+    for text in bodies.not_compact {
+        let why = Body::is_canonical(text.as_bytes(), text.len()).expect_err(&text);
+        assert_eq!(why.reason(), "not_compact", "{text}");
+    }
+}

@@ -1,0 +1,136 @@
+//! One measurement: a line of JSON, or of a table.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::check::Verdict;
+use super::limits::Limits;
+use super::machine::Machine;
+
+/// One result.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Line {
+    /// What was done.
+    pub scenario: &'static str,
+    /// In which variant.
+    pub variant: String,
+    /// What `count` counts.
+    pub unit: &'static str,
+    /// How many.
+    pub count: u64,
+    /// Of these a second.
+    pub per_s: f64,
+    /// From sending to the answer (`federated`: to the receiver; `restart`: from start to ready), median.
+    pub p50_ms: f64,
+    /// The slowest in a hundred.
+    pub p99_ms: f64,
+    /// The slowest in a thousand.
+    pub p999_ms: f64,
+    /// Processor seconds of the homes.
+    pub cpu_s_per_1000: f64,
+    /// The most resident memory of the homes, together.
+    pub rss_peak_bytes: u64,
+    /// What the homes' directories grew by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_bytes_per_message: Option<f64>,
+    /// What the home's resident memory grew by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_connection: Option<f64>,
+    /// To the receiver, median.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery_p50_ms: Option<f64>,
+    /// To the receiver, the slowest in a hundred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery_p99_ms: Option<f64>,
+    /// Processor seconds of the load process, which takes them from the same cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_cpu_s_per_1000: Option<f64>,
+    /// Calls the home refused; they do not count as sent.
+    pub refused: u64,
+    /// What was wrong.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// `p50_ms` in flushes of the disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_in_fsyncs: Option<f64>,
+    /// `p99_ms` in the slowest of a hundred flushes of the disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_in_fsyncs: Option<f64>,
+    /// What it is held against.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// Where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) machine: Option<Machine>,
+}
+
+impl Line {
+    /// Nothing was lost, doubled or out of order.
+    pub fn is_good(&self) -> bool {
+        self.verdict.is_good()
+    }
+
+    pub(super) fn held_against(&mut self, limits: &Limits, machine: &Machine) {
+        if self.scenario == "quiet" {
+            self.p50_in_fsyncs = Some(self.p50_ms / limits.fsync_p50_ms);
+            self.p99_in_fsyncs = Some(self.p99_ms / limits.fsync_p99_ms);
+        }
+        self.limits = Some(limits.clone());
+        self.machine = Some(machine.clone());
+    }
+}
+
+/// The table's first line.
+pub(super) fn heading() -> String {
+    format!(
+        "\n{:<10} {:<13} {:>10} {:>11} {:>8} {:>8} {:>8} {:>10} {:>9} {:>8} {:>8}",
+        "scenario",
+        "variant",
+        "count",
+        "per s",
+        "p50 ms",
+        "p99 ms",
+        "p99.9",
+        "CPU s/1000",
+        "RSS MB",
+        "disk B",
+        "conn B"
+    )
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let optional =
+            |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |v| format!("{v:.0}"));
+        write!(
+            f,
+            "{:<10} {:<13} {:>10} {:>11.0} {:>8.2} {:>8.2} {:>8.2} {:>10.4} {:>9.1} {:>8} {:>8}",
+            self.scenario,
+            self.variant,
+            self.count,
+            self.per_s,
+            self.p50_ms,
+            self.p99_ms,
+            self.p999_ms,
+            self.cpu_s_per_1000,
+            self.rss_peak_bytes as f64 / 1e6,
+            optional(self.disk_bytes_per_message),
+            optional(self.bytes_per_connection),
+        )?;
+        if let (Some(p50), Some(p99)) = (self.p50_in_fsyncs, self.p99_in_fsyncs) {
+            write!(f, "  ({p50:.1} × fsync p50, {p99:.1} × p99)")?;
+        }
+        if let Some(delivery) = self.delivery_p50_ms {
+            write!(f, "  delivered p50 {delivery:.2} ms")?;
+        }
+        if self.refused > 0 {
+            write!(f, "  {} refused", self.refused)?;
+        }
+        let Verdict { lost, doubled, disordered } = self.verdict;
+        if !self.is_good() {
+            write!(f, "  WRONG: {lost} lost, {doubled} doubled, {disordered} out of order")?;
+        }
+        Ok(())
+    }
+}

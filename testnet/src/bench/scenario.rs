@@ -1,0 +1,375 @@
+//! The scenarios: homes, users, a load process, and what the kernel says about the homes meanwhile.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use futures::StreamExt as _;
+use homing_client::{Client, Options};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
+
+use super::check::Verdict;
+use super::line::Line;
+use super::load::{Login, Report, Said, Spec, Until};
+use super::{Bench, Scenario};
+use crate::homes::{Home, Homes};
+use crate::process;
+
+/// Chats that are written in at once.
+const PAIRS: usize = 50;
+/// A body as compact JSON.
+const BODY_BYTES: usize = 200;
+/// Messages a second of `quiet`.
+const QUIET_PER_S: u64 = 100;
+/// Of `idle`.
+const IDLE_USERS: usize = 50;
+const IDLE_SOCKETS_EACH: usize = 200;
+/// Files of a process beside its sockets.
+const OTHER_FILES: u64 = 500;
+/// Users being made at once: each costs the home a password hash.
+const USERS_AT_ONCE: usize = 4;
+/// After which a home has put away what the sign-ins left behind.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Results go out as they come.
+pub(super) async fn run(
+    bench: &Bench,
+    scenario: Scenario,
+    lines: &mpsc::Sender<Line>,
+) -> anyhow::Result<()> {
+    match scenario {
+        Scenario::Local => {
+            let mut homes = start(bench, "local", 1).await?;
+            let pairs = make_pairs(&homes, 0, 0, PAIRS).await?;
+            for in_flight in [1, 32] {
+                let line = measure(bench, &homes, "local", &pairs, in_flight, None).await?;
+                lines.send(line).await?;
+            }
+            homes.stop_all().await?;
+        }
+        Scenario::Federated => {
+            let mut homes = start(bench, "federated", 2).await?;
+            let pairs = make_pairs(&homes, 0, 1, PAIRS).await?;
+            for in_flight in [1, 32] {
+                let line = measure(bench, &homes, "federated", &pairs, in_flight, None).await?;
+                lines.send(line).await?;
+            }
+            homes.stop_all().await?;
+        }
+        Scenario::Quiet => {
+            let mut homes = start(bench, "quiet", 1).await?;
+            let pairs = make_pairs(&homes, 0, 0, PAIRS / 5).await?;
+            let line = measure(bench, &homes, "quiet", &pairs, 1, Some(QUIET_PER_S)).await?;
+            lines.send(line).await?;
+            homes.stop_all().await?;
+        }
+        Scenario::Idle => lines.send(Box::pin(idle(bench)).await?).await?,
+        Scenario::Restart => lines.send(Box::pin(restart(bench)).await?).await?,
+    }
+    Ok(())
+}
+
+async fn start(bench: &Bench, scenario: &str, count: u16) -> anyhow::Result<Homes> {
+    bench.note(&format!("{scenario}: starting homes and making users …"));
+    let names: Vec<_> = (0..count).map(crate::up::home_name).collect();
+    let dir = bench.dir.join(scenario);
+    let mut homes = Homes::make(bench.program.clone(), &dir, &names, None).await?;
+    homes.start_all().await?;
+    Ok(homes)
+}
+
+async fn make_user(home: &Home, name: String) -> anyhow::Result<Login> {
+    home.register(&name).await?;
+    let signed_in = home.login(&name).await?;
+    Ok(Login {
+        server: home.server()?.to_string(),
+        token: signed_in.token,
+        address: signed_in.address,
+    })
+}
+
+async fn make_users(home: &Home, prefix: &str, count: usize) -> anyhow::Result<Vec<Login>> {
+    let making = futures::stream::iter(0..count)
+        .map(|index| make_user(home, format!("{prefix}{index}")))
+        .buffered(USERS_AT_ONCE);
+    futures::pin_mut!(making);
+    let mut users = Vec::with_capacity(count);
+    while let Some(user) = making.next().await {
+        users.push(user?);
+    }
+    Ok(users)
+}
+
+async fn make_pairs(
+    homes: &Homes,
+    from: usize,
+    to: usize,
+    count: usize,
+) -> anyhow::Result<Vec<(Login, Login)>> {
+    let senders = make_users(&homes[from], "sender", count).await?;
+    let receivers = make_users(&homes[to], "receiver", count).await?;
+    Ok(senders.into_iter().zip(receivers).collect())
+}
+
+async fn measure(
+    bench: &Bench,
+    homes: &Homes,
+    scenario: &'static str,
+    pairs: &[(Login, Login)],
+    in_flight: usize,
+    rate_per_s: Option<u64>,
+) -> anyhow::Result<Line> {
+    let variant = match rate_per_s {
+        Some(rate) => format!("{rate}/s"),
+        None => format!("in_flight={in_flight}"),
+    };
+    bench.note(&format!("{scenario} {variant}: {} s …", bench.seconds));
+    let spec = Spec::Pairs {
+        pairs: pairs.to_vec(),
+        in_flight,
+        until: Until::Seconds(bench.seconds),
+        rate_per_s,
+        body_bytes: BODY_BYTES,
+    };
+    let mut load = Load::start(bench, &spec).await?;
+    let before = Usage::of(homes)?;
+    load.go().await?;
+    let report = load.report().await?;
+    let used = Usage::of(homes)?.since(&before);
+    let load_cpu = load.cpu_s;
+    load.end().await?;
+    if report.answered == 0 {
+        bail!("nothing was sent; refused: {:?}", report.refused);
+    }
+    // Between homes a message counts when it is there; at one home when it is safe.
+    let federated = scenario == "federated";
+    let (count, seconds, times) = if federated {
+        (report.delivered, report.delivering_s, report.delivery)
+    } else {
+        (report.answered, report.answering_s, report.answer)
+    };
+    let per_1000 = |seconds: f64| seconds * 1000.0 / report.answered as f64;
+    Ok(Line {
+        scenario,
+        variant,
+        unit: "messages",
+        count,
+        per_s: count as f64 / seconds.max(f64::EPSILON),
+        p50_ms: times.p50_ms,
+        p99_ms: times.p99_ms,
+        p999_ms: times.p999_ms,
+        cpu_s_per_1000: per_1000(used.cpu_s),
+        rss_peak_bytes: used.peak_bytes,
+        disk_bytes_per_message: Some(used.disk_bytes as f64 / report.answered as f64),
+        delivery_p50_ms: (!federated).then_some(report.delivery.p50_ms),
+        delivery_p99_ms: (!federated).then_some(report.delivery.p99_ms),
+        load_cpu_s_per_1000: Some(per_1000(load_cpu)),
+        refused: report.refused.values().sum(),
+        verdict: report.verdict,
+        ..Line::default()
+    })
+}
+
+async fn idle(bench: &Bench) -> anyhow::Result<Line> {
+    let mut homes = start(bench, "idle", 1).await?;
+    let logins = make_users(&homes[0], "user", IDLE_USERS).await?;
+    // Home and load need a file for each socket.
+    let allowed =
+        usize::try_from(bench.open_files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
+    let sockets_each = IDLE_SOCKETS_EACH.min(allowed / IDLE_USERS);
+    if sockets_each < IDLE_SOCKETS_EACH {
+        bench.note(&format!(
+            "only {} open files are allowed: {sockets_each} sockets each",
+            bench.open_files
+        ));
+    }
+    // What the first connections cost once is not what each costs.
+    let warm = Load::start(bench, &Spec::Idle { logins: logins.clone(), sockets_each: 1 }).await?;
+    warm.finish().await?;
+    tokio::time::sleep(SETTLE).await;
+    let pid = homes[0].pid().context("the home has ended")?;
+    let before = process::memory(pid)?.resident_bytes;
+    let usage = Usage::of(&homes)?;
+    bench.note(&format!("idle: {} sockets …", sockets_each * IDLE_USERS));
+    let load = Load::start(bench, &Spec::Idle { logins, sockets_each }).await?;
+    tokio::time::sleep(SETTLE.max(Duration::from_secs(bench.seconds))).await;
+    let after = process::memory(pid)?.resident_bytes;
+    let used = Usage::of(&homes)?.since(&usage);
+    let report = load.finish().await?;
+    homes.stop_all().await?;
+    Ok(Line {
+        scenario: "idle",
+        variant: format!("sockets={}", report.answered),
+        unit: "connections",
+        count: report.answered,
+        per_s: report.answered as f64 / report.answering_s.max(f64::EPSILON),
+        cpu_s_per_1000: used.cpu_s * 1000.0 / report.answered.max(1) as f64,
+        rss_peak_bytes: used.peak_bytes,
+        bytes_per_connection: Some(
+            after.saturating_sub(before) as f64 / report.answered.max(1) as f64,
+        ),
+        ..Line::default()
+    })
+}
+
+async fn restart(bench: &Bench) -> anyhow::Result<Line> {
+    let mut homes = start(bench, "restart", 1).await?;
+    let pairs = make_pairs(&homes, 0, 0, PAIRS).await?;
+    let each = bench.messages.div_ceil(PAIRS as u64);
+    bench.note(&format!("restart: sending {} messages …", each * PAIRS as u64));
+    let disk_before = process::disk_bytes(homes[0].dir())?;
+    let spec = Spec::Pairs {
+        pairs: pairs.clone(),
+        in_flight: 32,
+        until: Until::Messages(each),
+        rate_per_s: None,
+        body_bytes: BODY_BYTES,
+    };
+    let mut load = Load::start(bench, &spec).await?;
+    load.go().await?;
+    let report = load.report().await?;
+    load.end().await?;
+    homes[0].kill().await?;
+    let disk = process::disk_bytes(homes[0].dir())?.saturating_sub(disk_before);
+    homes[0].start().await?;
+    let ready = homes[0].ready_after().context("the home is not running")?;
+    let usage = Usage::of(&homes)?;
+    let mut there = 0;
+    for (sender, _) in &pairs {
+        let (client, _events) =
+            Client::connect(Options::new(sender.server.parse()?, &sender.token)).await?;
+        there += client.all_channels().await?.iter().map(|channel| channel.head).sum::<u64>();
+        client.close().await;
+    }
+    homes.stop_all().await?;
+    let answered = report.answered;
+    let gone = Verdict { lost: answered.saturating_sub(there), ..Verdict::default() };
+    let ready_ms = ready.as_secs_f64() * 1e3;
+    Ok(Line {
+        scenario: "restart",
+        variant: format!("messages={answered}"),
+        unit: "messages",
+        count: answered,
+        per_s: answered as f64 / ready.as_secs_f64().max(f64::EPSILON),
+        p50_ms: ready_ms,
+        p99_ms: ready_ms,
+        p999_ms: ready_ms,
+        cpu_s_per_1000: usage.cpu_s * 1000.0 / answered.max(1) as f64,
+        rss_peak_bytes: usage.peak_bytes,
+        disk_bytes_per_message: Some(disk as f64 / answered.max(1) as f64),
+        refused: report.refused.values().sum(),
+        verdict: report.verdict.and(gone),
+        ..Line::default()
+    })
+}
+
+/// What homes have used so far, together.
+struct Usage {
+    cpu_s: f64,
+    peak_bytes: u64,
+    disk_bytes: u64,
+}
+
+impl Usage {
+    /// The peak of memory begins anew here.
+    fn of(homes: &Homes) -> anyhow::Result<Self> {
+        let mut usage = Self { cpu_s: 0.0, peak_bytes: 0, disk_bytes: 0 };
+        for home in homes.iter() {
+            let pid = home.pid().context("the home has ended")?;
+            usage.cpu_s += process::cpu_time(pid)?.as_secs_f64();
+            usage.peak_bytes += process::memory(pid)?.peak_bytes;
+            usage.disk_bytes += process::disk_bytes(home.dir())?;
+            process::forget_peak(pid)?;
+        }
+        Ok(usage)
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            cpu_s: self.cpu_s - before.cpu_s,
+            peak_bytes: self.peak_bytes,
+            disk_bytes: self.disk_bytes.saturating_sub(before.disk_bytes),
+        }
+    }
+}
+
+/// The load process.
+struct Load {
+    child: Child,
+    pid: u32,
+    stdin: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+    cpu_before: Duration,
+    /// Processor seconds between `go` and the report.
+    cpu_s: f64,
+}
+
+impl Load {
+    /// Started, and all its sockets there.
+    async fn start(bench: &Bench, spec: &Spec) -> anyhow::Result<Self> {
+        let mut child = Command::new(&bench.this_program)
+            .args(["guard", "--parent", &std::process::id().to_string(), "--"])
+            .arg(&bench.this_program)
+            .arg("load")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .context("the load process")?;
+        let (Some(pid), Some(mut stdin), Some(stdout)) =
+            (child.id(), child.stdin.take(), child.stdout.take())
+        else {
+            bail!("the load process has no pipes");
+        };
+        stdin.write_all(format!("{}\n", serde_json::to_string(spec)?).as_bytes()).await?;
+        let lines = BufReader::new(stdout).lines();
+        let mut load = Self { child, pid, stdin, lines, cpu_before: Duration::ZERO, cpu_s: 0.0 };
+        match read_said(&mut load.lines).await? {
+            Said::Connected(_) => Ok(load),
+            Said::Report(_) => bail!("the load process has not waited"),
+        }
+    }
+
+    async fn go(&mut self) -> anyhow::Result<()> {
+        self.cpu_before = process::cpu_time(self.pid)?;
+        Ok(self.stdin.write_all(b"go\n").await?)
+    }
+
+    async fn report(&mut self) -> anyhow::Result<Report> {
+        let report = read_said(&mut self.lines).await?.into_report()?;
+        // It waits for its input to end: its time can still be read.
+        let cpu = process::cpu_time(self.pid).unwrap_or(self.cpu_before);
+        self.cpu_s = cpu.saturating_sub(self.cpu_before).as_secs_f64();
+        Ok(report)
+    }
+
+    async fn end(self) -> anyhow::Result<()> {
+        let Self { mut child, stdin, .. } = self;
+        drop(stdin);
+        let status = child.wait().await?;
+        if !status.success() {
+            bail!("the load process ended badly: {status}");
+        }
+        Ok(())
+    }
+
+    /// Closes its input, which ends idle sockets.
+    async fn finish(self) -> anyhow::Result<Report> {
+        let Self { mut child, stdin, mut lines, .. } = self;
+        drop(stdin);
+        let report = read_said(&mut lines).await?.into_report()?;
+        child.wait().await?;
+        Ok(report)
+    }
+}
+
+async fn read_said(lines: &mut Lines<BufReader<ChildStdout>>) -> anyhow::Result<Said> {
+    let line = lines
+        .next_line()
+        .await?
+        .context("the load process ended too early; its words are above")?;
+    Ok(serde_json::from_str(&line)?)
+}

@@ -1,0 +1,227 @@
+//! A home that lies: about its name, and about whose words it brings.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use ed25519_dalek::SigningKey;
+use homing_net::{
+    Admission, HelloInfo, NetConfig, NetEvent, NetHandle, NodeKey, Refusal, RelayOut,
+};
+use homing_wire::proto::event::v1 as pb_event;
+use homing_wire::proto::hello::v1::Hello;
+use homing_wire::proto::relay::v1 as pb;
+use homing_wire::{
+    ChannelId, Epoch, Event, Hash, Header, HomeId, HomeRecord, Kind, MessageId, Node, Seq, Stamp,
+    UserRef,
+};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::party::{Party, WITHIN, history, say};
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_millis()).unwrap()
+}
+
+/// A home of which everything is real but its honesty.
+struct Liar {
+    id: HomeId,
+    net: NetHandle,
+    events: mpsc::Receiver<NetEvent>,
+}
+
+struct TakesAll(Bytes);
+
+impl Admission for TakesAll {
+    fn admit(&self, _: &HomeRecord, _: &HelloInfo) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn own_hello(&self) -> Hello {
+        Hello {
+            record: self.0.clone(),
+            epoch: 1,
+            boot: 1,
+            instance: Bytes::from_static(&[7; 16]),
+            software: "liar/1".to_owned(),
+            clock: now(),
+        }
+    }
+}
+
+impl Liar {
+    fn claiming(name: &str) -> Self {
+        let identity = SigningKey::from_bytes(&rand::random());
+        let key = NodeKey::generate();
+        let record = HomeRecord {
+            name: name.parse().unwrap(),
+            identity: identity.verifying_key().to_bytes(),
+            signing_keys: vec![identity.verifying_key().to_bytes()],
+            nodes: vec![Node { peer_id: key.peer_id_bytes(), addresses: Vec::new() }],
+            epoch: Epoch(1),
+            number: 1,
+            protocols: Vec::new(),
+            issued_at: now(),
+        };
+        let id = record.home_id();
+        let admission = Arc::new(TakesAll(record.sign(&identity)));
+        let config = NetConfig { listen: Vec::new(), allow_private: true, ..NetConfig::default() };
+        let (net, events) = homing_net::start(config, &key, admission).unwrap();
+        Self { id, net, events }
+    }
+
+    /// Wants to talk to the home at those addresses.
+    async fn approach(&mut self, home: &str, addresses: &[String]) -> HomeId {
+        let home: HomeId = home.parse().unwrap();
+        self.net.want(home, addresses.to_vec()).await.unwrap();
+        home
+    }
+
+    async fn next<T>(&mut self, mut wanted: impl FnMut(NetEvent) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                let event = self.events.recv().await.expect("the network ended");
+                if let Some(found) = wanted(event) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(WITHIN, found).await.expect("the awaited event did not come")
+    }
+
+    async fn relay(&mut self) -> RelayOut {
+        self.next(|event| match event {
+            NetEvent::RelayOut { link, .. } => Some(link),
+            _ => None,
+        })
+        .await
+    }
+}
+
+/// An event in the name of `sender`, the first of its chain.
+fn forged(channel: ChannelId, sender: &UserRef, text: &str) -> Event {
+    let body = Bytes::from(format!(r#"{{"type":"text","text":"{text}"}}"#));
+    let header = Header {
+        channel,
+        origin: sender.home,
+        epoch: Epoch(1),
+        seq: Seq(1),
+        prev: Hash::NONE,
+        stamp: Stamp::from_ms(now()),
+        sender: sender.local.clone(),
+        id: MessageId(Uuid::now_v7()),
+        kind: Kind::Text,
+        target: None,
+        mentions: Vec::new(),
+        media: Vec::new(),
+        roster: 0,
+        body_size: u32::try_from(body.len()).unwrap(),
+        body_hash: Hash::of(&body),
+    };
+    Event::new(header, body)
+}
+
+fn range(parties: [&UserRef; 2], event: &Event) -> pb::Frame {
+    let mut parties = parties.map(ToString::to_string);
+    parties.sort();
+    let [a, b] = parties;
+    pb::Frame {
+        frame: Some(pb::frame::Frame::Range(pb::Range {
+            channel: Bytes::copy_from_slice(event.header.channel.as_bytes()),
+            chat: Some(pb::Chat { a, b }),
+            epoch: event.header.epoch.0,
+            first_seq: event.header.seq.0,
+            events: vec![pb_event::Event {
+                header: event.header_bytes.clone(),
+                body: event.body.clone(),
+            }],
+        })),
+    }
+}
+
+async fn refusal(link: &mut RelayOut) -> String {
+    let reply = tokio::time::timeout(WITHIN, link.replies.recv()).await.unwrap().unwrap();
+    match reply.frame {
+        Some(pb::frame::Frame::Refuse(refuse)) => refuse.reason,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_that_claims_anothers_name_is_refused() {
+    let party = Party::of(&["acme.test", "globex.test"]).await;
+    let acme = party.homes[0].ready().unwrap().clone();
+    for name in ["globex.test", "acme.test"] {
+        let mut liar = Liar::claiming(name);
+        liar.approach(&acme.home_id, &acme.p2p).await;
+        let reason = liar
+            .next(|event| match event {
+                NetEvent::Refused { reason, .. } => Some(reason),
+                NetEvent::PeerUp { .. } => panic!("a liar was let in as {name}"),
+                _ => None,
+            })
+            .await;
+        assert_eq!(reason, "name_taken");
+        liar.net.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_put_into_anothers_mouth_are_refused() {
+    let mut party = Party::of(&["acme.test", "globex.test"]).await;
+    let (alice, _) = party.client(0, "alice").await;
+    party.homes[1].register("bob").await.unwrap();
+    let honest = say(&alice, "bob@globex.test", "mine").await;
+    let acme = party.homes[0].ready().unwrap().clone();
+    let user = |local: &str, home: HomeId| UserRef::new(home, local.parse().unwrap());
+    let acme_id: HomeId = acme.home_id.parse().unwrap();
+    let globex_id: HomeId = party.homes[1].ready().unwrap().home_id.parse().unwrap();
+    let (at_acme, bob) = (user("alice", acme_id), user("bob", globex_id));
+
+    let mut liar = Liar::claiming("liar.test");
+    liar.approach(&acme.home_id, &acme.p2p).await;
+    let mut link = liar.relay().await;
+    let eve = user("eve", liar.id);
+
+    // 1. Bob's words, in the chat of alice and bob, to which the liar does not belong.
+    let chat = ChannelId::chat(&at_acme, &bob);
+    let frame = range([&at_acme, &bob], &forged(chat, &bob, "send me money"));
+    link.frames.send(frame).await.unwrap();
+    assert_eq!(refusal(&mut link).await, "not_a_member");
+
+    // 2. Bob's words, in the liar's own chat with alice.
+    let chat = ChannelId::chat(&at_acme, &eve);
+    let frame = range([&at_acme, &eve], &forged(chat, &bob, "send me money"));
+    link.frames.send(frame).await.unwrap();
+    let reason = refusal(&mut link).await;
+    assert!(["speaks_for_another_home", "unknown_channel"].contains(&reason.as_str()), "{reason}");
+
+    // 3. A user of the liar's own who is not in the chat: the event is rejected, by name.
+    let mallory = user("mallory", liar.id);
+    let frame = range([&at_acme, &eve], &forged(chat, &mallory, "not my chat"));
+    link.frames.send(frame).await.unwrap();
+    let reply = tokio::time::timeout(WITHIN, link.replies.recv()).await.unwrap().unwrap();
+    match reply.frame {
+        Some(pb::frame::Frame::Ack(ack)) => {
+            assert_eq!(ack.have[0].rejected[0].reason, "not_a_member");
+        }
+        other => panic!("not rejected: {other:?}"),
+    }
+
+    // Nothing of it is stored or shown, and the honest go on.
+    assert_eq!(history(&alice, honest.channel).await.len(), 1);
+    for channel in alice.all_channels().await.unwrap() {
+        assert!(channel.channel == honest.channel || channel.head == 0, "{channel:?}");
+    }
+    let more = say(&alice, "bob@globex.test", "still here").await;
+    let (bob, _) = party.client(1, "bob").await;
+    let mut there = history(&bob, honest.channel).await;
+    while there.len() < 2 {
+        there = history(&bob, honest.channel).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(there[1].order, more.order);
+    liar.net.shutdown().await;
+}
