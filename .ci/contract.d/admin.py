@@ -1,9 +1,11 @@
 """The operator's door: /metrics is open, everything else asks for the token."""
 
+import json
 import re
+import subprocess
 from pathlib import Path
 
-from network import check, request
+from network import PATIENCE_S, PROGRAMS, check, request
 
 HOME = "acme.test"
 
@@ -27,7 +29,8 @@ def run(networks):
     doors = [
         ("POST", "/v1/control", {"command": "status"}),
         ("POST", "/v1/control", {"command": "user_state", "user": "alice", "active": False}),
-        ("GET", "/v1/users/alice/export", None),
+        ("POST", "/v1/control", {"command": "user_export", "user": "alice"}),
+        ("GET", "/v1/control", None),
         ("GET", "/", None),
         ("GET", "/v1/nothing", None),
         ("GET", "/metrics/", None),
@@ -58,11 +61,14 @@ def run(networks):
     answer = request(f"{base}/v1/control", {"command": "status"}, headers=right)
     check(answer.status == 200 and answer.json()["home_id"] == network.homes[HOME]["home_id"], answer.text)
     network.log_in(f"alice@{HOME}")
-    answer = request(f"{base}/v1/users/alice/export", headers=right)
-    check(answer.status == 200 and "alice" in answer.text, f"export: {answer.status} {answer.text[:200]}")
+    config = network.homes[HOME]["config"]
+    export = [PROGRAMS / "homing", "user", "export", "alice", "--config", config]
+    done = subprocess.run(export, capture_output=True, text=True, timeout=PATIENCE_S)
+    rows = [json.loads(line) for line in done.stdout.split("\n") if line]
+    check(done.returncode == 0 and rows, f"homing user export: {done.returncode} {done.stderr}")
 
     # What clients reach shows nothing of it.
-    for path in ("/metrics", "/v1/control", "/v1/users/alice/export"):
+    for path in ("/metrics", "/v1/control"):
         answer = request(network.http(HOME) + path, headers=right)
         check(answer.status == 404, f"{path} where clients connect: {answer.status}")
     return f"{len(names)} metrics open, {closed} ways in closed"

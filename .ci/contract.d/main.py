@@ -12,7 +12,7 @@ import clients
 import hostile
 import methods
 import schemas
-from network import Failed, Networks
+from network import ROOT, Failed, Networks
 
 PARTS = {
     "clients": (clients.run, "the examples of docs/CLIENTS.md, as they are written"),
@@ -40,7 +40,8 @@ def main(asked):
     # In this order: the page's examples count from the first message on.
     names = [name for name in PARTS if name in asked or not asked]
     failed = []
-    with tempfile.TemporaryDirectory(prefix="homing-contract-") as folder:
+    # Not in /tmp, which may be memory: each home reserves 128 MiB.
+    with tempfile.TemporaryDirectory(prefix="run-", dir=ROOT / "target" / "contract") as folder:
         with Networks(Path(folder)) as networks:
             for name in names:
                 if not run_part(name, networks):

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import queue
+import re
 import socket
 import subprocess
 import threading
@@ -62,7 +63,7 @@ class Networks:
         lines = []
         for network in self.started.values():
             for log in sorted(network.folder.glob("*.log")):
-                text = log.read_text(errors="replace").splitlines()
+                text = re.sub(r"\x1b\[\d*m", "", log.read_text(errors="replace")).splitlines()
                 bad = [line for line in text if " ERROR " in line or "panicked" in line]
                 lines += [f"{log.stem}: {line}" for line in bad[-5:]]
         return "".join(f"\n{line}" for line in lines)

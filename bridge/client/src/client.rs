@@ -106,19 +106,8 @@ impl Client {
         let (connection, socket, opened) =
             Connection::open(options, calls_in, events, Arc::clone(&ended)).await?;
         tokio::spawn(connection.run(socket));
-        let client = Self {
-            calls,
-            ended: Arc::clone(&ended),
-            opened: Arc::new(opened),
-        };
-        Ok((
-            client,
-            Events {
-                queue,
-                ended,
-                over: false,
-            },
-        ))
+        let client = Self { calls, ended: Arc::clone(&ended), opened: Arc::new(opened) };
+        Ok((client, Events { queue, ended, over: false }))
     }
 
     /// The answer of the first `session.open`: who this is, and what changed after `since`.
@@ -141,15 +130,8 @@ impl Client {
             )));
         }
         let (answer, waiting) = oneshot::channel();
-        self.calls
-            .send(Outgoing::Call { text, answer })
-            .await
-            .map_err(|_| over(&self.ended))?;
-        Ok(Answer {
-            waiting,
-            ended: Arc::clone(&self.ended),
-            kind: PhantomData,
-        })
+        self.calls.send(Outgoing::Call { text, answer }).await.map_err(|_| over(&self.ended))?;
+        Ok(Answer { waiting, ended: Arc::clone(&self.ended), kind: PhantomData })
     }
 
     /// Sends a call and waits for its answer.
@@ -175,16 +157,7 @@ impl Client {
             Target::Channel(channel) => (Some(channel), None),
             Target::To(address) => (None, Some(address)),
         };
-        self.submit(
-            "messages.send",
-            &SendParams {
-                channel,
-                to,
-                id,
-                body,
-            },
-        )
-        .await
+        self.submit("messages.send", &SendParams { channel, to, id, body }).await
     }
 
     /// Sends a message under an id of the caller's: the same id and body again is the same message.
@@ -200,8 +173,7 @@ impl Client {
     where
         B: Serialize + ?Sized,
     {
-        self.send(Target::To(to), crate::new_message_id(), body)
-            .await
+        self.send(Target::To(to), crate::new_message_id(), body).await
     }
 
     /// One page of the user's channels, the latest first.
@@ -212,8 +184,7 @@ impl Client {
             cursor: Option<&'a str>,
             limit: u32,
         }
-        self.call("channels.list", &Params { cursor, limit: 100 })
-            .await
+        self.call("channels.list", &Params { cursor, limit: 100 }).await
     }
 
     /// All of the user's channels, the latest first.
@@ -248,11 +219,7 @@ impl Client {
         after: u64,
         limit: u32,
     ) -> Result<MessagesPage, Error> {
-        self.list(&ListParams {
-            after: Some(after),
-            ..ListParams::of(channel, limit)
-        })
-        .await
+        self.list(&ListParams { after: Some(after), ..ListParams::of(channel, limit) }).await
     }
 
     /// Messages above an `order`, ascending.
@@ -262,11 +229,7 @@ impl Client {
         after: &str,
         limit: u32,
     ) -> Result<MessagesPage, Error> {
-        self.list(&ListParams {
-            after_order: Some(after),
-            ..ListParams::of(channel, limit)
-        })
-        .await
+        self.list(&ListParams { after_order: Some(after), ..ListParams::of(channel, limit) }).await
     }
 
     /// Messages below a `pos` (or the latest), ascending.
@@ -276,11 +239,7 @@ impl Client {
         before: Option<u64>,
         limit: u32,
     ) -> Result<MessagesPage, Error> {
-        self.list(&ListParams {
-            before,
-            ..ListParams::of(channel, limit)
-        })
-        .await
+        self.list(&ListParams { before, ..ListParams::of(channel, limit) }).await
     }
 
     async fn list(&self, params: &ListParams<'_>) -> Result<MessagesPage, Error> {
@@ -301,22 +260,12 @@ impl Client {
             #[serde(skip_serializing_if = "Option::is_none")]
             sender: Option<&'a str>,
         }
-        self.call(
-            "messages.get",
-            &Params {
-                channel,
-                id,
-                sender,
-            },
-        )
-        .await
+        self.call("messages.get", &Params { channel, id, sender }).await
     }
 
     /// Everything at or below `pos` has reached this device.
     pub async fn mark_delivered(&self, channel: Uuid, pos: u64) -> Result<(), Error> {
-        let _empty: Done = self
-            .call("receipts.delivered", &UpTo { channel, pos })
-            .await?;
+        let _empty: Done = self.call("receipts.delivered", &UpTo { channel, pos }).await?;
         Ok(())
     }
 
@@ -415,13 +364,7 @@ struct ListParams<'a> {
 
 impl ListParams<'_> {
     fn of(channel: Uuid, limit: u32) -> Self {
-        Self {
-            channel,
-            before: None,
-            after: None,
-            after_order: None,
-            limit,
-        }
+        Self { channel, before: None, after: None, after_order: None, limit }
     }
 }
 

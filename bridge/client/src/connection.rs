@@ -53,13 +53,8 @@ const FIRST_BUSY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a handle asks of the task.
 pub(crate) enum Outgoing {
-    Call {
-        text: String,
-        answer: oneshot::Sender<Result<RawAnswer, Error>>,
-    },
-    Close {
-        done: oneshot::Sender<()>,
-    },
+    Call { text: String, answer: oneshot::Sender<Result<RawAnswer, Error>> },
+    Close { done: oneshot::Sender<()> },
 }
 
 struct Waiting {
@@ -142,10 +137,7 @@ impl Connection {
             let (error, at_least) = match end {
                 End::Stopped => return self.finish(Error::Stopped),
                 End::CatchUp => (
-                    Error::Closed {
-                        code: None,
-                        why: "events were not taken".to_owned(),
-                    },
+                    Error::Closed { code: None, why: "events were not taken".to_owned() },
                     Duration::ZERO,
                 ),
                 End::Lost(error, _) if error.is_final() || !self.options.reconnect => {
@@ -187,11 +179,7 @@ impl Connection {
     async fn reconnect(&mut self, mut last: Error, at_least: Duration) -> Result<Socket, Error> {
         let give_up = self.options.give_up_after.map(|d| Instant::now() + d);
         let mut backoff = FIRST_WAIT;
-        let mut wait = if at_least.is_zero() {
-            jittered(FIRST_WAIT)
-        } else {
-            at_least
-        };
+        let mut wait = if at_least.is_zero() { jittered(FIRST_WAIT) } else { at_least };
         loop {
             let until = Instant::now() + wait;
             if give_up.is_some_and(|at| until > at) {
@@ -262,17 +250,7 @@ impl Connection {
     async fn serve(&mut self, socket: Socket) -> End {
         let heard = AtomicBool::new(true);
         let freed = Notify::new();
-        let Self {
-            options,
-            calls,
-            events,
-            waiting,
-            next_id,
-            since,
-            lagging,
-            closers,
-            ..
-        } = self;
+        let Self { options, calls, events, waiting, next_id, since, lagging, closers, .. } = self;
         let again: Vec<Utf8Bytes> = {
             let mut waiting = lock(waiting);
             let worn: Vec<u64> = waiting
@@ -308,10 +286,7 @@ impl Connection {
             loop {
                 let (room, idle) = {
                     let waiting = lock(waiting);
-                    (
-                        MAX_IN_FLIGHT.saturating_sub(waiting.len()),
-                        waiting.is_empty(),
-                    )
+                    (MAX_IN_FLIGHT.saturating_sub(waiting.len()), waiting.is_empty())
                 };
                 if stopping && idle {
                     break;
@@ -468,14 +443,7 @@ fn number(
     let id = *next_id;
     *next_id += 1;
     let text = with_id(text, id);
-    lock(waiting).insert(
-        id,
-        Waiting {
-            text: text.clone(),
-            answer,
-            sendings: 1,
-        },
-    );
+    lock(waiting).insert(id, Waiting { text: text.clone(), answer, sendings: 1 });
     text
 }
 
@@ -499,14 +467,8 @@ async fn open_session(
     let mut whole: Option<Opened> = None;
     loop {
         let cursor = whole.as_ref().and_then(|o| o.cursor.as_deref());
-        let call = with_id(
-            encode_call("session.open", &Params { since, cursor })?,
-            OPEN_ID,
-        );
-        socket
-            .send(Frame::Text(call))
-            .await
-            .map_err(|e| broken(&e))?;
+        let call = with_id(encode_call("session.open", &Params { since, cursor })?, OPEN_ID);
+        socket.send(Frame::Text(call)).await.map_err(|e| broken(&e))?;
         let page: Opened =
             match tokio::time::timeout(CLOSE_DEADLINE * 4, answer_of_open(socket, early)).await {
                 Ok(answer) => answer?.read()?,
@@ -553,9 +515,7 @@ async fn answer_of_open(socket: &mut Socket, early: &mut Vec<Event>) -> Result<R
                     return answer;
                 };
                 return Err(if refusal.code == Refusal::NOT_SIGNED_IN {
-                    Error::SignedOut {
-                        why: refusal.message,
-                    }
+                    Error::SignedOut { why: refusal.message }
                 } else {
                     Error::Refused(refusal)
                 });
@@ -573,10 +533,7 @@ async fn answer_of_open(socket: &mut Socket, early: &mut Vec<Event>) -> Result<R
 }
 
 fn broken(error: &tokio_tungstenite::tungstenite::Error) -> Error {
-    Error::Closed {
-        code: None,
-        why: say_broken(error),
-    }
+    Error::Closed { code: None, why: say_broken(error) }
 }
 
 fn close_error(frame: Option<&CloseFrame>) -> Error {

@@ -192,11 +192,7 @@ struct ErrorData {
 impl std::convert::From<ErrorObject> for Error {
     fn from(object: ErrorObject) -> Self {
         let (reason, retry_after, limit) = match object.data {
-            Some(data) => (
-                data.reason,
-                data.retry_after_ms.map(Duration::from_millis),
-                data.limit,
-            ),
+            Some(data) => (data.reason, data.retry_after_ms.map(Duration::from_millis), data.limit),
             None => (String::new(), None, None),
         };
         Self::Refused(Refusal {

@@ -103,11 +103,9 @@ impl Follower {
     /// Connects and begins at `from`. The options' `since` and `life` are set here.
     pub async fn start(mut options: Options, from: From) -> Result<Self, Error> {
         let (since, life, channels) = match &from {
-            From::Place(place) => (
-                Some(Arc::clone(&place.sync)),
-                Some(place.life.clone()),
-                place.channels.clone(),
-            ),
+            From::Place(place) => {
+                (Some(Arc::clone(&place.sync)), Some(place.life.clone()), place.channels.clone())
+            }
             From::Now | From::Start => (None, None, HashMap::new()),
         };
         options.since = since;
@@ -116,11 +114,7 @@ impl Follower {
         let opened = client.opened().clone();
         let mut follower = Self {
             events,
-            place: Place {
-                life: opened.life.clone(),
-                sync: Arc::clone(&opened.sync),
-                channels,
-            },
+            place: Place { life: opened.life.clone(), sync: Arc::clone(&opened.sync), channels },
             sync_after_missed: None,
             missed: VecDeque::new(),
             ready: VecDeque::new(),
@@ -133,9 +127,7 @@ impl Follower {
                 follower.place.sync = place.sync;
                 follower.opened(opened);
                 // The first connection is no return, unless to another store.
-                follower
-                    .ready
-                    .retain(|update| !matches!(update, Update::Back { new_life: false }));
+                follower.ready.retain(|update| !matches!(update, Update::Back { new_life: false }));
             }
             From::Now => {
                 for channel in follower.client.all_channels().await? {
@@ -192,25 +184,17 @@ impl Follower {
                     Relist::SameLife => {}
                     Relist::NewLife => self.forget_positions(),
                 }
-                let sync = self
-                    .sync_after_missed
-                    .clone()
-                    .unwrap_or_else(|| Arc::clone(&self.place.sync));
+                let sync =
+                    self.sync_after_missed.clone().unwrap_or_else(|| Arc::clone(&self.place.sync));
                 self.miss(channels, sync);
                 continue;
             }
             if let Some(missed) = self.missed.front() {
-                let seen = self
-                    .place
-                    .channels
-                    .get(&missed.channel)
-                    .map_or(0, |place| place.pos);
+                let seen = self.place.channels.get(&missed.channel).map_or(0, |place| place.pos);
                 let page = match &missed.by {
                     By::Pos => self.client.messages_after(missed.channel, seen, PAGE).await,
                     By::Order(order) => {
-                        self.client
-                            .messages_after_order(missed.channel, order, PAGE)
-                            .await
+                        self.client.messages_after_order(missed.channel, order, PAGE).await
                     }
                 };
                 self.take(page?);
@@ -255,11 +239,7 @@ impl Follower {
         self.ready.push_back(Update::Back { new_life });
         self.place.life.clone_from(&opened.life);
         if opened.resync || new_life {
-            self.relist = Some(if new_life {
-                Relist::NewLife
-            } else {
-                Relist::SameLife
-            });
+            self.relist = Some(if new_life { Relist::NewLife } else { Relist::SameLife });
             self.missed.clear();
             self.sync_after_missed = Some(opened.sync);
         } else {
@@ -283,10 +263,7 @@ impl Follower {
                 (Some(_) | None, pos) if channel.head > pos => By::Pos,
                 (Some(_) | None, _) => continue,
             };
-            self.missed.push_back(Missed {
-                channel: channel.channel,
-                by,
-            });
+            self.missed.push_back(Missed { channel: channel.channel, by });
         }
     }
 
@@ -295,21 +272,13 @@ impl Follower {
         let Some(mut missed) = self.missed.pop_front() else {
             return;
         };
-        let before = self
-            .place
-            .channels
-            .get(&missed.channel)
-            .map_or(0, |place| place.pos);
+        let before = self.place.channels.get(&missed.channel).map_or(0, |place| place.pos);
         let last_order = page.messages.last().map(|m| m.order.clone());
         for message in page.messages {
             let update = self.see(Box::new(message));
             self.ready.push_back(update);
         }
-        self.ready.extend(
-            page.changed
-                .into_iter()
-                .map(|m| Update::Changed(Box::new(m))),
-        );
+        self.ready.extend(page.changed.into_iter().map(|m| Update::Changed(Box::new(m))));
         let go_on = match (&mut missed.by, last_order) {
             (By::Pos, _) => {
                 let place = self.place.channels.entry(missed.channel).or_default();
@@ -334,11 +303,7 @@ impl Follower {
             return Update::Changed(message);
         }
         place.pos = message.pos;
-        if place
-            .order
-            .as_deref()
-            .is_none_or(|order| order < message.order.as_str())
-        {
+        if place.order.as_deref().is_none_or(|order| order < message.order.as_str()) {
             place.order = Some(message.order.clone());
         }
         Update::New(message)

@@ -84,9 +84,7 @@ impl ProfileStore {
     /// The named profile in the user's usual place.
     pub fn of_user(name: &str) -> Result<Self, ProfileError> {
         let set = |variable: &str| {
-            std::env::var_os(variable)
-                .filter(|v| !v.is_empty())
-                .map(PathBuf::from)
+            std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from)
         };
         let dir = set(DIR_VARIABLE)
             .or_else(|| set("XDG_CONFIG_HOME").map(|d| d.join("homing")))
@@ -102,10 +100,7 @@ impl ProfileStore {
         if !fits || name.starts_with('.') {
             return Err(ProfileError::BadName(name.to_owned()));
         }
-        Ok(Self {
-            dir: dir.into(),
-            name: name.to_owned(),
-        })
+        Ok(Self { dir: dir.into(), name: name.to_owned() })
     }
 
     /// What was stored; `None` for a new profile.
@@ -148,11 +143,7 @@ impl ProfileStore {
         let write = || -> io::Result<()> {
             make_private_dir(&self.dir)?;
             // Two programs of one profile may write at once: each its own file, the last rename counts.
-            let new = self.dir.join(format!(
-                ".{}.{ending}.{}.new",
-                self.name,
-                std::process::id()
-            ));
+            let new = self.dir.join(format!(".{}.{ending}.{}.new", self.name, std::process::id()));
             let mut text = serde_json::to_vec_pretty(value).map_err(io::Error::other)?;
             text.push(b'\n');
             let written = write_private(&new, &text).and_then(|()| fs::rename(&new, &path));
@@ -162,10 +153,7 @@ impl ProfileStore {
             }
             written
         };
-        write().map_err(|error| ProfileError::Io {
-            path: path.clone(),
-            error,
-        })
+        write().map_err(|error| ProfileError::Io { path: path.clone(), error })
     }
 }
 
@@ -173,15 +161,9 @@ fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ProfileError> {
     match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
-            .map_err(|e| ProfileError::Damaged {
-                path: path.to_owned(),
-                why: e.to_string(),
-            }),
+            .map_err(|e| ProfileError::Damaged { path: path.to_owned(), why: e.to_string() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(ProfileError::Io {
-            path: path.to_owned(),
-            error,
-        }),
+        Err(error) => Err(ProfileError::Io { path: path.to_owned(), error }),
     }
 }
 
@@ -221,17 +203,12 @@ mod tests {
         store.save(&profile).unwrap();
         store.save(&profile).unwrap();
         assert!(store.load().unwrap() == Some(profile));
-        let files: Vec<_> = fs::read_dir(dir.path().join("new/homing"))
-            .unwrap()
-            .collect();
+        let files: Vec<_> = fs::read_dir(dir.path().join("new/homing")).unwrap().collect();
         assert_eq!(files.len(), 1, "nothing is left behind");
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            let mode = fs::metadata(store.file("json"))
-                .unwrap()
-                .permissions()
-                .mode();
+            let mode = fs::metadata(store.file("json")).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
     }
@@ -240,18 +217,9 @@ mod tests {
     fn a_place_comes_back_and_is_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let store = ProfileStore::new(dir.path(), "alice").unwrap();
-        let mut place = Place {
-            life: "1".into(),
-            sync: "1.2".into(),
-            channels: Default::default(),
-        };
-        place.channels.insert(
-            uuid::Uuid::now_v7(),
-            crate::ChannelPlace {
-                pos: 7,
-                order: None,
-            },
-        );
+        let mut place =
+            Place { life: "1".into(), sync: "1.2".into(), channels: Default::default() };
+        place.channels.insert(uuid::Uuid::now_v7(), crate::ChannelPlace { pos: 7, order: None });
         store.save_place(&place).unwrap();
         assert_eq!(store.load_place().unwrap(), Some(place));
         store.forget_place().unwrap();
@@ -261,25 +229,14 @@ mod tests {
 
     #[test]
     fn bad_names_and_damaged_files_are_named() {
-        for name in [
-            "",
-            ".",
-            "..",
-            "../x",
-            "a/b",
-            ".hidden",
-            "ä",
-            &"x".repeat(65),
-        ] {
+        for name in ["", ".", "..", "../x", "a/b", ".hidden", "ä", &"x".repeat(65)] {
             let error = ProfileStore::new("/nowhere", name).unwrap_err();
             assert_eq!(error.reason(), "bad_profile_name", "{name:?}");
         }
         let dir = tempfile::tempdir().unwrap();
         let store = ProfileStore::new(dir.path(), "alice").unwrap();
         fs::write(dir.path().join("alice.json"), "{").unwrap();
-        let Err(error) = store.load() else {
-            panic!("a damaged file was read")
-        };
+        let Err(error) = store.load() else { panic!("a damaged file was read") };
         assert_eq!(error.reason(), "profile_damaged");
         assert!(error.to_string().contains("alice.json"));
     }

@@ -83,14 +83,8 @@ impl Server {
         invite: Option<&str>,
         display_name: Option<&str>,
     ) -> Result<Registered, Error> {
-        let body = RegisterBody {
-            user,
-            password,
-            invite,
-            display_name,
-        };
-        self.answered(self.http()?.post(self.at("v1/register")).json(&body))
-            .await
+        let body = RegisterBody { user, password, invite, display_name };
+        self.answered(self.http()?.post(self.at("v1/register")).json(&body)).await
     }
 
     /// Signs a new device in. Refusals: `bad_credentials`, and after repeated failures one with
@@ -101,13 +95,8 @@ impl Server {
         password: &str,
         device_name: Option<&str>,
     ) -> Result<LoggedIn, Error> {
-        let body = LoginBody {
-            user,
-            password,
-            device_name,
-        };
-        self.answered(self.http()?.post(self.at("v1/login")).json(&body))
-            .await
+        let body = LoginBody { user, password, device_name };
+        self.answered(self.http()?.post(self.at("v1/login")).json(&body)).await
     }
 
     /// Kills the token; its sockets are closed.
@@ -119,11 +108,7 @@ impl Server {
             .send()
             .await
             .map_err(|e| self.unreachable(&e))?;
-        if response.status().is_success() {
-            Ok(())
-        } else {
-            Err(refused(response).await)
-        }
+        if response.status().is_success() { Ok(()) } else { Err(refused(response).await) }
     }
 
     /// Where the WebSocket is, as an HTTP address.
@@ -140,10 +125,7 @@ impl Server {
     pub(crate) fn host_port(&self) -> (String, u16) {
         // Both are checked by `from_str`.
         let host = self.base.host_str().unwrap_or_default();
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         (host, self.base.port_or_known_default().unwrap_or(80))
     }
 
@@ -164,10 +146,7 @@ impl Server {
     }
 
     pub(crate) fn unreachable(&self, error: &dyn std::error::Error) -> Error {
-        Error::Unreachable {
-            server: self.to_string(),
-            why: innermost(error),
-        }
+        Error::Unreachable { server: self.to_string(), why: innermost(error) }
     }
 
     fn at(&self, path: &str) -> Url {
@@ -213,27 +192,16 @@ pub(crate) async fn refused(response: reqwest::Response) -> Error {
     };
     let (code, message) = match words {
         Some(ErrorBody { error }) => (error.code, error.message),
-        None => (
-            format!("http_{}", status.as_u16()),
-            format!("the server answered {status}"),
-        ),
+        None => (format!("http_{}", status.as_u16()), format!("the server answered {status}")),
     };
-    Error::Http {
-        status: status.as_u16(),
-        code,
-        message,
-        retry_after,
-    }
+    Error::Http { status: status.as_u16(), code, message, retry_after }
 }
 
 impl FromStr for Server {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let bad = |why: &str| Error::BadServer {
-            given: text.to_owned(),
-            why: why.to_owned(),
-        };
+        let bad = |why: &str| Error::BadServer { given: text.to_owned(), why: why.to_owned() };
         let base = Url::parse(text).map_err(|e| bad(&e.to_string()))?;
         if !matches!(base.scheme(), "http" | "https") {
             return Err(bad("it must start with http:// or https://"));
@@ -264,16 +232,8 @@ mod tests {
     #[test]
     fn addresses_are_read_and_written() {
         for (given, shown, ws) in [
-            (
-                "http://127.0.0.1:8080",
-                "http://127.0.0.1:8080",
-                "http://127.0.0.1:8080/v1/ws",
-            ),
-            (
-                "http://127.0.0.1:8080/",
-                "http://127.0.0.1:8080",
-                "http://127.0.0.1:8080/v1/ws",
-            ),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080", "http://127.0.0.1:8080/v1/ws"),
+            ("http://127.0.0.1:8080/", "http://127.0.0.1:8080", "http://127.0.0.1:8080/v1/ws"),
             (
                 "https://acme.example/chat/",
                 "https://acme.example/chat",
@@ -290,13 +250,9 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_with_words() {
-        for given in [
-            "",
-            "acme.example",
-            "ftp://acme.example",
-            "http://a:b@acme.example",
-            "http://a/?x=1",
-        ] {
+        for given in
+            ["", "acme.example", "ftp://acme.example", "http://a:b@acme.example", "http://a/?x=1"]
+        {
             let error = given.parse::<Server>().unwrap_err();
             assert_eq!(error.reason(), "bad_server", "{given}");
             assert!(error.to_string().contains("expected"), "{error}");

@@ -65,32 +65,22 @@ fn config() -> WebSocketConfig {
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, Error> {
-    let mut value =
-        HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| Error::SignedOut {
-            why: "the stored token is damaged".to_owned(),
-        })?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| Error::SignedOut { why: "the stored token is damaged".to_owned() })?;
     value.set_sensitive(true);
     Ok(value)
 }
 
 async fn over_tcp(server: &Server, token: &str) -> Result<Socket, Error> {
     let (host, port) = server.host_port();
-    let stream = TcpStream::connect((host.as_str(), port))
-        .await
-        .map_err(|e| server.unreachable(&e))?;
+    let stream =
+        TcpStream::connect((host.as_str(), port)).await.map_err(|e| server.unreachable(&e))?;
     // Small calls must not wait for the acknowledgement of the one before.
-    stream
-        .set_nodelay(true)
-        .map_err(|e| server.unreachable(&e))?;
+    stream.set_nodelay(true).map_err(|e| server.unreachable(&e))?;
     let url = server.ws_over_http().as_str().replacen("http", "ws", 1);
-    let mut request = url
-        .into_client_request()
-        .map_err(|e| server.unreachable(&e))?;
+    let mut request = url.into_client_request().map_err(|e| server.unreachable(&e))?;
     let headers = request.headers_mut();
-    headers.insert(
-        header::SEC_WEBSOCKET_PROTOCOL,
-        HeaderValue::from_static(SUBPROTOCOL),
-    );
+    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     headers.insert(header::AUTHORIZATION, bearer(token)?);
     match tokio_tungstenite::client_async_with_config(request, Wire::Plain(stream), Some(config()))
         .await
@@ -121,30 +111,21 @@ async fn over_https(server: &Server, token: &str) -> Result<Socket, Error> {
             _ => refused(response).await,
         });
     }
-    let accepted = response
-        .headers()
-        .get(header::SEC_WEBSOCKET_ACCEPT)
-        .and_then(|v| v.to_str().ok());
+    let accepted =
+        response.headers().get(header::SEC_WEBSOCKET_ACCEPT).and_then(|v| v.to_str().ok());
     if accepted != Some(derive_accept_key(key.as_bytes()).as_str()) {
         return Err(Error::Garbled(
             "the server did not complete the WebSocket handshake".to_owned(),
         ));
     }
-    let upgraded = response
-        .upgrade()
-        .await
-        .map_err(|e| server.unreachable(&e))?;
-    Ok(
-        WebSocketStream::from_raw_socket(Wire::Upgraded(upgraded), Role::Client, Some(config()))
-            .await,
-    )
+    let upgraded = response.upgrade().await.map_err(|e| server.unreachable(&e))?;
+    Ok(WebSocketStream::from_raw_socket(Wire::Upgraded(upgraded), Role::Client, Some(config()))
+        .await)
 }
 
 fn status_error(status: u16) -> Error {
     match status {
-        401 | 403 => Error::SignedOut {
-            why: format!("the server answered {status}"),
-        },
+        401 | 403 => Error::SignedOut { why: format!("the server answered {status}") },
         _ => Error::Http {
             status,
             code: format!("http_{status}"),

@@ -223,10 +223,7 @@ pub struct Channel {
 impl Channel {
     /// What people call it: the other's address, the group's name, else the id.
     pub fn title(&self) -> String {
-        self.with
-            .clone()
-            .or_else(|| self.name.clone())
-            .unwrap_or_else(|| self.channel.to_string())
+        self.with.clone().or_else(|| self.name.clone()).unwrap_or_else(|| self.channel.to_string())
     }
 }
 

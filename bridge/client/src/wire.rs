@@ -103,11 +103,7 @@ pub(crate) struct RawAnswer {
 
 impl RawAnswer {
     pub(crate) fn read<R: DeserializeOwned>(&self) -> Result<R, Error> {
-        let result = self
-            .frame
-            .as_str()
-            .get(self.start..self.end)
-            .unwrap_or_default();
+        let result = self.frame.as_str().get(self.start..self.end).unwrap_or_default();
         serde_json::from_str(result).map_err(|e| Error::Garbled(e.to_string()))
     }
 }
@@ -141,27 +137,24 @@ pub(crate) fn decode(text: &Utf8Bytes) -> Result<Incoming, Error> {
     if let Some(method) = frame.method {
         let params = frame.params.map_or("{}", RawValue::get);
         return Ok(match method.get().trim_matches('"') {
-            "message" => Incoming::Event(Event::Message(
-                serde_json::from_str(params).map_err(garbled)?,
-            )),
-            "receipt" => Incoming::Event(Event::Receipt(
-                serde_json::from_str(params).map_err(garbled)?,
-            )),
-            "channel" => Incoming::Event(Event::Channel(
-                serde_json::from_str(params).map_err(garbled)?,
-            )),
-            "presence" => Incoming::Event(Event::Presence(
-                serde_json::from_str(params).map_err(garbled)?,
-            )),
-            "typing" => Incoming::Event(Event::Typing(
-                serde_json::from_str(params).map_err(garbled)?,
-            )),
+            "message" => {
+                Incoming::Event(Event::Message(serde_json::from_str(params).map_err(garbled)?))
+            }
+            "receipt" => {
+                Incoming::Event(Event::Receipt(serde_json::from_str(params).map_err(garbled)?))
+            }
+            "channel" => {
+                Incoming::Event(Event::Channel(serde_json::from_str(params).map_err(garbled)?))
+            }
+            "presence" => {
+                Incoming::Event(Event::Presence(serde_json::from_str(params).map_err(garbled)?))
+            }
+            "typing" => {
+                Incoming::Event(Event::Typing(serde_json::from_str(params).map_err(garbled)?))
+            }
             "closing" => {
                 let closing: ClosingParams = serde_json::from_str(params).map_err(garbled)?;
-                Incoming::Closing(
-                    closing.reason,
-                    Duration::from_millis(closing.retry_after_ms),
-                )
+                Incoming::Closing(closing.reason, Duration::from_millis(closing.retry_after_ms))
             }
             other => Incoming::Event(Event::Other {
                 method: other.to_owned(),
@@ -175,14 +168,7 @@ pub(crate) fn decode(text: &Utf8Bytes) -> Result<Incoming, Error> {
             // `result` is a slice of the frame: its place is kept instead of a copy.
             let start = (result.get().as_ptr() as usize) - (text.as_str().as_ptr() as usize);
             let end = start + result.get().len();
-            Ok(Incoming::Answer(
-                id,
-                Ok(RawAnswer {
-                    frame: text.clone(),
-                    start,
-                    end,
-                }),
-            ))
+            Ok(Incoming::Answer(id, Ok(RawAnswer { frame: text.clone(), start, end })))
         }
         (None, _, Some(error)) => Ok(Incoming::Complaint(error.into())),
         (Some(_) | None, _, None) => {
@@ -204,10 +190,8 @@ mod tests {
             target: Target<'a>,
             body: TextBody<'a>,
         }
-        let params = Params {
-            target: Target::To("bob@globex.example"),
-            body: TextBody::new("hi \"you\""),
-        };
+        let params =
+            Params { target: Target::To("bob@globex.example"), body: TextBody::new("hi \"you\"") };
         let text = with_id(encode_call("messages.send", &params).unwrap(), 7);
         assert_eq!(
             text.as_str(),
@@ -218,9 +202,7 @@ mod tests {
     #[test]
     fn answers_are_read_from_their_place_in_the_frame() {
         let text: Utf8Bytes = r#"{"jsonrpc":"2.0", "result": {"id":"0190b0f2-0000-7000-8000-000000000001","channel":"0190b0f2-0000-7000-8000-000000000002","pos":3,"order":"0a","sent_at":1}, "id": 12}"#.into();
-        let Incoming::Answer(12, Ok(answer)) = decode(&text).unwrap() else {
-            panic!("no answer")
-        };
+        let Incoming::Answer(12, Ok(answer)) = decode(&text).unwrap() else { panic!("no answer") };
         let sent: Sent = answer.read().unwrap();
         assert_eq!((sent.pos, sent.order.as_str()), (3, "0a"));
     }
@@ -228,9 +210,7 @@ mod tests {
     #[test]
     fn a_refusal_is_typed_and_one_without_an_id_is_a_complaint() {
         let text: Utf8Bytes = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32005,"message":"later","data":{"reason":"busy","retry_after_ms":40}}}"#.into();
-        let Incoming::Answer(1, Err(error)) = decode(&text).unwrap() else {
-            panic!("no refusal")
-        };
+        let Incoming::Answer(1, Err(error)) = decode(&text).unwrap() else { panic!("no refusal") };
         assert_eq!((error.code(), error.reason()), (Some(-32005), "busy"));
         assert_eq!(error.retry_after(), Some(Duration::from_millis(40)));
         let text: Utf8Bytes =
@@ -241,13 +221,9 @@ mod tests {
     #[test]
     fn notifications_carry_their_place_and_the_unknown_is_kept() {
         let text: Utf8Bytes = r#"{"jsonrpc":"2.0","method":"message","params":{"channel":"0190b0f2-0000-7000-8000-000000000002","pos":3,"order":"0a","id":"0190b0f2-0000-7000-8000-000000000001","sender":"a@b.example","sent_at":1,"body":{"type":"text","text":"\ud83d\ude00"},"new_field":[1],"sync":"a.1"}}"#.into();
-        let Incoming::Event(event) = decode(&text).unwrap() else {
-            panic!("no event")
-        };
+        let Incoming::Event(event) = decode(&text).unwrap() else { panic!("no event") };
         assert_eq!(event.sync().map(|s| s.as_ref()), Some("a.1"));
-        let Event::Message(message) = event else {
-            panic!("no message")
-        };
+        let Event::Message(message) = event else { panic!("no message") };
         assert!(matches!(message.body(), crate::Body::Text { text, .. } if text == "😀"));
         let text: Utf8Bytes =
             r#"{"jsonrpc":"2.0","method":"weather","params":{"rain":true}}"#.into();

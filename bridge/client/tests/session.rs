@@ -92,9 +92,7 @@ async fn what_was_not_answered_is_sent_again_in_order_and_with_the_same_bytes() 
     let ((), _socket) = tokio::join!(asking, answering);
     assert!(matches!(events.next().await, Some(Event::Message(m)) if m.pos == 9));
     assert!(matches!(events.next().await, Some(Event::Lost(_))));
-    let Some(Event::Opened(back)) = events.next().await else {
-        panic!("not opened again")
-    };
+    let Some(Event::Opened(back)) = events.next().await else { panic!("not opened again") };
     assert_eq!((back.channels.len(), back.resync), (1, false));
 }
 
@@ -106,9 +104,7 @@ async fn a_void_place_is_given_up_and_said_so() {
         let mut socket = home.accept().await;
         let open = socket.call("session.open").await;
         assert_eq!(open.params["since"], "old.1");
-        socket
-            .refuse(&open, -32008, json!({"reason": "resync"}))
-            .await;
+        socket.refuse(&open, -32008, json!({"reason": "resync"})).await;
         let open = socket.call("session.open").await;
         assert_eq!(open.params.get("since"), None);
         socket.answer(&open, opened("a.1", json!([]))).await;
@@ -134,20 +130,12 @@ async fn pages_of_the_opening_become_one() {
             (&open.params["since"], &open.params["cursor"]),
             (&json!("a.1"), &json!("here"))
         );
-        socket
-            .answer(&open, opened("a.7", json!([channel(2)])))
-            .await;
+        socket.answer(&open, opened("a.7", json!([channel(2)]))).await;
         socket
     };
     let (connected, _socket) = tokio::join!(Client::connect(options), answering);
     let (client, _events) = connected.unwrap();
-    assert_eq!(
-        (
-            client.opened().channels.len(),
-            client.opened().sync.as_ref()
-        ),
-        (2, "a.7")
-    );
+    assert_eq!((client.opened().channels.len(), client.opened().sync.as_ref()), (2, "a.7"));
     assert!(!client.opened().more);
 }
 
@@ -157,20 +145,11 @@ async fn a_closing_home_is_left_alone_for_as_long_as_it_asks() {
     let (connected, (mut socket, _)) =
         tokio::join!(Client::connect(options), home.accept_open("a.1", json!([])));
     let (_client, _events) = connected.unwrap();
-    socket
-        .notify(
-            "closing",
-            json!({"reason": "restarting", "retry_after_ms": 400}),
-        )
-        .await;
+    socket.notify("closing", json!({"reason": "restarting", "retry_after_ms": 400})).await;
     let since = Instant::now();
     socket.close(1012).await;
     let (_socket, _) = home.accept_open("a.1", json!([])).await;
-    assert!(
-        since.elapsed() >= Duration::from_millis(400),
-        "came back after {:?}",
-        since.elapsed()
-    );
+    assert!(since.elapsed() >= Duration::from_millis(400), "came back after {:?}", since.elapsed());
 }
 
 #[tokio::test]
@@ -186,15 +165,9 @@ async fn a_dead_token_ends_the_client_and_every_call() {
     };
     let (asked, ()) = tokio::join!(asking, closing);
     assert!(matches!(asked, Err(Error::SignedOut { .. })));
-    assert!(matches!(
-        events.next().await,
-        Some(Event::Ended(Error::SignedOut { .. }))
-    ));
+    assert!(matches!(events.next().await, Some(Event::Ended(Error::SignedOut { .. }))));
     assert!(events.next().await.is_none());
-    assert!(matches!(
-        client.channels(None).await,
-        Err(Error::SignedOut { .. })
-    ));
+    assert!(matches!(client.channels(None).await, Err(Error::SignedOut { .. })));
 }
 
 #[tokio::test]
@@ -203,16 +176,11 @@ async fn a_refused_token_is_told_at_once() {
     let answering = async {
         let mut socket = home.accept().await;
         let open = socket.call("session.open").await;
-        socket
-            .refuse(&open, -32001, json!({"reason": "bad_token"}))
-            .await;
+        socket.refuse(&open, -32001, json!({"reason": "bad_token"})).await;
         socket
     };
     let (connected, _socket) = tokio::join!(Client::connect(options), answering);
-    assert!(matches!(
-        connected.map(|_| ()),
-        Err(Error::SignedOut { .. })
-    ));
+    assert!(matches!(connected.map(|_| ()), Err(Error::SignedOut { .. })));
 }
 
 #[tokio::test]
@@ -251,11 +219,7 @@ async fn a_call_that_ends_every_socket_fails_at_last() {
     let mut sendings = 0;
     let error = loop {
         let killing = async {
-            while socket
-                .any_call()
-                .await
-                .is_some_and(|call| call.method != "users.get")
-            {}
+            while socket.any_call().await.is_some_and(|call| call.method != "users.get") {}
             drop(socket);
             home.accept_open("a.1", json!([])).await.0
         };
@@ -276,11 +240,7 @@ async fn closing_waits_for_the_answers_and_closes_in_order() {
         tokio::join!(Client::connect(options), home.accept_open("a.1", json!([])));
     let (client, _events) = connected.unwrap();
     let answer = client
-        .submit_message(
-            Target::To("bob@globex.test"),
-            new_message_id(),
-            &TextBody::new("x"),
-        )
+        .submit_message(Target::To("bob@globex.test"), new_message_id(), &TextBody::new("x"))
         .await
         .unwrap();
     let answering = async {
@@ -300,9 +260,7 @@ async fn events_not_taken_hold_up_no_answer_and_are_fetched_later() {
     let (client, mut events) = connected.unwrap();
     let flooding = async {
         for pos in 1..=MANY {
-            socket
-                .notify("message", told(pos, "x", &format!("a.{pos}")))
-                .await;
+            socket.notify("message", told(pos, "x", &format!("a.{pos}"))).await;
         }
         let call = socket.call("users.get").await;
         let user = json!({"address": "b@c.test", "user_id": fake::CHAT, "display_name": ""});
@@ -317,9 +275,7 @@ async fn events_not_taken_hold_up_no_answer_and_are_fetched_later() {
             if matches!(event, Event::Opened(_)) {
                 return last;
             }
-            let Event::Message(m) = event else {
-                panic!("{event:?}")
-            };
+            let Event::Message(m) = event else { panic!("{event:?}") };
             assert_eq!(m.pos, last + 1, "nothing between is missing");
             last = m.pos;
         }
@@ -336,9 +292,7 @@ async fn a_follower_shows_each_message_once_across_a_loss() {
     let serving = async {
         let (mut socket, _) = home.accept_open("a.1", json!([])).await;
         let list = socket.call("channels.list").await;
-        socket
-            .answer(&list, json!({"channels": [channel(2)], "sync": "a.1"}))
-            .await;
+        socket.answer(&list, json!({"channels": [channel(2)], "sync": "a.1"})).await;
         socket.notify("message", told(3, "three", "a.3")).await;
         drop(socket);
         let (mut socket, open) = home.accept_open("a.7", json!([channel(6)])).await;
@@ -356,10 +310,7 @@ async fn a_follower_shows_each_message_once_across_a_loss() {
         let list = socket.call("messages.list").await;
         assert_eq!(list.params["after"], 5);
         socket
-            .answer(
-                &list,
-                json!({"messages": [message(6, "six")], "more": false, "next": 6}),
-            )
+            .answer(&list, json!({"messages": [message(6, "six")], "more": false, "next": 6}))
             .await;
         socket.notify("message", told(7, "seven", "a.9")).await;
         socket
@@ -401,10 +352,7 @@ async fn a_follower_goes_on_where_another_stopped() {
         let list = socket.call("messages.list").await;
         assert_eq!(list.params["after"], 4);
         socket
-            .answer(
-                &list,
-                json!({"messages": [message(5, "five")], "more": false, "next": 5}),
-            )
+            .answer(&list, json!({"messages": [message(5, "five")], "more": false, "next": 5}))
             .await;
         socket
     };
@@ -426,32 +374,22 @@ async fn after_a_new_life_what_is_above_the_last_order_is_pulled() {
     let serving = async {
         let mut socket = home.accept().await;
         let open = socket.call("session.open").await;
-        socket
-            .refuse(&open, -32008, json!({"reason": "resync"}))
-            .await;
+        socket.refuse(&open, -32008, json!({"reason": "resync"})).await;
         let open = socket.call("session.open").await;
         socket.answer(&open, opened("a.9", json!([]))).await;
         let list = socket.call("channels.list").await;
-        socket
-            .answer(&list, json!({"channels": [channel(6)], "sync": "a.9"}))
-            .await;
+        socket.answer(&list, json!({"channels": [channel(6)], "sync": "a.9"})).await;
         let list = socket.call("messages.list").await;
         assert_eq!(list.params["after_order"], "00000004");
         assert_eq!(list.params.get("after"), None::<&Value>);
         socket
-            .answer(
-                &list,
-                json!({"messages": [message(6, "six")], "more": false, "next": 6}),
-            )
+            .answer(&list, json!({"messages": [message(6, "six")], "more": false, "next": 6}))
             .await;
         socket
     };
     let following = async {
         let mut follower = Follower::start(options, From::Place(place)).await.unwrap();
-        assert!(matches!(
-            follower.next().await.unwrap(),
-            Update::Back { new_life: true }
-        ));
+        assert!(matches!(follower.next().await.unwrap(), Update::Back { new_life: true }));
         assert!(matches!(follower.next().await.unwrap(), Update::New(m) if m.pos == 6));
         assert_eq!(follower.place().life, "a");
     };
@@ -465,9 +403,6 @@ async fn a_call_larger_than_a_frame_is_not_sent() {
         tokio::join!(Client::connect(options), home.accept_open("a.1", json!([])));
     let (client, _events) = connected.unwrap();
     let long = "x".repeat(256 << 10);
-    let error = client
-        .send_to("bob@globex.test", &TextBody::new(&long))
-        .await
-        .unwrap_err();
+    let error = client.send_to("bob@globex.test", &TextBody::new(&long)).await.unwrap_err();
     assert_eq!(error.reason(), "unsendable");
 }

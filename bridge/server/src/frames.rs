@@ -32,11 +32,8 @@ const PONG: u8 = 10;
 /// A control frame's payload at most (RFC 6455, section 5.5).
 const CONTROL_BYTES: usize = 125;
 
-/// What is read at once while it is not known how much comes.
-const READ_BYTES: usize = 8 << 10;
-
-/// What is set aside ahead of a long frame: a client that only announces one costs us no more.
-const READ_AHEAD_BYTES: usize = 64 << 10;
+/// Room that input keeps while part of a frame waits for its rest.
+const KEPT_BYTES: usize = 32 << 10;
 
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,7 +59,7 @@ fn broken<T>(code: u16, reason: &'static str) -> Result<T, Broken> {
     Err(Broken { code, reason })
 }
 
-/// Turns bytes into messages. Feed [`Decoder::space`], call [`Decoder::next`] until `None`, then
+/// Turns bytes into messages. Feed it by [`Decoder::push`], call [`Decoder::next`] until `None`, then
 /// [`Decoder::tidy`]. After an error nothing more may be decoded.
 #[derive(Debug)]
 pub(crate) struct Decoder {
@@ -81,15 +78,9 @@ impl Decoder {
         Self { input: early.to_vec(), at: 0, message: Vec::new(), in_message: false, limit_bytes }
     }
 
-    /// Where the next bytes go, with room for a good read.
-    pub(crate) fn space(&mut self) -> &mut Vec<u8> {
-        let have = self.input.len() - self.at;
-        let wanted = match Head::parse(&self.input[self.at..]) {
-            Ok(Some(head)) => (head.end() - have.min(head.end())).min(READ_AHEAD_BYTES),
-            Ok(None) | Err(_) => 0,
-        };
-        self.input.reserve(wanted.max(READ_BYTES));
-        &mut self.input
+    /// Takes bytes in.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
     }
 
     /// Whether bytes wait to be decoded.
@@ -147,8 +138,8 @@ impl Decoder {
             self.input = Vec::new();
         } else if self.at > 0 {
             self.input.drain(..self.at);
-            if self.input.capacity() > 4 * READ_BYTES && self.input.len() < READ_BYTES {
-                self.input.shrink_to(READ_BYTES);
+            if self.input.capacity() > KEPT_BYTES && self.input.len() < KEPT_BYTES / 4 {
+                self.input.shrink_to_fit();
             }
         }
         self.at = 0;
@@ -232,10 +223,6 @@ impl Head {
 
     fn is_control(&self) -> bool {
         self.opcode & 0x08 != 0
-    }
-
-    fn end(&self) -> usize {
-        self.len + self.size
     }
 }
 
@@ -364,7 +351,7 @@ mod tests {
             let mut decoder = Decoder::new(1 << 18, &[]);
             let mut seen = Vec::new();
             for piece in bytes.chunks(step) {
-                decoder.space().extend_from_slice(piece);
+                decoder.push(piece);
                 let (more, none) = all(&mut decoder);
                 assert_eq!(none, None);
                 seen.extend(more);
@@ -410,12 +397,13 @@ mod tests {
     }
 
     #[test]
-    fn announcing_a_long_frame_costs_little() {
+    fn announcing_a_long_frame_costs_nothing() {
         let mut announced = masked(0x81, &vec![b'x'; 200_000]);
         announced.truncate(100);
         let mut decoder = Decoder::new(1 << 18, &announced);
         assert_eq!(decoder.next(), Ok(None));
-        assert!(decoder.space().capacity() <= 2 * READ_AHEAD_BYTES);
+        decoder.tidy();
+        assert!(decoder.input.capacity() <= 100);
     }
 
     #[test]

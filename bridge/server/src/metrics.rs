@@ -1,6 +1,5 @@
 //! Counters of a bridge. The program that runs it exports them.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -61,8 +60,8 @@ pub(crate) struct Metrics {
 /// What happens too seldom to be worth an atomic of its own.
 #[derive(Debug, Default)]
 struct Rare {
-    connections_refused: BTreeMap<Cow<'static, str>, u64>,
-    refusals: BTreeMap<Cow<'static, str>, u64>,
+    connections_refused: BTreeMap<String, u64>,
+    refusals: BTreeMap<String, u64>,
     http_answers: BTreeMap<u16, u64>,
     closes: BTreeMap<u16, u64>,
 }
@@ -75,9 +74,13 @@ pub(crate) fn subtract(counter: &AtomicU64, n: u64) {
     counter.fetch_sub(n, Ordering::Relaxed);
 }
 
-fn count(map: &mut BTreeMap<Cow<'static, str>, u64>, word: Cow<'static, str>) {
-    let word = if map.len() >= REASONS && !map.contains_key(&word) { "other".into() } else { word };
-    *map.entry(word).or_default() += 1;
+fn count(map: &mut BTreeMap<String, u64>, word: &str) {
+    if let Some(n) = map.get_mut(word) {
+        *n += 1;
+    } else {
+        let word = if map.len() < REASONS { word } else { "other" };
+        *map.entry(word.to_owned()).or_default() += 1;
+    }
 }
 
 impl Metrics {
@@ -105,12 +108,12 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn refused(&self, reason: &Cow<'static, str>) {
-        count(&mut self.rare().refusals, reason.clone());
+    pub(crate) fn refused(&self, reason: &str) {
+        count(&mut self.rare().refusals, reason);
     }
 
     pub(crate) fn connection_refused(&self, limit: &'static str) {
-        count(&mut self.rare().connections_refused, limit.into());
+        count(&mut self.rare().connections_refused, limit);
     }
 
     pub(crate) fn http_answered(&self, status: u16) {
@@ -123,9 +126,6 @@ impl Metrics {
 
     pub(crate) fn snapshot(&self) -> MetricsSnapshot {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let words = |map: &BTreeMap<Cow<'static, str>, u64>| {
-            map.iter().map(|(word, n)| (word.to_string(), *n)).collect()
-        };
         let calls = METHODS
             .iter()
             .zip(&self.calls)
@@ -135,12 +135,12 @@ impl Metrics {
         MetricsSnapshot {
             connections_open: read(&self.connections_open),
             connections: read(&self.connections),
-            connections_refused: words(&rare.connections_refused),
+            connections_refused: rare.connections_refused.clone(),
             sockets_open: read(&self.sockets_open),
             sockets: read(&self.sockets),
             http_answers: rare.http_answers.clone(),
             calls,
-            refusals: words(&rare.refusals),
+            refusals: rare.refusals.clone(),
             notices: read(&self.notices),
             frames_in: read(&self.frames_in),
             frames_out: read(&self.frames_out),

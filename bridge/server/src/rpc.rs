@@ -358,7 +358,11 @@ impl Serialize for ErrorData<'_> {
 }
 
 fn shortened(message: &str) -> &str {
-    &message[..message.floor_char_boundary(MESSAGE_BYTES)]
+    let mut end = message.len().min(MESSAGE_BYTES);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    &message[..end]
 }
 
 #[cfg(test)]

@@ -102,8 +102,8 @@ enum End {
 enum Wake {
     /// Something waiting can go on.
     Again,
-    /// The client sent something, or is gone.
-    Readable,
+    /// The client sent so many bytes, which are with the decoder; 0: it is gone.
+    Read(usize),
     /// The node put something before the client, or has forgotten it.
     Outbox(Option<ToClient>),
     /// A deadline may have passed.
@@ -164,7 +164,11 @@ impl<'a> Socket<'a> {
             }
             match self.wait(timer.as_mut(), stop.as_mut()).await {
                 Wake::Again => {}
-                Wake::Readable => self.read(),
+                Wake::Read(0) => self.end = Some(End::Gone),
+                Wake::Read(_) => {
+                    self.heard_at = Instant::now();
+                    self.pinged = false;
+                }
                 Wake::Outbox(item) => self.receive(item),
                 Wake::Timer => {
                     self.timer_fired();
@@ -224,11 +228,8 @@ impl<'a> Socket<'a> {
             if let Poll::Ready(item) = next.as_mut().poll(cx) {
                 return Poll::Ready(Wake::Outbox(item));
             }
-            if may_read && let Poll::Ready(ready) = wire.poll_readable(cx) {
-                return Poll::Ready(match ready {
-                    Ok(()) => Wake::Readable,
-                    Err(error) => Wake::Failed(error),
-                });
+            if may_read && let Poll::Ready(read) = wire.poll_read(cx, metrics) {
+                return Poll::Ready(read.map_or_else(Wake::Failed, Wake::Read));
             }
             if stop.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Wake::Stop);
@@ -248,21 +249,6 @@ impl<'a> Socket<'a> {
             && !matches!(self.signed, Signed::Opening)
             && self.calls.len() < self.shared.limits.calls_waiting
             && self.wire.has_room()
-    }
-
-    fn read(&mut self) {
-        match self.wire.read(&self.shared.metrics) {
-            Ok(0) => self.end = Some(End::Gone),
-            Ok(_) => {
-                self.heard_at = Instant::now();
-                self.pinged = false;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => {
-                debug!(%error, "socket failed");
-                self.end = Some(End::Gone);
-            }
-        }
     }
 
     /// Decodes what may be read now, and answers the calls that the node is to be asked.

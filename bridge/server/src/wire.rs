@@ -2,10 +2,11 @@
 //! whenever they are empty, so that ten thousand silent sockets hold ten thousand times nothing.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::AsyncWrite as _;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -15,6 +16,9 @@ use crate::metrics::{Metrics, add};
 /// While more than this waits to be taken nothing is added, whatever else would be ready: one
 /// system call's worth.
 const ENOUGH_BYTES: usize = 16 << 10;
+
+/// What is read at once: one system call's worth as well.
+const READ_BYTES: usize = 16 << 10;
 
 /// What was taken from the front is dropped from memory when it has grown to this.
 const TAKEN_BYTES: usize = 64 << 10;
@@ -49,18 +53,25 @@ impl Wire {
         self.blocked_since
     }
 
-    /// Ready when there may be something to [`Wire::read`].
+    /// Ready when there may be something to [`Wire::discard`].
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.poll_read_ready(cx)
     }
 
-    /// Reads what is here into the decoder. `Ok(0)` is the end; `WouldBlock`: nothing is here.
-    pub(crate) fn read(&mut self, metrics: &Metrics) -> io::Result<usize> {
-        let read = self.stream.try_read_buf(self.decoder.space());
-        if let Ok(bytes) = &read {
-            add(&metrics.bytes_in, *bytes as u64);
-        }
-        read
+    /// Takes in what is here; ready with 0 at the end.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        metrics: &Metrics,
+    ) -> Poll<io::Result<usize>> {
+        // On the stack, so that waiting for bytes takes no memory.
+        let mut scratch = [const { MaybeUninit::uninit() }; READ_BYTES];
+        let mut read = ReadBuf::uninit(&mut scratch);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+        let bytes = read.filled();
+        self.decoder.push(bytes);
+        add(&metrics.bytes_in, bytes.len() as u64);
+        Poll::Ready(Ok(bytes.len()))
     }
 
     /// Reads and forgets what is here. `Ok(0)` is the end.

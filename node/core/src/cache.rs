@@ -51,7 +51,16 @@ impl<K: Hash + Eq + Clone, V> Cache<K, V> {
 
     /// Forgets the least recently used beyond the capacity, as far as `committed` and `keep` allow.
     pub(crate) fn shrink(&mut self, committed: u64, keep: impl Fn(&K) -> bool) {
-        while self.entries.len() > self.capacity {
+        self.shrink_to(self.capacity, committed, keep);
+    }
+
+    /// The same, and makes room for one more: what is loaded next must not be what has to go.
+    pub(crate) fn make_room(&mut self, committed: u64, keep: impl Fn(&K) -> bool) {
+        self.shrink_to(self.capacity - 1, committed, keep);
+    }
+
+    fn shrink_to(&mut self, most: usize, committed: u64, keep: impl Fn(&K) -> bool) {
+        while self.entries.len() > most {
             // What may not go yet is what was changed last: few, and mostly at the other end.
             let oldest = self.entries.iter().find(|(key, slot)| slot.step <= committed && !keep(key));
             let Some(key) = oldest.map(|(key, _)| key.clone()) else { break };

@@ -243,7 +243,9 @@ impl Home {
     /// Step `number` and all before it are on disk.
     pub fn committed(&mut self, number: u64) {
         self.committed = self.committed.max(number);
-        self.shrink_channels();
+        // A risen mark that is not given out yet is nowhere but in memory.
+        let risen = &self.risen;
+        self.channels.shrink(self.committed, |id| risen.contains_key(id));
         self.accounts.shrink(self.committed, |_| false);
         self.lists.shrink(self.committed, |_| false);
         self.ops.shrink(self.committed, |_| false);
@@ -263,8 +265,8 @@ impl Home {
     pub fn account(&mut self, reader: &dyn Reader, local: &Local) -> Result<Option<&Account>, Fault> {
         if self.accounts.get(local).is_none() {
             let Some(account) = reader.account(local)? else { return Ok(None) };
+            self.accounts.make_room(self.committed, |_| false);
             self.accounts.insert(local.clone(), account, 0);
-            self.accounts.shrink(self.committed, |_| false);
         }
         Ok(self.accounts.get(local))
     }
@@ -299,8 +301,8 @@ impl Home {
                     step = *row_step;
                 }
             }
+            self.lists.make_room(self.committed, |_| false);
             self.lists.insert(user.clone(), list, step);
-            self.lists.shrink(self.committed, |_| false);
         }
         Ok(self.lists.get(user).map(|list| list.values().copied().collect()).unwrap_or_default())
     }
@@ -334,9 +336,9 @@ impl Home {
     ) -> Result<Option<&ChannelSlot>, Fault> {
         if self.channels.get(&id).is_none() {
             let Some(state) = reader.channel(id)? else { return Ok(None) };
+            let risen = &self.risen;
+            self.channels.make_room(self.committed, |id| risen.contains_key(id));
             self.channels.insert(id, ChannelSlot::new(state), 0);
-            // The channel just loaded is the last to go.
-            self.shrink_channels();
         }
         Ok(self.channels.get(&id))
     }
@@ -355,12 +357,6 @@ impl Home {
     pub(crate) fn add_channel(&mut self, state: ChannelState) {
         self.dirty.insert(state.id);
         self.channels.insert(state.id, ChannelSlot::new(state), self.step);
-    }
-
-    /// A risen mark that is not given out yet is nowhere but in memory.
-    fn shrink_channels(&mut self) {
-        let risen = &self.risen;
-        self.channels.shrink(self.committed, |id| risen.contains_key(id));
     }
 
     /// What follows from this step. Whoever it is for waits for the step.

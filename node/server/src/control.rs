@@ -4,22 +4,25 @@
 //! the step that came of it, and only then answers and carries out the [`ControlEffect`]s. With the
 //! node stopped the command opens the store and does the same.
 
+mod home_text;
+mod peers;
+mod rows;
+
 use std::collections::BTreeMap;
 
 use homing_core::{
-    Account, AccountState, Failure, Fault, Home, Invite, NewAccount, PeerState, Reader, Refusal,
-    TokenHash,
+    Account, AccountState, Failure, Fault, Home, Invite, NewAccount, Reader, Refusal, TokenHash,
 };
-use homing_wire::{DeviceId, Epoch, HomeId, HomeName, HomeRef, Local, Seq, UserId, UserRef};
+use homing_wire::{DeviceId, HomeId, HomeName, HomeRef, Local, UserId, UserRef};
 use serde::{Deserialize, Serialize};
+
+pub use rows::{AccountWord, InviteRow, PeerRow, QueueRow, StatusRow, UserRow};
 
 use crate::export::{self, ExportPlace, ExportRow};
 use crate::password;
 
 /// Users in one answer of [`Control::UserList`].
 pub const USERS_PAGE: usize = 500;
-/// Channels looked at for [`Control::PeerQueue`]: what is owed beyond is said to be more, not counted.
-const QUEUE_CHANNELS: usize = 10_000;
 /// Characters of a display name: longer ones fit no screen.
 pub const DISPLAY_NAME_CHARS: usize = 100;
 /// Uses of one invite.
@@ -102,19 +105,19 @@ pub enum Control {
     /// Dial now instead of at the end of the wait.
     PeerRetry {
         /// Which home; all that are wanted where none is named.
-        #[serde(with = "maybe_home", default)]
+        #[serde(with = "home_text::maybe", default)]
         home: Option<HomeRef>,
     },
     /// What is known of another home.
     HomeShow {
         /// Which.
-        #[serde(with = "one_home")]
+        #[serde(with = "home_text::one")]
         home: HomeRef,
     },
     /// Talk to a home no longer, or again.
     HomeBlock {
         /// Which.
-        #[serde(with = "one_home")]
+        #[serde(with = "home_text::one")]
         home: HomeRef,
         /// No longer.
         blocked: bool,
@@ -164,143 +167,6 @@ pub enum ControlReply {
         /// A row for each home that is owed something.
         homes: Vec<QueueRow>,
     },
-}
-
-/// Who answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatusRow {
-    /// The home's id.
-    pub home_id: HomeId,
-    /// The life of its store.
-    pub epoch: Epoch,
-    /// The program's version.
-    pub version: String,
-    /// The node's clock, in Unix milliseconds.
-    pub time: u64,
-}
-
-/// An account, as an operator sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserRow {
-    /// The name.
-    pub user: Local,
-    /// The id.
-    pub user_id: UserId,
-    /// How people see the user.
-    pub display_name: String,
-    /// `active`, `disabled` or `deleted`.
-    pub state: AccountWord,
-    /// Unix milliseconds.
-    pub created_at: u64,
-}
-
-/// [`AccountState`] as a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AccountWord {
-    /// In use.
-    Active,
-    /// Shut.
-    Disabled,
-    /// Gone.
-    Deleted,
-}
-
-impl AccountWord {
-    /// The word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Disabled => "disabled",
-            Self::Deleted => "deleted",
-        }
-    }
-}
-
-impl From<&Account> for UserRow {
-    fn from(account: &Account) -> Self {
-        Self {
-            user: account.local.clone(),
-            user_id: account.user_id,
-            display_name: account.display_name.clone(),
-            state: match account.state {
-                AccountState::Active => AccountWord::Active,
-                AccountState::Disabled => AccountWord::Disabled,
-                AccountState::Deleted => AccountWord::Deleted,
-            },
-            created_at: account.created_at,
-        }
-    }
-}
-
-/// An invite, as an operator sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InviteRow {
-    /// The first characters of its code.
-    pub hint: String,
-    /// How many may still register with it.
-    pub uses_left: u32,
-    /// Unix milliseconds.
-    pub created_at: u64,
-    /// Void from then on, in Unix milliseconds.
-    pub expires_at: Option<u64>,
-}
-
-impl From<&Invite> for InviteRow {
-    fn from(invite: &Invite) -> Self {
-        Self {
-            hint: invite.hint.clone(),
-            uses_left: invite.uses_left,
-            created_at: invite.created_at,
-            expires_at: invite.expires_at,
-        }
-    }
-}
-
-/// Another home, as an operator sees it. Times in Unix milliseconds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerRow {
-    /// Its id.
-    pub home_id: HomeId,
-    /// Its name, where verified.
-    pub home: Option<HomeName>,
-    /// Connected now.
-    pub connected: bool,
-    /// Connected, or away, since then.
-    pub since: Option<u64>,
-    /// The last contact.
-    pub seen_at: Option<u64>,
-    /// The operator has blocked it.
-    pub blocked: bool,
-    /// Channels with something owed to it.
-    pub channels_owed: u64,
-    /// Why the last attempt to reach it failed.
-    pub last_error: Option<String>,
-    /// Attempts since it was last connected.
-    pub attempts: u32,
-    /// The next attempt.
-    pub retry_at: Option<u64>,
-}
-
-/// What is owed to a home.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueueRow {
-    /// Its id.
-    pub home_id: HomeId,
-    /// Its name, where verified.
-    pub home: Option<HomeName>,
-    /// Channels with something owed.
-    pub channels: u64,
-    /// Messages not yet acknowledged.
-    pub events: u64,
-    /// Channels in which read or delivered marks are owed.
-    pub marks: u64,
-    /// Not everything was counted: there is more.
-    pub more: bool,
-    /// Since when the oldest is owed, in Unix milliseconds.
-    pub since: u64,
-    /// Why it is not there yet.
-    pub why: String,
 }
 
 /// What the network knows of a home right now. Kept by the running node.
@@ -468,7 +334,7 @@ pub fn apply(
             Applied::new(ControlReply::Invite(row))
         }
         Control::InviteList => {
-            let mut invites = reader.invites()?;
+            let mut invites = open_invites(reader, now_ms)?;
             invites.sort_by_key(|i| i.created_at);
             let invites = invites.iter().map(InviteRow::from).collect();
             Applied::new(ControlReply::Invites { invites })
@@ -477,27 +343,30 @@ pub fn apply(
             Applied::new(invite_revoke(home, reader, code, &hint)?)
         }
         Control::PeerList => {
-            Applied::new(ControlReply::Peers { peers: peer_rows(home, reader, live)? })
+            Applied::new(ControlReply::Peers { peers: peers::peer_rows(home, reader, live)? })
         }
         Control::PeerQueue => {
-            Applied::new(ControlReply::Queue { homes: queue(home, reader, live)? })
+            Applied::new(ControlReply::Queue { homes: peers::queue(home, reader, live)? })
         }
         Control::PeerRetry { home: which } => {
-            let id = which.map(|home| resolve(reader, live, &home)).transpose()?;
+            let id = which.map(|home| peers::resolve(reader, live, &home)).transpose()?;
             Applied::with(ControlReply::Done, ControlEffect::Retry(id))
         }
         Control::HomeShow { home: which } => {
-            let id = resolve(reader, live, &which)?;
-            let rows = peer_rows(home, reader, live)?;
-            let row = rows.into_iter().find(|row| row.home_id == id).ok_or_else(|| unknown(&which))?;
+            let id = peers::resolve(reader, live, &which)?;
+            let rows = peers::peer_rows(home, reader, live)?;
+            let row = rows
+                .into_iter()
+                .find(|row| row.home_id == id)
+                .ok_or_else(|| peers::unknown(&which))?;
             Applied::new(ControlReply::Peer(row))
         }
         Control::HomeBlock { home: which, blocked } => {
-            let id = resolve(reader, live, &which)?;
+            let id = peers::resolve(reader, live, &which)?;
             if id == home.id() {
                 return Err(ControlError::refused("own_home", "this is the home itself"));
             }
-            block(home, reader, live, id, blocked)?;
+            peers::block(home, reader, live, id, blocked)?;
             let effect =
                 if blocked { ControlEffect::Blocked(id) } else { ControlEffect::Unblocked(id) };
             Applied::with(ControlReply::Done, effect)
@@ -525,7 +394,9 @@ pub fn check_display_name(name: &str) -> Result<(), ControlError> {
     {
         return Err(ControlError::refused(
             "invalid_display_name",
-            format!("a display name has 1 to {DISPLAY_NAME_CHARS} characters, none of them control characters"),
+            format!(
+                "a display name has 1 to {DISPLAY_NAME_CHARS} characters, none of them control characters"
+            ),
         ));
     }
     Ok(())
@@ -548,13 +419,19 @@ fn check_invite(reader: &dyn Reader, invite: &Invite) -> Result<(), ControlError
     if invite.expires_at.is_some_and(|at| at <= invite.created_at) {
         return Err(ControlError::refused("already_expired", "the invite would be void already"));
     }
-    if reader.invites()?.len() >= INVITES {
+    if open_invites(reader, invite.created_at)?.len() >= INVITES {
         return Err(ControlError::refused(
             "too_many_invites",
             format!("{INVITES} invites are open: revoke some"),
         ));
     }
     Ok(())
+}
+
+/// Invites with which somebody may still register.
+fn open_invites(reader: &dyn Reader, now_ms: u64) -> Result<Vec<Invite>, Fault> {
+    let open = |i: &Invite| i.uses_left > 0 && i.expires_at.is_none_or(|at| at > now_ms);
+    Ok(reader.invites()?.into_iter().filter(open).collect())
 }
 
 fn user_list(reader: &dyn Reader, after: Option<&Local>) -> Result<ControlReply, ControlError> {
@@ -594,12 +471,13 @@ fn invite_revoke(
     };
     match named[..] {
         [] => Err(ControlError::refused("invite_not_found", "there is no such invite")),
-        [invite] => {
-            // An expired one is unknown to the home, and may go all the same.
-            let row = invite.into();
-            home.revoke_invite(reader, invite.code)?;
-            Ok(ControlReply::Invite(row))
+        [invite] if home.revoke_invite(reader, invite.code)? => {
+            Ok(ControlReply::Invite(invite.into()))
         }
+        [_] => Err(ControlError::refused(
+            "invite_not_found",
+            "this invite has expired: nobody can register with it",
+        )),
         [_, _, ..] => Err(ControlError::refused(
             "ambiguous_invite",
             "several invites begin like this: give the whole code",
@@ -607,169 +485,5 @@ fn invite_revoke(
     }
 }
 
-/// The home that a name or id means to the operator.
-fn resolve(reader: &dyn Reader, live: &PeersLive, home: &HomeRef) -> Result<HomeId, ControlError> {
-    let name = match home {
-        HomeRef::Id(id) => return Ok(*id),
-        HomeRef::Name(name) => name,
-    };
-    let pinned = live.homes.iter().find(|(_, l)| l.name.as_ref() == Some(name)).map(|(id, _)| *id);
-    if let Some(id) = pinned {
-        return Ok(id);
-    }
-    let met = reader.peers()?.into_iter().find(|p| p.name.as_ref() == Some(name));
-    met.map(|p| p.home).ok_or_else(|| unknown(home))
-}
-
-fn unknown(home: &HomeRef) -> ControlError {
-    ControlError::refused(
-        "home_not_found",
-        format!("{home} is not known here: it is neither pinned nor has it been met"),
-    )
-}
-
-fn peer_rows(
-    home: &Home,
-    reader: &dyn Reader,
-    live: &PeersLive,
-) -> Result<Vec<PeerRow>, ControlError> {
-    let met: BTreeMap<HomeId, PeerState> =
-        reader.peers()?.into_iter().map(|p| (p.home, p)).collect();
-    let mut ids: Vec<HomeId> =
-        met.keys().chain(live.homes.keys()).chain(home.owed().keys()).copied().collect();
-    ids.sort();
-    ids.dedup();
-    let mut rows: Vec<PeerRow> = ids
-        .into_iter()
-        .map(|id| {
-            let (met, now) = (met.get(&id), live.homes.get(&id));
-            PeerRow {
-                home_id: id,
-                home: now.and_then(|l| l.name.clone()).or_else(|| met.and_then(|p| p.name.clone())),
-                connected: now.is_some_and(|l| l.connected),
-                since: now.and_then(|l| l.since),
-                seen_at: met.map(|p| p.seen_at).filter(|at| *at > 0),
-                blocked: met.is_some_and(|p| p.blocked),
-                channels_owed: home.owed().get(&id).map_or(0, |c| c.len() as u64),
-                last_error: now.and_then(|l| l.last_error.clone()),
-                attempts: now.map_or(0, |l| l.attempts),
-                retry_at: now.and_then(|l| l.retry_at),
-            }
-        })
-        .collect();
-    rows.sort_by(|a, b| (a.home.is_none(), &a.home, a.home_id).cmp(&(b.home.is_none(), &b.home, b.home_id)));
-    Ok(rows)
-}
-
-fn queue(
-    home: &Home,
-    reader: &dyn Reader,
-    live: &PeersLive,
-) -> Result<Vec<QueueRow>, ControlError> {
-    let peers = peer_rows(home, reader, live)?;
-    let mut rows = Vec::new();
-    let mut left = QUEUE_CHANNELS;
-    for (id, channels) in home.owed() {
-        let Some(since) = channels.values().min() else { continue };
-        let (mut events, mut marks) = (0, 0);
-        for channel in channels.keys().take(left) {
-            // As committed: what is on its way to disk is not owed yet either.
-            let Some(state) = reader.channel(*channel)? else { continue };
-            let Some(cursor) = state.cursor(id) else { continue };
-            let written = state.chain(&home.id(), home.epoch()).map_or(Seq(0), |c| c.seq);
-            events += written.0.saturating_sub(cursor.acked.0);
-            marks += u64::from(cursor.marks_owed);
-        }
-        let more = channels.len() > left;
-        left = left.saturating_sub(channels.len());
-        let peer = peers.iter().find(|p| p.home_id == *id);
-        rows.push(QueueRow {
-            home_id: *id,
-            home: peer.and_then(|p| p.home.clone()),
-            channels: channels.len() as u64,
-            events,
-            marks,
-            more,
-            since: *since,
-            why: why(live.running, peer),
-        });
-    }
-    rows.sort_by_key(|row| (row.since, row.home_id));
-    Ok(rows)
-}
-
-/// Why what is owed to a home is not there yet.
-fn why(running: bool, peer: Option<&PeerRow>) -> String {
-    let Some(peer) = peer else { return "never met, and no address is known".to_owned() };
-    if peer.blocked {
-        return "blocked by the operator of this home".to_owned();
-    }
-    if !running {
-        return "this node is stopped".to_owned();
-    }
-    if peer.connected {
-        return "connected, not yet acknowledged".to_owned();
-    }
-    match (&peer.last_error, peer.attempts) {
-        (Some(error), 0) => format!("not connected: {error}"),
-        (Some(error), 1) => format!("not connected: {error} (1 attempt)"),
-        (Some(error), n) => format!("not connected: {error} ({n} attempts)"),
-        (None, _) => "not connected: no attempt has ended yet".to_owned(),
-    }
-}
-
-fn block(
-    home: &mut Home,
-    reader: &dyn Reader,
-    live: &PeersLive,
-    id: HomeId,
-    blocked: bool,
-) -> Result<(), ControlError> {
-    let met = reader.peers()?.into_iter().find(|p| p.home == id);
-    let mut peer = met.unwrap_or_else(|| PeerState {
-        home: id,
-        name: live.homes.get(&id).and_then(|l| l.name.clone()),
-        record: Vec::new(),
-        epoch: Epoch(0),
-        boot: 0,
-        seen_at: 0,
-        blocked: false,
-    });
-    peer.blocked = blocked;
-    home.put_peer(peer);
-    Ok(())
-}
-
-/// A [`HomeRef`] as people write it.
-mod one_home {
-    use homing_wire::HomeRef;
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    pub(super) fn serialize<S: Serializer>(home: &HomeRef, into: S) -> Result<S::Ok, S::Error> {
-        into.collect_str(home)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<HomeRef, D::Error> {
-        String::deserialize(from)?.parse().map_err(de::Error::custom)
-    }
-}
-
-/// The same where there may be none.
-mod maybe_home {
-    use homing_wire::HomeRef;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
-    pub(super) fn serialize<S: Serializer>(
-        home: &Option<HomeRef>,
-        into: S,
-    ) -> Result<S::Ok, S::Error> {
-        home.as_ref().map(ToString::to_string).serialize(into)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<HomeRef>, D::Error> {
-        let text: Option<String> = Option::deserialize(from)?;
-        text.map(|t| t.parse().map_err(de::Error::custom)).transpose()
-    }
-}
+#[cfg(test)]
+mod tests;

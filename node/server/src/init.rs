@@ -99,10 +99,8 @@ pub fn init(new: &NewHome) -> Result<MadeHome, InitError> {
     config.bridge.listen = new.http;
     config.p2p.listen = p2p_listen(new.p2p_port);
     config.admin.listen = new.admin;
-    let text = render(
-        &config,
-        &["home.name", "home.data", "bridge.listen", "p2p.listen", "admin.listen"],
-    );
+    let text =
+        render(&config, &["home.name", "home.data", "bridge.listen", "p2p.listen", "admin.listen"]);
     config.home.data = new.folder.clone();
 
     let keys_folder = config.keys_folder();

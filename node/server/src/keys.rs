@@ -199,10 +199,12 @@ fn seed(path: &Path) -> Result<Zeroizing<[u8; SEED_BYTES]>, KeyFileError> {
 fn read_secret(path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     let io = |source: std::io::Error| KeyFileError::Io {
         path: path.to_owned(),
-        hint: match source.kind() {
-            std::io::ErrorKind::NotFound => ": `homing init` makes it; without it this is not a home",
-            std::io::ErrorKind::PermissionDenied => ": run homing as its owner",
-            _ => "",
+        hint: if source.kind() == std::io::ErrorKind::NotFound {
+            ": `homing init` makes it; without it this is not a home"
+        } else if source.kind() == std::io::ErrorKind::PermissionDenied {
+            ": run homing as its owner"
+        } else {
+            ""
         },
         source,
     };

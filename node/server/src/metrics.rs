@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use homing_store::Timing;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::metrics::MetricType;
-use homing_store::Timing;
 use prometheus_client::registry::Registry;
 
 /// The type of the answer, for `Content-Type`.
@@ -203,7 +203,11 @@ fn process() -> Vec<Family> {
 /// The numbers of a bridge.
 pub fn of_bridge(bridge: &homing_bridge::MetricsSnapshot) -> Vec<Family> {
     vec![
-        Family::gauge("connections", "Clients' connections open now", bridge.connections_open as f64),
+        Family::gauge(
+            "connections",
+            "Clients' connections open now",
+            bridge.connections_open as f64,
+        ),
         Family::counter("connections_taken", "Clients' connections taken", bridge.connections),
         Family::counters(
             "connections_refused",
@@ -246,7 +250,12 @@ pub fn of_net(net: &homing_net::NetStats) -> Vec<Family> {
             "Hellos refused by the other home",
             net.refused_by_peer,
         ),
-        Family::counters("dials_failed", "Rounds of dialling that failed", "reason", &net.dial_failed),
+        Family::counters(
+            "dials_failed",
+            "Rounds of dialling that failed",
+            "reason",
+            &net.dial_failed,
+        ),
         Family::counters(
             "peer_connections_dropped",
             "Connections and streams ended by decision or fault",

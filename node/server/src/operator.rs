@@ -11,9 +11,7 @@ use homing_wire::{HomeId, HomeName, UserRef};
 
 use crate::admin::{CONTROL_PATH, HOME_HEADER};
 use crate::config::Config;
-use crate::control::{
-    Applied, Control, ControlError, ControlReply, PeerLive, PeersLive, apply,
-};
+use crate::control::{Applied, Control, ControlError, ControlReply, PeerLive, PeersLive, apply};
 use crate::keys::{AdminToken, Keys};
 use crate::wiring;
 
@@ -129,7 +127,8 @@ impl Running {
             Ok(response) => response,
             Err(error) if error.is_connect() => return Ok(Asked::Nobody),
             Err(error) => {
-                return Err(error).with_context(|| format!("no answer from the node at {}", self.base));
+                return Err(error)
+                    .with_context(|| format!("no answer from the node at {}", self.base));
             }
         };
         let response = self.checked(response).await?;
@@ -221,7 +220,8 @@ pub struct Names(Vec<(HomeId, HomeName)>);
 impl Names {
     /// As configured.
     pub fn new(config: &Config, own: HomeId) -> Self {
-        let pins = config.federation.pin.iter().map(|pin| (pin.identity.home_id(), pin.home.clone()));
+        let pins =
+            config.federation.pin.iter().map(|pin| (pin.identity.home_id(), pin.home.clone()));
         Self([(own, config.home.name.clone())].into_iter().chain(pins).collect())
     }
 

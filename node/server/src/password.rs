@@ -131,7 +131,12 @@ mod tests {
 
     #[test]
     fn other_hashes_are_not_taken_for_ours() {
-        for other in ["", "plain text", "$argon2i$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g", "$argon2id$v=19$m=8,t=1,p=1"] {
+        for other in [
+            "",
+            "plain text",
+            "$argon2i$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g",
+            "$argon2id$v=19$m=8,t=1,p=1",
+        ] {
             assert!(!is_hash(other), "{other}");
         }
     }

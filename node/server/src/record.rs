@@ -52,7 +52,9 @@ fn announced(announce: &[PeerAddress], listening: &[String]) -> Vec<String> {
         return announce.iter().map(|a| a.as_str().to_owned()).collect();
     }
     let everywhere = |a: &&String| {
-        !a.starts_with("/ip4/0.0.0.0/") && !a.starts_with("/ip6/::/") && !a.contains("/tcp/0")
+        !a.starts_with("/ip4/0.0.0.0/")
+            && !a.starts_with("/ip6/::/")
+            && !a.contains("/tcp/0")
             && !a.contains("/udp/0/")
     };
     listening

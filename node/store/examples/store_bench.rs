@@ -49,6 +49,8 @@ fn run(dir: &Path, messages: usize, channels: usize) -> Result<()> {
         let made: Vec<Batch> = batches(count, batch, channels)?;
         JournalStore::create(&store_dir, HOME, EPOCH)?;
         let store = JournalStore::open(&store_dir, JournalConfig::default())?;
+        // The batches themselves are not the store's.
+        let rss_before = rss_mb()?;
         let (cpu, started) = (cpu_seconds()?, Instant::now());
         let mut took = Vec::with_capacity(made.len());
         for batch in &made {
@@ -57,7 +59,7 @@ fn run(dir: &Path, messages: usize, channels: usize) -> Result<()> {
             took.push(started.elapsed());
         }
         let seconds = started.elapsed().as_secs_f64();
-        let rss = rss_mb()?;
+        let rss = rss_mb()?.saturating_sub(rss_before);
         store.close()?;
         let cpu = (cpu_seconds()? - cpu) * 100_000.0 / count as f64;
         let stats = store.stats();
@@ -137,8 +139,10 @@ fn entry(state: &ChannelState, sender: &UserRef, n: u64, random: u64) -> LogEntr
     let mut body = vec![b'x'; 200];
     body[..8].copy_from_slice(&n.to_be_bytes());
     let mut id = [0; 16];
-    id[..8].copy_from_slice(&n.to_be_bytes());
-    id[8..].copy_from_slice(&random.to_be_bytes());
+    // As UUIDv7 has them: 48 bits of milliseconds (here 100 messages in each), then random.
+    id[..6].copy_from_slice(&(EPOCH.0 + n / 100).to_be_bytes()[2..]);
+    id[6..14].copy_from_slice(&random.to_be_bytes());
+    id[6] = 0x70 | (id[6] & 0x0f);
     let first = state.head == Pos(1);
     let header = Header {
         channel: state.id,
@@ -208,7 +212,7 @@ fn cpu_seconds() -> Result<f64> {
 fn rss_mb() -> Result<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm")?;
     let pages: u64 = statm.split_whitespace().nth(1).unwrap_or("0").parse()?;
-    Ok(pages * 4_096 >> 20)
+    Ok((pages * 4_096) >> 20)
 }
 
 fn size_of(dir: &Path) -> Result<u64> {

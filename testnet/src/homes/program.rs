@@ -34,10 +34,15 @@ impl Program {
         }
         // Homes run elsewhere: a relative path would lead astray.
         let homing = fs::canonicalize(&homing).map_err(|e| HomesError::Io(homing, e))?;
-        Ok(Self { homing, guard: None, environment: Vec::new() })
+        // A test that is killed drops nothing: where the wrapper has been built, homes end with it all the same.
+        let beside =
+            homing.with_file_name(format!("homing-testnet{}", std::env::consts::EXE_SUFFIX));
+        let guard = beside.is_file().then_some(Guard { program: beside, gently: false });
+        Ok(Self { homing, guard, environment: Vec::new() })
     }
 
-    /// Homes end with this process, even with `kill -9` of it: `guard` is the `homing-testnet` program.
+    /// Homes end with this process, even with `kill -9` of it: `guard` is the `homing-testnet` program. (To the kernel
+    /// the parent is the thread that starts them: it must live as long. Tests' threads and a runtime's workers do.)
     #[must_use]
     pub fn guarded_by(mut self, guard: PathBuf, gently: bool) -> Self {
         self.guard = Some(Guard { program: guard, gently });

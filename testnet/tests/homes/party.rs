@@ -7,20 +7,20 @@ use homing_testnet::homes::{Homes, Program};
 use uuid::Uuid;
 
 /// An awaited event comes within this time, or the test has found something. Generous: machines are busy.
-pub const WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 
 /// Homes that know each other, started.
-pub struct Party {
-    pub homes: Homes,
-    pub dir: tempfile::TempDir,
+pub(crate) struct Party {
+    pub(crate) homes: Homes,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Party {
-    pub async fn of(names: &[&str]) -> Self {
+    pub(crate) async fn of(names: &[&str]) -> Self {
         Self::with(names, &[]).await
     }
 
-    pub async fn with(names: &[&str], environment: &[(&str, &str)]) -> Self {
+    pub(crate) async fn with(names: &[&str], environment: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut program = Program::find(None).expect("run `cargo build --bins` first");
         for (name, value) in environment {
@@ -32,13 +32,13 @@ impl Party {
     }
 
     /// A signed-in client of a user of the `home`th home.
-    pub async fn client(&mut self, home: usize, user: &str) -> (Client, Events) {
+    pub(crate) async fn client(&mut self, home: usize, user: &str) -> (Client, Events) {
         self.homes[home].client(user).await.unwrap()
     }
 }
 
 /// The next event that `wanted` makes something of.
-pub async fn next<T>(events: &mut Events, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
+pub(crate) async fn next<T>(events: &mut Events, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
     let found = async {
         loop {
             match events.next().await {
@@ -55,7 +55,7 @@ pub async fn next<T>(events: &mut Events, mut wanted: impl FnMut(&Event) -> Opti
 }
 
 /// The next message.
-pub async fn next_message(events: &mut Events) -> Message {
+pub(crate) async fn next_message(events: &mut Events) -> Message {
     next(events, |event| match event {
         Event::Message(message) => Some((**message).clone()),
         _ => None,
@@ -64,18 +64,18 @@ pub async fn next_message(events: &mut Events) -> Message {
 }
 
 /// Says something to somebody; the answer's place in the history.
-pub async fn say(client: &Client, to: &str, text: &str) -> homing_client::Sent {
+pub(crate) async fn say(client: &Client, to: &str, text: &str) -> homing_client::Sent {
     client.send_to(to, &TextBody::new(text)).await.unwrap()
 }
 
 /// The text of a message.
-pub fn text(message: &Message) -> String {
+pub(crate) fn text(message: &Message) -> String {
     let body: serde_json::Value = serde_json::from_str(message.body.get()).unwrap();
     body["text"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Everything in a channel, page by page.
-pub async fn history(client: &Client, channel: Uuid) -> Vec<Message> {
+pub(crate) async fn history(client: &Client, channel: Uuid) -> Vec<Message> {
     let mut all = Vec::new();
     let mut after = 0;
     loop {
@@ -90,7 +90,7 @@ pub async fn history(client: &Client, channel: Uuid) -> Vec<Message> {
 }
 
 /// What two homes must agree on, message by message.
-pub fn facts(messages: &[Message]) -> Vec<(String, Uuid, String, String)> {
+pub(crate) fn facts(messages: &[Message]) -> Vec<(String, Uuid, String, String)> {
     let mut facts: Vec<_> = messages
         .iter()
         .map(|m| (m.order.clone(), m.id, m.sender.clone(), m.body.get().to_owned()))

@@ -35,9 +35,7 @@ pub(crate) struct Call {
 impl FakeHome {
     pub(crate) async fn new() -> (Self, Options) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server: Server = format!("http://{}", listener.local_addr().unwrap())
-            .parse()
-            .unwrap();
+        let server: Server = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         (Self { listener }, Options::new(server, "secret"))
     }
 
@@ -56,19 +54,11 @@ impl FakeHome {
             authorization = header("authorization");
             subprotocol = header("sec-websocket-protocol");
             let value = HeaderValue::from_str(&subprotocol).unwrap();
-            response
-                .headers_mut()
-                .insert("sec-websocket-protocol", value);
+            response.headers_mut().insert("sec-websocket-protocol", value);
             Ok(response)
         };
-        let ws = tokio_tungstenite::accept_hdr_async(stream, look)
-            .await
-            .unwrap();
-        FakeSocket {
-            ws,
-            authorization,
-            subprotocol,
-        }
+        let ws = tokio_tungstenite::accept_hdr_async(stream, look).await.unwrap();
+        FakeSocket { ws, authorization, subprotocol }
     }
 
     /// Accepts and answers `session.open`, whose call is returned.
@@ -108,35 +98,26 @@ impl FakeSocket {
     }
 
     pub(crate) async fn answer(&mut self, call: &Call, result: Value) {
-        self.send(json!({"jsonrpc": "2.0", "result": result, "id": call.id}))
-            .await;
+        self.send(json!({"jsonrpc": "2.0", "result": result, "id": call.id})).await;
     }
 
     pub(crate) async fn refuse(&mut self, call: &Call, code: i64, data: Value) {
         let error = json!({"code": code, "message": "no", "data": data});
-        self.send(json!({"jsonrpc": "2.0", "error": error, "id": call.id}))
-            .await;
+        self.send(json!({"jsonrpc": "2.0", "error": error, "id": call.id})).await;
     }
 
     pub(crate) async fn notify(&mut self, method: &str, params: Value) {
-        self.send(json!({"jsonrpc": "2.0", "method": method, "params": params}))
-            .await;
+        self.send(json!({"jsonrpc": "2.0", "method": method, "params": params})).await;
     }
 
     pub(crate) async fn close(mut self, code: u16) {
-        let frame = CloseFrame {
-            code: code.into(),
-            reason: "told so".into(),
-        };
+        let frame = CloseFrame { code: code.into(), reason: "told so".into() };
         self.ws.close(Some(frame)).await.unwrap();
         while let Some(Ok(_)) = self.ws.next().await {}
     }
 
     async fn send(&mut self, value: Value) {
-        self.ws
-            .send(Frame::Text(value.to_string().into()))
-            .await
-            .unwrap();
+        self.ws.send(Frame::Text(value.to_string().into())).await.unwrap();
     }
 }
 

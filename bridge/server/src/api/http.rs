@@ -2,7 +2,34 @@
 
 use homing_link::{LoggedIn, Registered, WellKnown};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+/// Characters of a password at most: hashing it must not cost more than any other.
+const PASSWORD_CHARS: usize = 1_024;
+/// Characters of a display name or a device's name at most: it is shown in one line.
+const NAME_CHARS: usize = 128;
+
+/// A body, checked as its schema in the document says.
+pub(crate) trait HttpBody: DeserializeOwned {
+    /// What serde could not see. Says what was expected.
+    fn check(&self) -> Result<(), &'static str>;
+}
+
+fn check_password(password: &str) -> Result<(), &'static str> {
+    if password.chars().count() > PASSWORD_CHARS {
+        return Err("a password has at most 1024 characters");
+    }
+    Ok(())
+}
+
+fn check_name(name: Option<&str>) -> Result<(), &'static str> {
+    let name = name.unwrap_or_default();
+    if name.contains('\0') || name.chars().count() > NAME_CHARS {
+        return Err("a name has at most 128 characters, and no NUL");
+    }
+    Ok(())
+}
 
 /// Body of `POST /v1/register`.
 #[derive(Deserialize, JsonSchema)]
@@ -12,12 +39,12 @@ pub(crate) struct RegisterBody {
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"))]
     pub(crate) user: String,
     /// At least 8 characters.
-    #[schemars(length(min = 8, max = 1024))]
+    #[schemars(length(min = 8, max = PASSWORD_CHARS))]
     pub(crate) password: String,
     /// An invite, where registration asks for one.
     pub(crate) invite: Option<String>,
     /// How people shall see the user.
-    #[schemars(length(max = 128))]
+    #[schemars(length(max = NAME_CHARS), regex(pattern = r"^[^\u0000]*$"))]
     pub(crate) display_name: Option<String>,
 }
 
@@ -28,10 +55,25 @@ pub(crate) struct LoginBody {
     /// The local part or the address.
     pub(crate) user: String,
     /// The password.
+    #[schemars(length(max = PASSWORD_CHARS))]
     pub(crate) password: String,
     /// What the device shall be called in lists.
-    #[schemars(length(max = 128))]
+    #[schemars(length(max = NAME_CHARS), regex(pattern = r"^[^\u0000]*$"))]
     pub(crate) device_name: Option<String>,
+}
+
+impl HttpBody for RegisterBody {
+    fn check(&self) -> Result<(), &'static str> {
+        check_password(&self.password)?;
+        check_name(self.display_name.as_deref())
+    }
+}
+
+impl HttpBody for LoginBody {
+    fn check(&self) -> Result<(), &'static str> {
+        check_password(&self.password)?;
+        check_name(self.device_name.as_deref())
+    }
 }
 
 /// Answer of `GET /.well-known/homing`.

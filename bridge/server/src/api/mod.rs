@@ -5,7 +5,7 @@ mod params;
 mod table;
 
 pub(crate) use http::{
-    Content, HTTP, HttpAnswer, HttpCall, HttpError, HttpErrorObject, LoginBody, RegisterBody,
-    Status, WellKnownAnswer,
+    Content, HTTP, HttpAnswer, HttpBody, HttpCall, HttpError, HttpErrorObject, LoginBody,
+    RegisterBody, Status, WellKnownAnswer,
 };
 pub(crate) use table::{Asked, METHODS, Method, Open, SESSION_OPEN, SHARED_ERRORS, find};

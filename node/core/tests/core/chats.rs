@@ -117,6 +117,8 @@ fn both_homes_list_alike() {
     let list = acme.store.by_order(channel);
     assert_eq!(list, globex.store.by_order(channel));
     assert!(list.last().unwrap().2.windows(4).any(|w| w == b"four"), "stamps follow the other's");
+    acme.deliver_marks(&mut globex);
+    globex.deliver_marks(&mut acme);
     assert!(acme.home.owed().is_empty() && globex.home.owed().is_empty());
     assert_eq!(globex.unread("carol", channel), 2);
 }
@@ -155,6 +157,7 @@ fn a_first_contact_has_five_messages_until_it_is_answered() {
     acme.run(&sixth).unwrap();
     acme.deliver(&mut globex);
     assert_eq!(globex.words(channel).len(), 7);
+    acme.deliver_marks(&mut globex);
     assert!(acme.home.owed().is_empty() && globex.home.owed().is_empty());
 }
 
@@ -177,6 +180,7 @@ fn a_message_to_nobody_is_refused_there_and_then_here() {
     acme.send("alice", &nobody, "ah");
     acme.deliver(&mut globex);
     assert_eq!(globex.words(channel), ["here I am", "anyone?", "ah"]);
+    acme.deliver_marks(&mut globex);
     assert!(acme.home.owed().is_empty());
 }
 

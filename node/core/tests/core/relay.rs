@@ -94,7 +94,7 @@ fn duplicates_and_gaps_do_no_harm() {
     // A hole inside a range ends it.
     let (acme, mut globex, channel) = written(4);
     let mut range = acme.range(channel, 1, 4);
-    range.events.remove(1);
+    drop(range.events.remove(1));
     assert_eq!(globex.receive(acme.id, &range).unwrap_err().0, "event_out_of_place");
     globex.settle();
     assert_eq!(globex.words(channel), ["1"]);
@@ -133,8 +133,8 @@ fn a_stamp_far_ahead_waits_and_a_near_one_is_followed() {
     assert_eq!(own.sent_at, globex.now);
     globex.settle();
 
-    let near = Forge::new(&alice, &carol, globex.now + 60_000);
     let mut globex = Node::new(2, accepting(), &["carol"]);
+    let near = Forge::new(&alice, &carol, globex.now + 60_000);
     globex.receive(acme.id, &near.chain(parties, 1)).unwrap();
     let own = globex.send("carol", &alice, "x");
     assert!(own.order > near.header.order(), "an answer comes after what it answers");

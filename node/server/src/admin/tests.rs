@@ -104,13 +104,17 @@ async fn the_door_opens_with_token_and_host_alone() {
     }
     for host in ["evil.example", "evil.example:9090", "10.0.0.1", "", "localhost.evil.example"] {
         let answer = node.ask("POST /v1/control", host, &token, status).await;
-        assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("bad_host"), "{host} {answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 403") && answer.contains("bad_host"),
+            "{host} {answer}"
+        );
     }
     for wrong in ["", "x", &token[1..], &format!("{token}x")] {
         let answer = node.ask("POST /v1/control", "localhost", wrong, status).await;
         assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("bad_token"), "{answer}");
     }
-    let metrics = node.raw("GET /metrics HTTP/1.1\r\nHost: prometheus.example\r\n\r\n".into()).await;
+    let metrics =
+        node.raw("GET /metrics HTTP/1.1\r\nHost: prometheus.example\r\n\r\n".into()).await;
     assert!(ok(&metrics) && metrics.contains("homing_build_info"), "{metrics}");
     assert!(metrics.contains(&format!("{HOME_HEADER}: {}", HomeId([7; 32]))));
 }
@@ -141,7 +145,10 @@ async fn commands_are_committed_before_they_are_answered() {
     let folder = tempfile::tempdir().unwrap();
     let node = start_one(folder.path()).await;
     let answer = node.control(&add("alice")).await;
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"user\":\"alice\""), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("\"user\":\"alice\""),
+        "{answer}"
+    );
     assert!(node.store.account(&"alice".parse().unwrap()).unwrap().is_some());
     let again = node.control(&add("alice")).await;
     assert!(again.starts_with("HTTP/1.1 409") && again.contains("user_exists"), "{again}");

@@ -97,7 +97,11 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<()> {
     let config = match args.config.load() {
         Ok(config) => config,
         Err(error) => {
-            report.put(Finding::fail("configuration", format!("{error:#}"), "correct it, then check again"))?;
+            report.put(Finding::fail(
+                "configuration",
+                format!("{error:#}"),
+                "correct it, then check again",
+            ))?;
             return report.end();
         }
     };
@@ -105,14 +109,20 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<()> {
     let keys = match Keys::load(&config.keys_folder()) {
         Ok(keys) => keys,
         Err(error) => {
-            report.put(Finding::fail("keys", error.to_string(), "every other check needs the keys"))?;
+            report.put(Finding::fail(
+                "keys",
+                error.to_string(),
+                "every other check needs the keys",
+            ))?;
             return report.end();
         }
     };
     report.put(Finding::ok("keys", format!("home id {}", keys.home_id())))?;
     report.put(match AdminToken::load(&config) {
         Ok(_) => Finding::ok("admin token", "readable by its owner alone"),
-        Err(error) => Finding::fail("admin token", error.to_string(), "commands need it while the node runs"),
+        Err(error) => {
+            Finding::fail("admin token", error.to_string(), "commands need it while the node runs")
+        }
     })?;
     // The store first: it tells whether the node runs, on which the rest depends.
     let (finding, home) = store(&config, &keys).await;
@@ -177,9 +187,10 @@ async fn store(config: &Config, keys: &Keys) -> (Finding, Found) {
             }
             match operator.close() {
                 Err(error) => Finding::fail("store", format!("{error:#}"), "see docs/OPERATE.md"),
-                Ok(()) if found.running => {
-                    Finding::ok("store", "open in the running node, which answers its admin listener")
-                }
+                Ok(()) if found.running => Finding::ok(
+                    "store",
+                    "open in the running node, which answers its admin listener",
+                ),
                 Ok(()) => stopped_store(config, keys, &mut found),
             }
         }
@@ -200,10 +211,18 @@ fn stopped_store(config: &Config, keys: &Keys, found: &mut Found) -> Finding {
             found.last_stamp_ms = Some(meta.stamp.ms()).filter(|ms| *ms > 0);
             Finding::ok(
                 "store",
-                format!("format {}, its life began {} UTC; the node is stopped", meta.format, output::time(meta.epoch.0)),
+                format!(
+                    "format {}, its life began {} UTC; the node is stopped",
+                    meta.format,
+                    output::time(meta.epoch.0)
+                ),
             )
         }
-        Err(error) => Finding::fail("store", error.to_string(), "it opened a moment ago: does the node start?"),
+        Err(error) => Finding::fail(
+            "store",
+            error.to_string(),
+            "it opened a moment ago: does the node start?",
+        ),
     }
 }
 
@@ -241,7 +260,11 @@ fn disk(config: &Config) -> Finding {
         );
     }
     if free < least.saturating_mul(4) {
-        return Finding::warn("disk", format!("{} free", mib(free)), "make room before it is needed");
+        return Finding::warn(
+            "disk",
+            format!("{} free", mib(free)),
+            "make room before it is needed",
+        );
     }
     Finding::ok("disk", format!("{} free", mib(free)))
 }
@@ -291,7 +314,9 @@ fn files(config: &Config) -> Finding {
         Some(most) if most < wanted => Finding::warn(
             "open files",
             format!("this shell allows {most}; the limits of the configuration need {wanted}"),
-            format!("raise it for the service (LimitNOFILE={wanted}, ulimit -n {wanted}), or lower limits.connections"),
+            format!(
+                "raise it for the service (LimitNOFILE={wanted}, ulimit -n {wanted}), or lower limits.connections"
+            ),
         ),
         Some(most) => Finding::ok("open files", format!("{most} allowed, {wanted} needed")),
         None => Finding::ok("open files", "not limited"),
@@ -379,7 +404,10 @@ async fn well_known(url: &str) -> anyhow::Result<String> {
 async fn tls(config: &Config) -> Finding {
     let Some(url) = config.bridge.public_url.as_ref().map(|url| url.as_str()) else {
         return if config.bridge.listen.ip().is_loopback() {
-            Finding::ok("TLS", "clients come from this machine alone (bridge.listen), or through a proxy")
+            Finding::ok(
+                "TLS",
+                "clients come from this machine alone (bridge.listen), or through a proxy",
+            )
         } else {
             Finding::warn(
                 "TLS",
@@ -396,7 +424,9 @@ async fn tls(config: &Config) -> Finding {
         Err(error) => Err(error),
     };
     match asked {
-        Ok(response) if response.status().is_success() => Finding::ok("TLS", format!("{url} answers")),
+        Ok(response) if response.status().is_success() => {
+            Finding::ok("TLS", format!("{url} answers"))
+        }
         Ok(response) => Finding::warn(
             "TLS",
             format!("{url}/healthz answers {}", response.status()),
@@ -412,10 +442,7 @@ async fn tls(config: &Config) -> Finding {
 
 /// For what stands outside: no redirects, no long waits.
 fn outside() -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(NETWORK)
-        .build()
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(NETWORK).build()
 }
 
 /// Whether a pinned home can be reached: the running node knows, else its TCP addresses are tried.

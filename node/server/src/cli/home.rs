@@ -17,8 +17,10 @@ use crate::keys::Keys;
 
 /// This home, and which others are believed.
 #[derive(Debug, Args)]
-#[command(after_help = "Example, what two operators exchange:\n  homing home id --config acme/homing.toml\n  \
-    homing home trust globex.example IDENTITY /dns/globex.example/udp/7400/quic-v1 --config acme/homing.toml")]
+#[command(
+    after_help = "Example, what two operators exchange:\n  homing home id --config acme/homing.toml\n  \
+    homing home trust globex.example IDENTITY /dns/globex.example/udp/7400/quic-v1 --config acme/homing.toml"
+)]
 pub(super) struct HomeArgs {
     #[command(flatten)]
     config: ConfigArg,
@@ -45,8 +47,10 @@ enum Command {
         json: bool,
     },
     /// Pin a home: its name is believed from then on. Writes [[federation.pin]] into the configuration.
-    #[command(after_help = "Example:\n  homing home trust globex.example 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo= \
-        /dns/globex.example/udp/7400/quic-v1\n\nThe running node takes it when it is restarted.")]
+    #[command(
+        after_help = "Example:\n  homing home trust globex.example 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo= \
+        /dns/globex.example/udp/7400/quic-v1\n\nThe running node takes it when it is restarted."
+    )]
     Trust {
         /// Its name.
         home: HomeName,
@@ -71,7 +75,9 @@ enum Command {
 
 pub(super) async fn run(args: HomeArgs) -> anyhow::Result<()> {
     match args.command {
-        Command::Id { json } | Command::Show { home: None, json } => own(&args.config.load()?, json),
+        Command::Id { json } | Command::Show { home: None, json } => {
+            own(&args.config.load()?, json)
+        }
         Command::Show { home: Some(home), json } => {
             let reply = once(&args.config, Control::HomeShow { home }).await?;
             let ControlReply::Peer(row) = reply else { return Err(wrong()) };
@@ -147,7 +153,8 @@ fn trust(
             path.display()
         );
     }
-    let before = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let before =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let list: Vec<String> = addresses.iter().map(|a| quoted(a.as_str())).collect();
     let gap = if before.ends_with('\n') { "\n" } else { "\n\n" };

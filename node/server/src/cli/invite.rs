@@ -10,8 +10,10 @@ use crate::token;
 
 /// Codes with which people make their own account.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  homing invite create --uses 5 --expires 7d --config acme/homing.toml\n\n\
-    The home may be running or stopped.")]
+#[command(
+    after_help = "Example:\n  homing invite create --uses 5 --expires 7d --config acme/homing.toml\n\n\
+    The home may be running or stopped."
+)]
 pub(super) struct InviteArgs {
     #[command(flatten)]
     config: ConfigArg,
@@ -116,7 +118,8 @@ async fn carry_out(command: Command, to: &mut Operator) -> anyhow::Result<()> {
 fn duration_ms(text: &str) -> Result<u64, String> {
     /// Ten years: longer is for ever, and said by leaving it out.
     const MOST_MS: u64 = 3_652 * 86_400_000;
-    let wrong = || "expected a number and a unit, such as 90m, 12h or 7d, of ten years at most".to_owned();
+    let wrong =
+        || "expected a number and a unit, such as 90m, 12h or 7d, of ten years at most".to_owned();
     let unit = text.chars().last().ok_or_else(wrong)?;
     let unit_ms: u64 = match unit {
         's' => 1_000,
@@ -126,10 +129,7 @@ fn duration_ms(text: &str) -> Result<u64, String> {
         _ => return Err(wrong()),
     };
     let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-    number
-        .checked_mul(unit_ms)
-        .filter(|ms| (1..=MOST_MS).contains(ms))
-        .ok_or_else(wrong)
+    number.checked_mul(unit_ms).filter(|ms| (1..=MOST_MS).contains(ms)).ok_or_else(wrong)
 }
 
 #[cfg(test)]

@@ -30,7 +30,9 @@ pub(super) fn table(heads: &[&str], rows: &[Vec<String>], none: &str) -> anyhow:
         let line: Vec<String> = cells
             .iter()
             .zip(&widths)
-            .map(|(cell, width)| format!("{}{}", shown(cell), " ".repeat(width - cell.chars().count())))
+            .map(|(cell, width)| {
+                format!("{}{}", shown(cell), " ".repeat(width - cell.chars().count()))
+            })
             .collect();
         text(line.join("  ").trim_end())
     };

@@ -59,7 +59,14 @@ async fn carry_out(command: Command, to: &mut Operator) -> anyhow::Result<()> {
             }
             let rows: Vec<Vec<String>> = peers.iter().map(columns).collect();
             output::table(
-                &["home", "state", "since (UTC)", "last contact (UTC)", "channels owed", "last error"],
+                &[
+                    "home",
+                    "state",
+                    "since (UTC)",
+                    "last contact (UTC)",
+                    "channels owed",
+                    "last error",
+                ],
                 &rows,
                 "no other homes yet",
             )
@@ -108,10 +115,7 @@ async fn peers(to: &mut Operator) -> anyhow::Result<Vec<PeerRow>> {
 }
 
 /// A home's name where it is believed, else its id.
-pub(super) fn name(
-    home: Option<&homing_wire::HomeName>,
-    id: &homing_wire::HomeId,
-) -> String {
+pub(super) fn name(home: Option<&homing_wire::HomeName>, id: &homing_wire::HomeId) -> String {
     home.map_or_else(|| id.to_string(), ToString::to_string)
 }
 

@@ -17,8 +17,10 @@ use crate::password;
 
 /// The people of this home.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  echo 'correct horse' | homing user add alice --config acme/homing.toml\n\n\
-    The home may be running or stopped.")]
+#[command(
+    after_help = "Example:\n  echo 'correct horse' | homing user add alice --config acme/homing.toml\n\n\
+    The home may be running or stopped."
+)]
 pub(super) struct UserArgs {
     #[command(flatten)]
     config: ConfigArg,
@@ -29,7 +31,9 @@ pub(super) struct UserArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make an account. The password is read from standard input, or asked for at a terminal.
-    #[command(after_help = "Example:\n  echo 'correct horse' | homing user add alice --display-name 'Alice A.'")]
+    #[command(
+        after_help = "Example:\n  echo 'correct horse' | homing user add alice --display-name 'Alice A.'"
+    )]
     Add {
         /// The name before the @.
         user: Name,

@@ -136,43 +136,22 @@ pub async fn run(args: ClientArgs) -> anyhow::Result<()> {
 
 /// `… | head -1` is no failure.
 fn reader_gone(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
 async fn run_command(args: ClientArgs) -> anyhow::Result<()> {
     let store = ProfileStore::of_user(&args.profile)?;
-    let session = Session {
-        profile: store.load()?.unwrap_or_default(),
-        store,
-        server: args.server,
-    };
+    let session =
+        Session { profile: store.load()?.unwrap_or_default(), store, server: args.server };
     let screen = Screen::new(args.json);
     match args.command {
-        Command::Register {
-            name,
-            invite,
-            display_name,
-        } => {
-            register(
-                session,
-                &screen,
-                &name,
-                invite.as_deref(),
-                display_name.as_deref(),
-            )
-            .await
+        Command::Register { name, invite, display_name } => {
+            register(session, &screen, &name, invite.as_deref(), display_name.as_deref()).await
         }
         Command::Login { name, device_name } => login(session, &screen, &name, &device_name).await,
         Command::Logout => logout(session).await,
         Command::Send { to, text, id } => send(&session, &screen, &to, text, id).await,
-        Command::Tail {
-            with,
-            count,
-            since_start,
-            from_now,
-        } => {
+        Command::Tail { with, count, since_start, from_now } => {
             let begin = match (since_start, from_now) {
                 (true, _) => tail::Begin::Start,
                 (false, true) => tail::Begin::Now,
@@ -205,10 +184,7 @@ impl Session {
     }
 
     fn address(&self) -> anyhow::Result<&str> {
-        self.profile
-            .address
-            .as_deref()
-            .context("not signed in: run `homing client login NAME`")
+        self.profile.address.as_deref().context("not signed in: run `homing client login NAME`")
     }
 
     fn options(&self) -> anyhow::Result<Options> {
@@ -298,18 +274,13 @@ async fn register(
 ) -> anyhow::Result<()> {
     let server = session.server()?;
     let password = password(true)?;
-    let registered = server
-        .register(name, &password, invite, display_name)
-        .await?;
+    let registered = server.register(name, &password, invite, display_name).await?;
     if session.profile.token.is_none() {
         session.profile.server = server.to_string();
         session.store.save(&session.profile)?;
     }
     screen.result(&registered, |screen| {
-        screen.line(&format!(
-            "registered {}; next: homing client login {name}",
-            registered.address
-        ))
+        screen.line(&format!("registered {}; next: homing client login {name}", registered.address))
     })
 }
 
@@ -335,10 +306,7 @@ async fn login(
     let signed_in = server.login(user, &password, Some(device_name)).await?;
     if whole && !signed_in.address.eq_ignore_ascii_case(name) {
         server.logout(&signed_in.token).await?;
-        bail!(
-            "{server} is the home of {}, not of {name}",
-            signed_in.address
-        );
+        bail!("{server} is the home of {}, not of {name}", signed_in.address);
     }
     let same = session.profile.address.as_deref() == Some(signed_in.address.as_str())
         && session.profile.server == server.to_string();
@@ -366,19 +334,14 @@ async fn login(
         user_id: signed_in.user_id,
         server: server.to_string(),
     };
-    screen.result(&line, |screen| {
-        screen.line(&format!("signed in as {}", signed_in.address))
-    })
+    screen.result(&line, |screen| screen.line(&format!("signed in as {}", signed_in.address)))
 }
 
 async fn logout(mut session: Session) -> anyhow::Result<()> {
     let options = session.options()?;
     match options.server.logout(&options.token).await {
         // Dead already: all the same.
-        Ok(())
-        | Err(Error::Http {
-            status: 401 | 403, ..
-        }) => {}
+        Ok(()) | Err(Error::Http { status: 401 | 403, .. }) => {}
         Err(error) => return Err(error.into()),
     }
     session.profile.token = None;
@@ -400,9 +363,7 @@ async fn send(
     let body = TextBody::new(&text);
     let sent = patiently(async || client.send(peer.target(), id, &body).await).await?;
     client.close().await;
-    screen.result(&sent, |screen| {
-        screen.line(&format!("{} stored at {}", sent.id, sent.pos))
-    })
+    screen.result(&sent, |screen| screen.line(&format!("{} stored at {}", sent.id, sent.pos)))
 }
 
 async fn history(session: &Session, screen: &Screen, with: &str, limit: u32) -> anyhow::Result<()> {
@@ -423,11 +384,7 @@ async fn history(session: &Session, screen: &Screen, with: &str, limit: u32) -> 
         if left == 0 {
             break;
         }
-        let ask = async || {
-            client
-                .messages_before(channel.channel, before, left.min(PAGE))
-                .await
-        };
+        let ask = async || client.messages_before(channel.channel, before, left.min(PAGE)).await;
         let page = patiently(ask).await?;
         messages.extend(page.messages);
         if !page.more || before.is_some_and(|before| page.next >= before) {
@@ -478,13 +435,9 @@ async fn read(
     let pos = pos.unwrap_or(channel.head);
     patiently(async || client.mark_read(channel.channel, pos).await).await?;
     client.close().await;
-    screen.result(
-        &Line {
-            channel: channel.channel,
-            pos,
-        },
-        |screen| screen.line(&format!("{} read up to {pos}", channel.title())),
-    )
+    screen.result(&Line { channel: channel.channel, pos }, |screen| {
+        screen.line(&format!("{} read up to {pos}", channel.title()))
+    })
 }
 
 /// From standard input where it is no terminal: one line, nothing asked.
@@ -498,9 +451,7 @@ fn password(new: bool) -> anyhow::Result<String> {
         first
     } else {
         let mut line = String::new();
-        stdin
-            .read_line(&mut line)
-            .context("the password on standard input is no text")?;
+        stdin.read_line(&mut line).context("the password on standard input is no text")?;
         line.trim_end_matches(['\n', '\r']).to_owned()
     };
     if password.is_empty() {
@@ -511,9 +462,7 @@ fn password(new: bool) -> anyhow::Result<String> {
 
 fn all_of_stdin() -> anyhow::Result<String> {
     let mut text = String::new();
-    io::stdin()
-        .read_to_string(&mut text)
-        .context("standard input is no UTF-8 text")?;
+    io::stdin().read_to_string(&mut text).context("standard input is no UTF-8 text")?;
     if text.ends_with('\n') {
         text.pop();
     }
@@ -561,11 +510,9 @@ mod tests {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
         }
-        for line in [
-            "c --json tail bob@b.test",
-            "c tail --json",
-            "c send --profile a b@c.test -- -x",
-        ] {
+        for line in
+            ["c --json tail bob@b.test", "c tail --json", "c send --profile a b@c.test -- -x"]
+        {
             Cli::try_parse_from(line.split(' ')).unwrap();
         }
     }
@@ -608,9 +555,7 @@ mod tests {
         let mut session = signed_in();
         session.options().unwrap();
         session.server = Some("http://127.0.0.1:2".parse().unwrap());
-        let Err(error) = session.options() else {
-            panic!("the token would be shown")
-        };
+        let Err(error) = session.options() else { panic!("the token would be shown") };
         assert!(error.to_string().contains("login"), "{error}");
     }
 }

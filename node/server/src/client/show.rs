@@ -74,11 +74,7 @@ impl Screen {
         object: &impl Serialize,
         people: impl FnOnce(&Self) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        if self.json {
-            self.object(object)
-        } else {
-            people(self)
-        }
+        if self.json { self.object(object) } else { people(self) }
     }
 
     pub(super) fn message(
@@ -151,10 +147,7 @@ impl Screen {
         if let Some(last) = &channel.last {
             let (day, time) = split_time(last.sent_at);
             let text: String = say_body(last, " ").chars().take(PREVIEW_CHARS).collect();
-            line.push_str(&format!(
-                "{}  {text}",
-                self.dim(&format!("{} {time}", date(day)))
-            ));
+            line.push_str(&format!("{}  {text}", self.dim(&format!("{} {time}", date(day)))));
         }
         self.line(line.trim_end())
     }
@@ -172,11 +165,7 @@ impl Screen {
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
-        if self.colour {
-            format!("\u{1b}[{code}m{text}\u{1b}[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
 
@@ -220,11 +209,7 @@ fn harmless(text: &str) -> Cow<'_, str> {
         0x7f => '\u{2421}',
         _ => '\u{fffd}',
     };
-    Cow::Owned(
-        text.chars()
-            .map(|c| if harmful(c) { picture(c) } else { c })
-            .collect(),
-    )
+    Cow::Owned(text.chars().map(|c| if harmful(c) { picture(c) } else { c }).collect())
 }
 
 /// Days since 1970 and the time of day, UTC.
@@ -232,15 +217,7 @@ fn split_time(unix_ms: u64) -> (i64, String) {
     let seconds = unix_ms / 1000;
     let of_day = seconds % 86_400;
     let day = i64::try_from(seconds / 86_400).unwrap_or(i64::MAX);
-    (
-        day,
-        format!(
-            "{:02}:{:02}:{:02}",
-            of_day / 3600,
-            of_day / 60 % 60,
-            of_day % 60
-        ),
-    )
+    (day, format!("{:02}:{:02}:{:02}", of_day / 3600, of_day / 60 % 60, of_day % 60))
 }
 
 /// A day since 1970 in the proleptic Gregorian calendar (Howard Hinnant, "chrono-compatible low-level date algorithms").
@@ -252,11 +229,7 @@ fn date(day: i64) -> String {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * of_year + 2) / 153;
     let day_of_month = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day_of_month:02}")
 }
@@ -269,26 +242,17 @@ mod tests {
 
     #[test]
     fn days_have_their_dates() {
-        for (day, shown) in [
-            (0, "1970-01-01"),
-            (59, "1970-03-01"),
-            (11_016, "2000-02-29"),
-            (20_782, "2026-11-25"),
-        ] {
+        for (day, shown) in
+            [(0, "1970-01-01"), (59, "1970-03-01"), (11_016, "2000-02-29"), (20_782, "2026-11-25")]
+        {
             assert_eq!(date(day), shown);
         }
-        assert_eq!(
-            split_time(86_400_000 + 3_723_000),
-            (1, "01:02:03".to_owned())
-        );
+        assert_eq!(split_time(86_400_000 + 3_723_000), (1, "01:02:03".to_owned()));
     }
 
     #[test]
     fn text_cannot_command_the_terminal() {
-        assert_eq!(
-            harmless("a\u{1b}[2Jb\u{202e}c\u{9b}"),
-            "a␛[2Jb\u{fffd}c\u{fffd}"
-        );
+        assert_eq!(harmless("a\u{1b}[2Jb\u{202e}c\u{9b}"), "a␛[2Jb\u{fffd}c\u{fffd}");
         assert_eq!(harmless("שלום 👩‍👩‍👧 e\u{301}\t"), "שלום 👩‍👩‍👧 e\u{301}\t");
     }
 

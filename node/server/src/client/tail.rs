@@ -115,10 +115,7 @@ impl Tail<'_> {
         match update {
             Update::New(message) if self.wanted(message.channel) && message.sender != self.me => {
                 if json {
-                    self.screen.object(&Line::Message {
-                        message: &message,
-                        changed: false,
-                    })?;
+                    self.screen.object(&Line::Message { message: &message, changed: false })?;
                 } else {
                     self.screen.message(&mut self.days, &message, None)?;
                 }
@@ -129,18 +126,14 @@ impl Tail<'_> {
             }
             Update::Changed(message) if self.wanted(message.channel) && is_different(&message) => {
                 if json {
-                    self.screen.object(&Line::Message {
-                        message: &message,
-                        changed: true,
-                    })?;
+                    self.screen.object(&Line::Message { message: &message, changed: true })?;
                 } else {
                     self.screen.message(&mut self.days, &message, None)?;
                 }
                 self.due.get_or_insert_with(|| Instant::now() + GATHER);
             }
             Update::Receipt(receipt) if self.wanted(receipt.channel) => {
-                self.screen
-                    .result(&Line::Receipt(&receipt), |screen| screen.receipt(&receipt))?;
+                self.screen.result(&Line::Receipt(&receipt), |screen| screen.receipt(&receipt))?;
             }
             Update::Channel(channel) if json && self.wanted(channel.channel) => {
                 self.screen.object(&Line::Channel(&channel))?;

@@ -179,18 +179,32 @@ impl ConfigError {
 /// Calls `$do!(field)` for every section, in the order of the sample.
 macro_rules! each_section {
     ($do:ident) => {
-        $do!(home); $do!(bridge); $do!(p2p); $do!(admin); $do!(link); $do!(store);
-        $do!(registration); $do!(federation); $do!(groups); $do!(media); $do!(push);
-        $do!(retention); $do!(limits); $do!(log);
+        $do!(home);
+        $do!(bridge);
+        $do!(p2p);
+        $do!(admin);
+        $do!(link);
+        $do!(store);
+        $do!(registration);
+        $do!(federation);
+        $do!(groups);
+        $do!(media);
+        $do!(push);
+        $do!(retention);
+        $do!(limits);
+        $do!(log);
     };
 }
 
 impl Config {
     /// Reads `path`, then the environment of this process, which wins.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::load_with(path, std::env::vars_os().map(|(name, value)| {
-            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
-        }))
+        Self::load_with(
+            path,
+            std::env::vars_os().map(|(name, value)| {
+                (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+            }),
+        )
     }
 
     /// As [`Config::load`], with the variables given.
@@ -262,7 +276,9 @@ impl Config {
     fn read_file(&mut self, text: &str, path: &Path) -> Result<bool, ConfigError> {
         let line = |at: usize| Place::Line(path.to_owned(), line_of(text, at));
         let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
-            place: error.span().map_or_else(|| Place::File(path.to_owned()), |span| line(span.start)),
+            place: error
+                .span()
+                .map_or_else(|| Place::File(path.to_owned()), |span| line(span.start)),
             message: error.message().replace('\n', ", "),
         })?;
         let mut named = false;

@@ -11,9 +11,11 @@ use super::values::{PeerAddress, Pin, PublicUrl};
 /// Port between homes where none is asked for.
 pub const P2P_PORT: u16 = 7400;
 /// Address for clients where none is asked for: this machine alone.
-pub const HTTP_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+pub const HTTP_ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// Address for the operator where none is asked for: this machine alone.
-pub const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+pub const ADMIN_ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 
 /// Both transports between homes on every IPv4 address: QUIC is better, TCP gets through more firewalls.
 pub fn p2p_listen(port: u16) -> Vec<PeerAddress> {

@@ -349,9 +349,10 @@ impl Setting for bool {
 
 impl Setting for SocketAddr {
     fn read(found: &Found, _bounds: &Bounds) -> Result<Self, Expected> {
-        found.text().and_then(|text| text.parse().ok()).ok_or_else(|| {
-            Expected::new("an IP address and a port, such as \"127.0.0.1:8080\"")
-        })
+        found
+            .text()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| Expected::new("an IP address and a port, such as \"127.0.0.1:8080\""))
     }
 
     fn toml(&self) -> Option<String> {
@@ -374,10 +375,9 @@ impl Setting for PathBuf {
 
 impl Setting for HomeName {
     fn read(found: &Found, _bounds: &Bounds) -> Result<Self, Expected> {
-        found
-            .text()
-            .and_then(|text| text.parse().ok())
-            .ok_or_else(|| Expected::new("a DNS name of two labels or more, such as \"acme.example\""))
+        found.text().and_then(|text| text.parse().ok()).ok_or_else(|| {
+            Expected::new("a DNS name of two labels or more, such as \"acme.example\"")
+        })
     }
 
     fn toml(&self) -> Option<String> {
@@ -412,7 +412,11 @@ impl<T: Setting> Setting for Vec<T> {
     fn read(found: &Found, bounds: &Bounds) -> Result<Self, Expected> {
         found.items()?.iter().map(|item| T::read(item, bounds)).collect::<Result<_, _>>().map_err(
             |Expected(one)| {
-                if one.starts_with("an array") { Expected(one) } else { Expected(format!("an array, each {one}")) }
+                if one.starts_with("an array") {
+                    Expected(one)
+                } else {
+                    Expected(format!("an array, each {one}"))
+                }
             },
         )
     }

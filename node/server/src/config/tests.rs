@@ -48,7 +48,10 @@ fn the_examples_in_the_sample_are_right() {
     let text = sample();
     let examples: String = text
         .lines()
-        .filter_map(|line| line.strip_prefix("#   ").or((line == "[home]").then_some("[home]\nname=\"a.example\"\n[bridge]")))
+        .filter_map(|line| {
+            line.strip_prefix("#   ")
+                .or((line == "[home]").then_some("[home]\nname=\"a.example\"\n[bridge]"))
+        })
         .flat_map(|line| [line, "\n"])
         .collect();
     let config = parse_with(&examples, &[]).unwrap_or_else(|e| panic!("{e}\n{examples}"));
@@ -63,7 +66,10 @@ fn the_sample_in_the_documents_is_this_one() {
         std::fs::write(&path, sample()).unwrap();
     }
     let there = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(there == sample(), "docs/homing.sample.toml is old: run the tests with HOMING_REGENERATE=1");
+    assert!(
+        there == sample(),
+        "docs/homing.sample.toml is old: run the tests with HOMING_REGENERATE=1"
+    );
 }
 
 #[test]
@@ -81,11 +87,17 @@ fn unknown_keys_are_named_with_their_line() {
         refused(&format!("{HOME}\n[limits]\n# a comment\ncalls_wating = 3\n")),
         "/etc/homing/homing.toml, line 6: unknown key limits.calls_wating; did you mean calls_waiting?"
     );
-    assert!(refused(&format!("{HOME}colour = 1")).contains(
-        "line 3: unknown key home.colour; expected one of name, data"
-    ));
-    assert!(refused(&format!("{HOME}[media]\nquota = 1")).contains("line 4: unknown key media.quota"));
-    assert!(refused("[hom]\nname = \"a.b\"").contains("line 1: unknown section [hom]; did you mean home?"));
+    assert!(
+        refused(&format!("{HOME}colour = 1"))
+            .contains("line 3: unknown key home.colour; expected one of name, data")
+    );
+    assert!(
+        refused(&format!("{HOME}[media]\nquota = 1")).contains("line 4: unknown key media.quota")
+    );
+    assert!(
+        refused("[hom]\nname = \"a.b\"")
+            .contains("line 1: unknown section [hom]; did you mean home?")
+    );
     assert!(refused("name = \"a.b\"").contains("line 1: unknown section [name]"));
     assert!(refused("home = 3").contains("line 1: home: expected a section, [home], found 3"));
     assert!(refused(&format!("{HOME}[log.more]\nx = 1")).contains("line 3: unknown key log.more"));
@@ -95,18 +107,30 @@ fn unknown_keys_are_named_with_their_line() {
 fn wrong_values_say_what_was_expected_and_found() {
     let cases = [
         ("[bridge]\nlisten = \"localhost\"", "bridge.listen: expected an IP address and a port"),
-        ("[limits]\nsessions = 0", "limits.sessions: expected a whole number from 1 to 1000000, found 0"),
+        (
+            "[limits]\nsessions = 0",
+            "limits.sessions: expected a whole number from 1 to 1000000, found 0",
+        ),
         ("[limits]\nsessions = \"many\"", "found \"many\""),
         ("[limits]\nsessions = -1", "found -1"),
         ("[limits]\nsessions = 1.5", "found 1.5"),
         ("[limits]\nmemory_share = 2.0", "expected a share above 0 and up to 1"),
-        ("[registration]\nmode = \"opn\"", "expected one of \"open\", \"invite\", \"closed\", found \"opn\""),
+        (
+            "[registration]\nmode = \"opn\"",
+            "expected one of \"open\", \"invite\", \"closed\", found \"opn\"",
+        ),
         ("[p2p]\nlisten = \"/ip4/1.2.3.4/tcp/1\"", "expected an array"),
         ("[p2p]\nlisten = [\"1.2.3.4:1\"]", "expected an array, each a multiaddress"),
         ("[p2p]\nallow_private = \"yes\"", "expected true or false, found \"yes\""),
         ("[federation]\ndeny = [\"not a home\"]", "expected an array, each a home's DNS name"),
-        ("[[federation.pin]]\nhome = \"b.example\"\nidentity = \"xx\"", "identity to be an Ed25519 public key"),
-        ("[[federation.pin]]\nhome = \"b.example\"", "federation.pin: expected an array, each a table with home"),
+        (
+            "[[federation.pin]]\nhome = \"b.example\"\nidentity = \"xx\"",
+            "identity to be an Ed25519 public key",
+        ),
+        (
+            "[[federation.pin]]\nhome = \"b.example\"",
+            "federation.pin: expected an array, each a table with home",
+        ),
         ("[bridge]\npublic_url = \"https://a.example/chat\"", "expected a URL without a path"),
         ("[log]\nlevel = 2024-01-01", "found 2024-01-01"),
     ];
@@ -122,17 +146,26 @@ fn wrong_values_say_what_was_expected_and_found() {
 fn broken_toml_and_a_missing_name_are_named() {
     let said = refused("[home]\nname = \"acme.example\n");
     assert!(said.contains("line 2: not TOML: ") && said.lines().count() == 1, "{said}");
-    assert!(refused("[home]\nname = \"a.example\"\nname = \"b.example\"").contains("line 3: not TOML"));
+    assert!(
+        refused("[home]\nname = \"a.example\"\nname = \"b.example\"").contains("line 3: not TOML")
+    );
     assert!(refused("[log]\nlevel = \"info\"").contains("home.name is not set"));
 }
 
 #[test]
 fn contradictions_are_refused() {
-    let pin = |home: &str| format!("[[federation.pin]]\nhome = \"{home}\"\nidentity = \"{IDENTITY}\"\n");
+    let pin =
+        |home: &str| format!("[[federation.pin]]\nhome = \"{home}\"\nidentity = \"{IDENTITY}\"\n");
     let cases = [
-        ("[limits]\nheartbeat_ms = 20000".to_owned(), "limits.relay_deadline_ms (15000) must be more than"),
+        (
+            "[limits]\nheartbeat_ms = 20000".to_owned(),
+            "limits.relay_deadline_ms (15000) must be more than",
+        ),
         ("[limits]\nping_ms = 100000".to_owned(), "limits.silence_ms (75000) must be more than"),
-        ("[limits]\nbackoff_max_ms = 100".to_owned(), "must not be less than limits.backoff_min_ms"),
+        (
+            "[limits]\nbackoff_max_ms = 100".to_owned(),
+            "must not be less than limits.backoff_min_ms",
+        ),
         ("[admin]\nlisten = \"127.0.0.1:8080\"".to_owned(), "expected two addresses"),
         (pin("acme.example"), "which is this home"),
         (pin("b.example") + &pin("b.example"), "names b.example twice"),
@@ -179,7 +212,8 @@ fn the_environment_wins_over_the_file() {
 
 #[test]
 fn unknown_and_wrong_variables_are_named() {
-    let refused = |name: &str, value: &str| parse_with(HOME, &[(name, value)]).unwrap_err().to_string();
+    let refused =
+        |name: &str, value: &str| parse_with(HOME, &[(name, value)]).unwrap_err().to_string();
     assert_eq!(
         refused("HOMING_LIMITS__CALS_PER_S", "1"),
         "environment variable HOMING_LIMITS__CALS_PER_S: unknown key limits.cals_per_s; did you mean calls_per_s?"

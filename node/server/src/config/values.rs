@@ -28,7 +28,8 @@ impl std::str::FromStr for Identity {
     /// Takes the standard alphabet and the one for URLs, with or without padding.
     fn from_str(text: &str) -> Result<Self, IdentityError> {
         let plain = text.trim().trim_end_matches('=').replace('-', "+").replace('_', "/");
-        let bytes = data_encoding::BASE64_NOPAD.decode(plain.as_bytes()).map_err(|_| IdentityError)?;
+        let bytes =
+            data_encoding::BASE64_NOPAD.decode(plain.as_bytes()).map_err(|_| IdentityError)?;
         let key: [u8; 32] = bytes.try_into().map_err(|_| IdentityError)?;
         ed25519_dalek::VerifyingKey::from_bytes(&key).map_err(|_| IdentityError)?;
         Ok(Self(key))
@@ -117,9 +118,9 @@ impl Setting for PublicUrl {
             {
                 Ok(Self(text.to_owned()))
             }
-            Some(_) | None => Err(Expected::new(
-                "a URL without a path, such as \"https://chat.acme.example\"",
-            )),
+            Some(_) | None => {
+                Err(Expected::new("a URL without a path, such as \"https://chat.acme.example\""))
+            }
         }
     }
 
@@ -152,7 +153,9 @@ impl Setting for Pin {
                 "identity" => {
                     let text = entry.value.text().unwrap_or_default();
                     identity = Some(text.parse::<Identity>().map_err(|_| {
-                        inside(Expected::new("an Ed25519 public key in base64, as in /.well-known/homing"))
+                        inside(Expected::new(
+                            "an Ed25519 public key in base64, as in /.well-known/homing",
+                        ))
                     })?);
                 }
                 "addresses" => addresses = Vec::read(&entry.value, bounds).map_err(inside)?,

@@ -63,7 +63,10 @@ impl Admission for Gatekeeper {
         if record.name == self.own_name || holder.is_some_and(|holder| holder != id) {
             return Err(Refusal::new(
                 "name_taken",
-                format!("{} is another identity here: its operator must accept a new one", record.name),
+                format!(
+                    "{} is another identity here: its operator must accept a new one",
+                    record.name
+                ),
             ));
         }
         Ok(())

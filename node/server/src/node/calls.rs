@@ -299,8 +299,7 @@ impl Hub {
     /// One message of the user's share.
     fn spend(&mut self, user: &Local, now: u64) -> Result<(), Refused> {
         let (per_s, burst) = (self.limits.sends_per_s, self.limits.sends_burst);
-        let bucket =
-            self.buckets.entry(user.clone()).or_insert_with(|| Bucket::full(burst, now));
+        let bucket = self.buckets.entry(user.clone()).or_insert_with(|| Bucket::full(burst, now));
         bucket.take(per_s, burst, now).map_err(|wait_ms| {
             Refused::new(Code::Busy, "too_fast", "you send faster than this home takes")
                 .with_limit(u64::from(per_s))
@@ -367,7 +366,9 @@ impl Hub {
                 last = row.changed;
             }
             for row in rows {
-                if let Some(view) = self.shower.channel(&mut self.home, reader, &user, row.channel)? {
+                if let Some(view) =
+                    self.shower.channel(&mut self.home, reader, &user, row.channel)?
+                {
                     channels.push(view);
                 }
             }
@@ -438,10 +439,8 @@ impl Hub {
         let limit = limit.clamp(1, 100) as usize;
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let cursor = rows
-            .last()
-            .filter(|_| more)
-            .map(|row| format!("{:x}.{}", row.active_at, row.channel));
+        let cursor =
+            rows.last().filter(|_| more).map(|row| format!("{:x}.{}", row.active_at, row.channel));
         let mut channels = Vec::with_capacity(rows.len());
         for row in rows {
             if let Some(view) = self.shower.channel(&mut self.home, reader, user, row.channel)? {

@@ -157,7 +157,9 @@ impl Courier {
             if outgoing.is_none() {
                 outgoing = self.next_marks(&mut round);
             }
-            while outgoing.is_none() && !round.turn.is_empty() && round.in_flight < self.window_bytes
+            while outgoing.is_none()
+                && !round.turn.is_empty()
+                && round.in_flight < self.window_bytes
             {
                 outgoing = self.next_range(&mut round);
             }
@@ -246,7 +248,9 @@ impl Courier {
             parcel.queued = true;
             round.turn.push_back(channel);
         }
-        self.metrics.relay_events_out.fetch_add(events.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        self.metrics
+            .relay_events_out
+            .fetch_add(events.len() as u64, std::sync::atomic::Ordering::Relaxed);
         Some(frame)
     }
 
@@ -344,7 +348,8 @@ impl Courier {
             Some(pb::frame::Frame::Refuse(refuse)) => {
                 let Ok(channel) = ChannelId::from_slice(&refuse.channel) else { return false };
                 if let Some(parcel) = round.parcels.remove(&channel) {
-                    round.in_flight -= parcel.under_way.iter().map(|(_, bytes)| bytes).sum::<usize>();
+                    round.in_flight -=
+                        parcel.under_way.iter().map(|(_, bytes)| bytes).sum::<usize>();
                 }
                 round.turn.retain(|c| *c != channel);
                 let input = Input::RefusedBy { peer: self.peer, channel, reason: refuse.reason };

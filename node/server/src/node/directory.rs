@@ -28,7 +28,8 @@ pub struct Directory {
 impl Directory {
     /// This home and the pinned ones.
     pub fn new(own: HomeId, own_name: HomeName, pins: &[Pin]) -> Self {
-        let pairs = || pins.iter().map(|p| (p.home, p.name.clone())).chain([(own, own_name.clone())]);
+        let pairs =
+            || pins.iter().map(|p| (p.home, p.name.clone())).chain([(own, own_name.clone())]);
         Self {
             own,
             names: Arc::new(pairs().collect()),

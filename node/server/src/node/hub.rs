@@ -20,6 +20,8 @@ use homing_wire::{DeviceId, HomeId, Local, UserRef};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
+use super::admission::Gatekeeper;
+use super::bucket::Bucket;
 use super::commit::Committer;
 use super::courier::{Courier, OwedChannel, Satchel};
 use super::directory::Directory;
@@ -27,8 +29,6 @@ use super::input::{Input, Lookup, Pending};
 use super::metrics::NodeMetrics;
 use super::receiver::Receiver;
 use super::show::Shower;
-use super::admission::Gatekeeper;
-use super::bucket::Bucket;
 use crate::control::{Control, ControlEffect, ControlError, ControlReply, PeerLive, PeersLive};
 
 /// What the hub keeps to.
@@ -121,7 +121,9 @@ pub struct Hub {
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     /// The store failed: what is in memory may be ahead of the disk.
-    #[error("the store failed, the node stops so that nothing is answered that is not on disk: {0}")]
+    #[error(
+        "the store failed, the node stops so that nothing is answered that is not on disk: {0}"
+    )]
     Store(String),
 }
 
@@ -542,8 +544,7 @@ impl Hub {
                 let result = match homing_core::Reader::device(&*store, token)? {
                     Some(device) => {
                         self.home.remove_device(&device);
-                        self.outputs
-                            .push(Output::Revoke { user: device.user, device: device.id });
+                        self.outputs.push(Output::Revoke { user: device.user, device: device.id });
                         Ok(())
                     }
                     None => Err(bad_token()),
@@ -606,7 +607,8 @@ impl Hub {
     ) -> Result<(), HubError> {
         let now = (self.now)();
         let store = self.store.clone();
-        let result = match crate::control::apply(&mut self.home, &*store, now, &self.live, control) {
+        let result = match crate::control::apply(&mut self.home, &*store, now, &self.live, control)
+        {
             Ok(applied) => {
                 for effect in applied.effects {
                     self.control_effect(effect);
@@ -844,15 +846,15 @@ impl Hub {
                 })),
             };
             let found = match tokio::time::timeout(within, net.query(user.home, query)).await {
-                Ok(Ok(pb_query::Answer { answer: Some(pb_query::answer::Answer::User(found)) })) => {
-                    match homing_wire::UserId::from_slice(&found.user_id) {
-                        Ok(id) => Lookup::Found {
-                            user_id: id.to_string(),
-                            display_name: found.display_name.chars().take(256).collect(),
-                        },
-                        Err(_) => Lookup::Missing,
-                    }
-                }
+                Ok(Ok(pb_query::Answer {
+                    answer: Some(pb_query::answer::Answer::User(found)),
+                })) => match homing_wire::UserId::from_slice(&found.user_id) {
+                    Ok(id) => Lookup::Found {
+                        user_id: id.to_string(),
+                        display_name: found.display_name.chars().take(256).collect(),
+                    },
+                    Err(_) => Lookup::Missing,
+                },
                 Ok(Ok(pb_query::Answer { answer: Some(pb_query::answer::Answer::Refusal(_)) })) => {
                     Lookup::Missing
                 }

@@ -1,9 +1,7 @@
 //! Everything that can wake the node: one closed list.
 
 use homing_core::{NewAccount, NewDevice, PeerFault, PeerMark, RangeIn, RangeReply};
-use homing_link::{
-    ClientInfo, LoggedIn, OutboxSender, Refused, Registered, SessionNo,
-};
+use homing_link::{ClientInfo, LoggedIn, OutboxSender, Refused, Registered, SessionNo};
 use homing_net::NetEvent;
 use homing_wire::{ChannelId, Epoch, HomeId, Seq, UserRef};
 use tokio::sync::oneshot;
@@ -78,4 +76,3 @@ pub(super) struct Pending {
     pub(super) number: u64,
     pub(super) call: homing_link::Call,
 }
-

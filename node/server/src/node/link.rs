@@ -120,10 +120,7 @@ impl NodeLink {
     }
 
     /// Hands something to the hub and waits for its reply.
-    async fn ask<T>(
-        &self,
-        input: impl FnOnce(oneshot::Sender<T>) -> Input,
-    ) -> Result<T, Refused> {
+    async fn ask<T>(&self, input: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, Refused> {
         let (reply, answer) = oneshot::channel();
         self.input.send(input(reply)).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())
@@ -215,8 +212,7 @@ impl NodeLink {
         let hash = known.map(|a| a.password.clone());
         let secret = login.password;
         // An unknown user costs the same: the answer's time tells nothing.
-        let right =
-            self.with_password(move || password::verify(&secret, hash.as_deref())).await?;
+        let right = self.with_password(move || password::verify(&secret, hash.as_deref())).await?;
         let (true, Some(local), Some(account)) = (right, local, account) else {
             self.note_failure(&name, login.from);
             self.metrics.login_failures.fetch_add(1, Ordering::Relaxed);
@@ -250,7 +246,11 @@ impl NodeLink {
         let mut failures = self.failures.lock();
         let over = [
             failures.accounts.get(name).copied().map(|w| (w, self.limits.failures_per_account)),
-            failures.addresses.get(&network(from)).copied().map(|w| (w, self.limits.failures_per_address)),
+            failures
+                .addresses
+                .get(&network(from))
+                .copied()
+                .map(|w| (w, self.limits.failures_per_address)),
         ];
         for (window, most) in over.into_iter().flatten() {
             let age = window.since.elapsed();
@@ -284,8 +284,7 @@ impl Link for NodeLink {
     fn connect(&self, client: ClientInfo) -> BoxFuture<'_, Result<Session, Refused>> {
         Box::pin(async move {
             let (sender, outbox) = homing_link::outbox(self.limits.outbox_bytes);
-            let number =
-                self.ask(|reply| Input::Connect { client, outbox: sender, reply }).await?;
+            let number = self.ask(|reply| Input::Connect { client, outbox: sender, reply }).await?;
             Ok(Session::new(number, self.requests.clone(), outbox))
         })
     }

@@ -44,18 +44,48 @@ impl NodeMetrics {
     pub fn families(&self) -> Vec<Family> {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         vec![
-            Family::gauge("sessions", "Signed-in and new sockets at the node", read(&self.sessions) as f64),
+            Family::gauge(
+                "sessions",
+                "Signed-in and new sockets at the node",
+                read(&self.sessions) as f64,
+            ),
             Family::gauge("peers_connected", "Homes connected", read(&self.peers) as f64),
-            Family::counter("messages_sent", "Messages stored for users of this home", read(&self.sends)),
-            Family::counter("messages_received", "Messages of other homes stored", read(&self.received)),
-            Family::counter("relay_events_out", "Events handed to other homes' streams, repeats included", read(&self.relay_events_out)),
-            Family::counter("relay_events_in", "Events that came from other homes, repeats included", read(&self.relay_events_in)),
+            Family::counter(
+                "messages_sent",
+                "Messages stored for users of this home",
+                read(&self.sends),
+            ),
+            Family::counter(
+                "messages_received",
+                "Messages of other homes stored",
+                read(&self.received),
+            ),
+            Family::counter(
+                "relay_events_out",
+                "Events handed to other homes' streams, repeats included",
+                read(&self.relay_events_out),
+            ),
+            Family::counter(
+                "relay_events_in",
+                "Events that came from other homes, repeats included",
+                read(&self.relay_events_in),
+            ),
             Family::counter("steps", "Steps committed", read(&self.steps)),
             Family::counter("step_writes", "Writes in committed steps", read(&self.step_writes)),
             Family::counter("logins", "Log-ins that succeeded", read(&self.logins)),
             Family::counter("login_failures", "Log-ins that failed", read(&self.login_failures)),
-            Family::counters("calls_refused", "Calls refused by the node, by reason", "reason", &self.refusals.lock()),
-            Family::counters("peer_faults", "What other homes did wrong, by reason", "reason", &self.peer_faults.lock()),
+            Family::counters(
+                "calls_refused",
+                "Calls refused by the node, by reason",
+                "reason",
+                &self.refusals.lock(),
+            ),
+            Family::counters(
+                "peer_faults",
+                "What other homes did wrong, by reason",
+                "reason",
+                &self.peer_faults.lock(),
+            ),
         ]
     }
 

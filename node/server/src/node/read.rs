@@ -28,12 +28,7 @@ pub(super) enum ReadJob {
     /// One message, by whichever of these senders has one of that id.
     Message { channel: ChannelId, id: MessageId, senders: Vec<UserRef> },
     /// Who has got how far with a message.
-    Receipts {
-        channel: ChannelId,
-        id: MessageId,
-        senders: Vec<UserRef>,
-        members: Vec<Member>,
-    },
+    Receipts { channel: ChannelId, id: MessageId, senders: Vec<UserRef>, members: Vec<Member> },
 }
 
 impl ReadJob {
@@ -51,13 +46,12 @@ impl ReadJob {
                         .ok_or_else(no_message)
                 })
             }
-            Self::Receipts { channel, id, senders, members } => {
-                find(store, channel, &id, &senders).map(|found| {
+            Self::Receipts { channel, id, senders, members } => find(store, channel, &id, &senders)
+                .map(|found| {
                     found
                         .map(|entry| Answer::Receipts(receipts(&entry, &members, shower)))
                         .ok_or_else(no_message)
-                })
-            }
+                }),
         };
         result.unwrap_or_else(|fault| {
             error!(%fault, "a read failed: run `homing check`, the disk may be damaged");
@@ -226,9 +220,8 @@ impl Page<'_> {
         up: bool,
         rows: &mut Vec<EntryRow>,
     ) -> Result<(), Fault> {
-        let row = |seq: u64| {
-            self.store.row_of_seq(self.channel, chain.origin, chain.epoch, Seq(seq))
-        };
+        let row =
+            |seq: u64| self.store.row_of_seq(self.channel, chain.origin, chain.epoch, Seq(seq));
         // The greatest seq whose order is below the bound (or at it, going up).
         let (mut low, mut high) = (0, chain.seq.0);
         while low < high {

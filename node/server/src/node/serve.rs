@@ -96,8 +96,7 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
         homing_net::start(wiring::net(&config), &keys.node, gatekeeper.clone())?;
     let listening = listening(&mut events, &config).await?;
     // The boot number rises with each start, and so does the record's number.
-    let record =
-        crate::record::sign(&config, &keys, meta.epoch, meta.boot, now(), &listening)?;
+    let record = crate::record::sign(&config, &keys, meta.epoch, meta.boot, now(), &listening)?;
     *gatekeeper.record.write() = record.bytes.clone();
 
     let metrics = Arc::new(NodeMetrics::default());
@@ -199,7 +198,9 @@ async fn stop(
     let closed = tokio::task::spawn_blocking(move || store.close()).await;
     match closed {
         Ok(Ok(())) => info!("stopped"),
-        Ok(Err(error)) => error!(%error, "the store did not close cleanly; it catches up when opened"),
+        Ok(Err(error)) => {
+            error!(%error, "the store did not close cleanly; it catches up when opened")
+        }
         Err(error) => error!(%error, "the store did not close cleanly; it catches up when opened"),
     }
 }
@@ -208,7 +209,8 @@ async fn open_store(config: &Config, home: HomeId) -> anyhow::Result<Arc<dyn Sto
     let folder = config.store_folder();
     let settings = wiring::journal(config);
     // Replaying a journal can take seconds: not on a thread that others need.
-    let store = tokio::task::spawn_blocking(move || JournalStore::open(&folder, settings)).await??;
+    let store =
+        tokio::task::spawn_blocking(move || JournalStore::open(&folder, settings)).await??;
     let meta = store.meta();
     anyhow::ensure!(
         meta.home == home,

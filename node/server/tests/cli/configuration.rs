@@ -38,7 +38,8 @@ fn wrong_usage_exits_with_2() {
     let dir = dir.to_str().unwrap();
     run(&["init", "--home", "no_dns_name", "--dir", dir], "", &[]).misused("DNS name");
     run(&["init", "--home", "acme.test", "--dir", dir, "--p2p", "99999"], "", &[]).misused("--p2p");
-    run(&["init", "--home", "acme.test", "--dir", dir, "--http", "here"], "", &[]).misused("--http");
+    run(&["init", "--home", "acme.test", "--dir", dir, "--http", "here"], "", &[])
+        .misused("--http");
     run(&["init", "--home", "acme.test"], "", &[]).misused("--dir");
     run(&["fly"], "", &[]).misused("fly");
     run(&[], "", &[]).misused("Usage");
@@ -52,12 +53,33 @@ fn wrong_usage_exits_with_2() {
 #[test]
 fn every_command_has_help_with_an_example() {
     let commands: &[&[&str]] = &[
-        &[], &["init"], &["serve"], &["check"], &["user"], &["user", "add"], &["user", "list"],
-        &["user", "disable"], &["user", "enable"], &["user", "password"], &["user", "delete"],
-        &["user", "export"], &["invite"], &["invite", "create"], &["invite", "list"],
-        &["invite", "revoke"], &["home"], &["home", "id"], &["home", "show"], &["home", "trust"],
-        &["home", "block"], &["home", "unblock"], &["peer"], &["peer", "list"], &["peer", "queue"],
-        &["peer", "retry"], &["client"],
+        &[],
+        &["init"],
+        &["serve"],
+        &["check"],
+        &["user"],
+        &["user", "add"],
+        &["user", "list"],
+        &["user", "disable"],
+        &["user", "enable"],
+        &["user", "password"],
+        &["user", "delete"],
+        &["user", "export"],
+        &["invite"],
+        &["invite", "create"],
+        &["invite", "list"],
+        &["invite", "revoke"],
+        &["home"],
+        &["home", "id"],
+        &["home", "show"],
+        &["home", "trust"],
+        &["home", "block"],
+        &["home", "unblock"],
+        &["peer"],
+        &["peer", "list"],
+        &["peer", "queue"],
+        &["peer", "retry"],
+        &["client"],
     ];
     for command in commands {
         let arguments: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
@@ -140,7 +162,13 @@ fn set_format(store: &std::path::Path, format: u32) {
     let text = std::fs::read_to_string(&path).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with("check "));
     let content: String = lines
-        .map(|line| if line.starts_with("format ") { format!("format {format}\n") } else { format!("{line}\n") })
+        .map(|line| {
+            if line.starts_with("format ") {
+                format!("format {format}\n")
+            } else {
+                format!("{line}\n")
+            }
+        })
         .collect();
     std::fs::write(&path, format!("{content}check {:08x}\n", crc32(content.as_bytes()))).unwrap();
 }
@@ -148,7 +176,9 @@ fn set_format(store: &std::path::Path, format: u32) {
 /// CRC-32 (ISO 3309), bit by bit.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+        })
     })
 }
 
@@ -173,7 +203,10 @@ fn check_says_what_to_do() {
     let address = listener.local_addr().unwrap().to_string();
     let taken = home.run_with(&["check"], "", &[("HOMING_BRIDGE__LISTEN", &address)]);
     assert_eq!(taken.code, 1, "{taken:?}");
-    assert!(taken.out.contains(&format!("FAIL port: bridge.listen {address} is taken")), "{taken:?}");
+    assert!(
+        taken.out.contains(&format!("FAIL port: bridge.listen {address} is taken")),
+        "{taken:?}"
+    );
     assert!(taken.err.contains("1 check failed"), "{taken:?}");
 
     // A pinned home that does not answer is no failure of this one.

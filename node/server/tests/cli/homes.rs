@@ -33,7 +33,10 @@ fn a_pinned_home_is_known_by_name() {
     acme.run(&["home", "block", "globex.test"]).succeeded();
     let listed = acme.run(&["peer", "list", "--json"]).succeeded().json();
     assert_eq!(listed.len(), 1);
-    assert_eq!((&listed[0]["home"], &listed[0]["state"]), (&"globex.test".into(), &"blocked".into()));
+    assert_eq!(
+        (&listed[0]["home"], &listed[0]["state"]),
+        (&"globex.test".into(), &"blocked".into())
+    );
     acme.run(&["home", "unblock", "globex.test"]).succeeded();
     assert_eq!(acme.run(&["peer", "list", "--json"]).succeeded().json()[0]["state"], "away");
     let own = acme.run(&["home", "id", "--json"]).succeeded().json().remove(0);

@@ -29,7 +29,8 @@ fn users_are_made_listed_shut_and_deleted() {
     assert_eq!(states(), [pair("alice", "active"), pair("bob", "deleted")]);
     home.run(&["user", "enable", "bob"]).refused("(user_not_found)");
     home.run_with(&["user", "add", "bob"], "correct horse\n", &[]).refused("(user_exists)");
-    home.run_with(&["user", "password", "nobody"], "correct horse\n", &[]).refused("(user_not_found)");
+    home.run_with(&["user", "password", "nobody"], "correct horse\n", &[])
+        .refused("(user_not_found)");
     home.run_with(&["user", "password", "alice"], "a new password\n", &[]).succeeded();
 
     let people = home.run(&["user", "list"]).succeeded();

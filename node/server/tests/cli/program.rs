@@ -28,7 +28,19 @@ impl TestHome {
         let dir = home.dir();
         let dir = dir.to_str().unwrap();
         run(
-            &["init", "--home", "acme.test", "--dir", dir, "--http", &http, "--p2p", &p2p, "--admin", &admin],
+            &[
+                "init",
+                "--home",
+                "acme.test",
+                "--dir",
+                dir,
+                "--http",
+                &http,
+                "--p2p",
+                &p2p,
+                "--admin",
+                &admin,
+            ],
             "",
             &[],
         )
@@ -56,7 +68,12 @@ impl TestHome {
     }
 
     /// With standard input and environment.
-    pub(crate) fn run_with(&self, arguments: &[&str], input: &str, variables: &[(&str, &str)]) -> Ran {
+    pub(crate) fn run_with(
+        &self,
+        arguments: &[&str],
+        input: &str,
+        variables: &[(&str, &str)],
+    ) -> Ran {
         let config = self.config();
         let all: Vec<&str> =
             arguments.iter().copied().chain(["--config", config.to_str().unwrap()]).collect();

@@ -92,14 +92,12 @@ impl Memtable {
     fn set(&mut self, key: &[u8], value: Value) {
         let size = value.as_ref().map_or(0, |value| value.len());
         let old = if keys::is_point(key) {
-            replace(self.points.get_mut(key), value).or_else(|value| {
+            replace(self.points.get_mut(key), value).map_err(|value| {
                 self.points.insert(key.into(), value);
-                Err(())
             })
         } else {
-            replace(self.ranges.get_mut(key), value).or_else(|value| {
+            replace(self.ranges.get_mut(key), value).map_err(|value| {
                 self.ranges.insert(key.into(), value);
-                Err(())
             })
         };
         self.bytes += size;

@@ -365,7 +365,9 @@ impl Shared {
 
 impl JournalConfig {
     fn check(&self) -> Result<(), StoreError> {
-        if !(64 << 10..=1 << 30).contains(&self.segment_bytes) || self.segment_bytes % 4_096 != 0 {
+        if !(64 << 10..=1 << 30).contains(&self.segment_bytes)
+            || !self.segment_bytes.is_multiple_of(4_096)
+        {
             return Err(StoreError::Config(
                 "segment_bytes must be a multiple of 4 KiB, 64 KiB to 1 GiB",
             ));
@@ -379,12 +381,15 @@ impl JournalConfig {
     }
 }
 
+/// A segment that holds records.
+type UsedSegment = (FoundSegment, SegmentHeader);
+
 /// The segments in use, and the one made ahead. Those made ahead for another size go.
 fn find_segments(
     dir: &Path,
     home: HomeId,
     segment_bytes: u64,
-) -> Result<(Vec<(FoundSegment, SegmentHeader)>, Option<Blank>), StoreError> {
+) -> Result<(Vec<UsedSegment>, Option<Blank>), StoreError> {
     let (mut used, mut blank) = (Vec::new(), None);
     for segment in segment::find(dir, home)? {
         if let Some(header) = segment.header {

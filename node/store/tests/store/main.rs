@@ -1,5 +1,8 @@
 //! What every engine must do, and what the one on disk must survive.
 
+// Helpers beside the test functions may unwrap as well.
+#![allow(clippy::unwrap_used)]
+
 mod conformance;
 mod damage;
 mod directory;
