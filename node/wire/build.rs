@@ -13,9 +13,6 @@ const FILES: [&str; 5] = [
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let files = protox::compile(FILES, ["proto"])?;
-    prost_build::Config::new()
-        .bytes(["."])
-        .include_file("homing.rs")
-        .compile_fds(files)?;
+    prost_build::Config::new().bytes(["."]).include_file("homing.rs").compile_fds(files)?;
     Ok(())
 }

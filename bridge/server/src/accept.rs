@@ -11,7 +11,6 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
@@ -101,7 +100,7 @@ async fn serve(slot: Slot, service: Service, stream: TcpStream, peer: SocketAddr
     // Boxed, so that the HTTP state is freed before the socket's long life begins.
     let upgraded = Box::pin(speak_http(shared, service, stream, peer)).await;
     if let Some((accepted, stream, early)) = upgraded {
-        socket::run(shared, accepted, stream, &early).await;
+        socket::run(shared, accepted, stream, early).await;
     }
 }
 
@@ -111,7 +110,7 @@ async fn speak_http(
     service: Service,
     stream: TcpStream,
     peer: SocketAddr,
-) -> Option<(Accepted, TcpStream, Bytes)> {
+) -> Option<(Accepted, TcpStream, Vec<u8>)> {
     let peer = Peer::new(peer);
     let service = service.of(peer.clone());
     let limits = &shared.limits;
@@ -148,7 +147,8 @@ async fn speak_http(
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
     if let Some(accepted) = accepted {
-        return Some((accepted, stream, parts.read_buf));
+        // Copied: `read_buf` would keep hyper's whole buffer alive, even when it is empty.
+        return Some((accepted, stream, parts.read_buf.to_vec()));
     }
     let _gone_anyway = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
     None

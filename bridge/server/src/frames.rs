@@ -74,8 +74,8 @@ pub(crate) struct Decoder {
 
 impl Decoder {
     /// `limit_bytes` bounds a message, in however many frames.
-    pub(crate) fn new(limit_bytes: usize, early: &[u8]) -> Self {
-        Self { input: early.to_vec(), at: 0, message: Vec::new(), in_message: false, limit_bytes }
+    pub(crate) fn new(limit_bytes: usize, early: Vec<u8>) -> Self {
+        Self { input: early, at: 0, message: Vec::new(), in_message: false, limit_bytes }
     }
 
     /// Takes bytes in.
@@ -324,7 +324,7 @@ mod tests {
     }
 
     fn decode(bytes: &[u8]) -> (Vec<Incoming>, Option<Broken>) {
-        all(&mut Decoder::new(1 << 18, bytes))
+        all(&mut Decoder::new(1 << 18, bytes.to_vec()))
     }
 
     #[test]
@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(whole.0[2], Incoming::Text("two".into()));
         assert_eq!(whole.0[6], Incoming::Close(Some(1000)));
         for step in [1, 2, 3, 5, 7, 4096] {
-            let mut decoder = Decoder::new(1 << 18, &[]);
+            let mut decoder = Decoder::new(1 << 18, Vec::new());
             let mut seen = Vec::new();
             for piece in bytes.chunks(step) {
                 decoder.push(piece);
@@ -400,7 +400,7 @@ mod tests {
     fn announcing_a_long_frame_costs_nothing() {
         let mut announced = masked(0x81, &vec![b'x'; 200_000]);
         announced.truncate(100);
-        let mut decoder = Decoder::new(1 << 18, &announced);
+        let mut decoder = Decoder::new(1 << 18, announced);
         assert_eq!(decoder.next(), Ok(None));
         decoder.tidy();
         assert!(decoder.input.capacity() <= 100);

@@ -32,7 +32,12 @@ use crate::upgrade::Accepted;
 use crate::wire::Wire;
 
 /// Serves a client until it or the node has gone.
-pub(crate) async fn run(shared: &Arc<Shared>, accepted: Accepted, stream: TcpStream, early: &[u8]) {
+pub(crate) async fn run(
+    shared: &Arc<Shared>,
+    accepted: Accepted,
+    stream: TcpStream,
+    early: Vec<u8>,
+) {
     add(&shared.metrics.sockets, 1);
     add(&shared.metrics.sockets_open, 1);
     let mut socket = Socket::new(shared, accepted, stream, early);
@@ -115,7 +120,7 @@ enum Wake {
 }
 
 impl<'a> Socket<'a> {
-    fn new(shared: &'a Shared, accepted: Accepted, stream: TcpStream, early: &[u8]) -> Self {
+    fn new(shared: &'a Shared, accepted: Accepted, stream: TcpStream, early: Vec<u8>) -> Self {
         let now = Instant::now();
         let limits = &shared.limits;
         add(&shared.metrics.bytes_in, early.len() as u64);

@@ -62,7 +62,8 @@ impl<K: Hash + Eq + Clone, V> Cache<K, V> {
     fn shrink_to(&mut self, most: usize, committed: u64, keep: impl Fn(&K) -> bool) {
         while self.entries.len() > most {
             // What may not go yet is what was changed last: few, and mostly at the other end.
-            let oldest = self.entries.iter().find(|(key, slot)| slot.step <= committed && !keep(key));
+            let oldest =
+                self.entries.iter().find(|(key, slot)| slot.step <= committed && !keep(key));
             let Some(key) = oldest.map(|(key, _)| key.clone()) else { break };
             self.entries.remove(&key);
         }

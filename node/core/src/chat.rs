@@ -193,8 +193,9 @@ impl Home {
         let found = match self.ids.find(&key) {
             Some(entry) => Some(entry.clone()),
             None => {
-                let ahead =
-                    self.account(reader, &command.sender)?.map_or(0, |account| account.ids_ahead_ms);
+                let ahead = self
+                    .account(reader, &command.sender)?
+                    .map_or(0, |account| account.ids_ahead_ms);
                 if self.ids.is_certainly_new(&id, ahead) {
                     None
                 } else if let Some((channel, pos)) = reader.place(key)? {
@@ -234,11 +235,7 @@ impl Home {
 
     fn chat_id(&self, me: &UserRef, with: &UserRef) -> Result<ChannelId, Refusal> {
         if me == with {
-            return Err(Refusal::new(
-                Class::Invalid,
-                "with_self",
-                "a chat is with somebody else",
-            ));
+            return Err(Refusal::new(Class::Invalid, "with_self", "a chat is with somebody else"));
         }
         Ok(ChannelId::chat(me, with))
     }

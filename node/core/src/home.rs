@@ -262,7 +262,11 @@ impl Home {
     }
 
     /// An account, whatever its state.
-    pub fn account(&mut self, reader: &dyn Reader, local: &Local) -> Result<Option<&Account>, Fault> {
+    pub fn account(
+        &mut self,
+        reader: &dyn Reader,
+        local: &Local,
+    ) -> Result<Option<&Account>, Fault> {
         if self.accounts.get(local).is_none() {
             let Some(account) = reader.account(local)? else { return Ok(None) };
             self.accounts.make_room(self.committed, |_| false);

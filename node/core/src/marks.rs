@@ -56,7 +56,8 @@ impl Risen {
             .filter(|pos| held.mentions.last().is_none_or(|last| *pos > last))
             .copied()
             .collect();
-        member.mentions = held.mentions.iter().copied().chain(newer).take(Member::MENTIONS).collect();
+        member.mentions =
+            held.mentions.iter().copied().chain(newer).take(Member::MENTIONS).collect();
         member.mark = held.mark;
         member.read_counted = held.read_counted;
     }
@@ -225,7 +226,12 @@ impl Home {
     }
 
     /// Sending moves one's own mark: who writes has read. Written with the message.
-    pub(crate) fn move_own_mark(&mut self, channel: ChannelId, me: &UserRef, entry: &Arc<LogEntry>) {
+    pub(crate) fn move_own_mark(
+        &mut self,
+        channel: ChannelId,
+        me: &UserRef,
+        entry: &Arc<LogEntry>,
+    ) {
         let home = self.id;
         let Some(state) = self.state_mut(channel) else { return };
         let Some(member) = state.member_mut(me) else { return };

@@ -85,7 +85,11 @@ impl Home {
     }
 
     /// An invite that can still be used.
-    pub fn invite(&mut self, reader: &dyn Reader, code: TokenHash) -> Result<Option<Invite>, Fault> {
+    pub fn invite(
+        &mut self,
+        reader: &dyn Reader,
+        code: TokenHash,
+    ) -> Result<Option<Invite>, Fault> {
         let invite = match self.invites.get(&code) {
             Some(invite) => Some(invite.clone()),
             None => reader.invite(code)?,

@@ -60,5 +60,8 @@ pub(crate) const NO_CHANNEL: Refusal =
     Refusal::new(Class::NotFound, "channel_not_found", "there is no such channel of yours");
 pub(crate) const NO_USER: Refusal =
     Refusal::new(Class::NotFound, "user_not_found", "there is no such user");
-pub(crate) const DISABLED: Refusal =
-    Refusal::new(Class::NotAllowed, "user_disabled", "this account is shut: ask its home's operator");
+pub(crate) const DISABLED: Refusal = Refusal::new(
+    Class::NotAllowed,
+    "user_disabled",
+    "this account is shut: ask its home's operator",
+);

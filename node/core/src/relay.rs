@@ -2,7 +2,8 @@
 
 use homing_wire::limits::{BODY_BYTES, STAMP_ACCEPT_MS, STAMP_FOLLOW_MS};
 use homing_wire::{
-    ChannelId, Epoch, Event, Hash, HeaderError, HomeId, Kind, Local, Seq, Stamp, UserRef, body::Body,
+    ChannelId, Epoch, Event, Hash, HeaderError, HomeId, Kind, Local, Seq, Stamp, UserRef,
+    body::Body,
 };
 
 use crate::home::{Effect, Home};
@@ -142,7 +143,10 @@ impl Home {
         peer: HomeId,
         channel: ChannelId,
     ) -> Result<(), Fault> {
-        if self.channel(reader, channel)?.and_then(|s| s.cursor(&peer)).is_some_and(|c| c.marks_owed)
+        if self
+            .channel(reader, channel)?
+            .and_then(|s| s.cursor(&peer))
+            .is_some_and(|c| c.marks_owed)
         {
             self.owe(channel, peer, |cursor| cursor.marks_owed = false);
         }
@@ -399,13 +403,11 @@ impl Home {
             | Kind::Custom
             | Kind::Edit
             | Kind::Delete
-            | Kind::Reaction => {
-                match Body::is_canonical(&event.body, BODY_BYTES) {
-                    Ok(body) if body.kind == header.kind => None,
-                    Ok(_) => Some("kind_mismatch"),
-                    Err(_) => Some("body_invalid"),
-                }
-            }
+            | Kind::Reaction => match Body::is_canonical(&event.body, BODY_BYTES) {
+                Ok(body) if body.kind == header.kind => None,
+                Ok(_) => Some("kind_mismatch"),
+                Err(_) => Some("body_invalid"),
+            },
             // Kept as they came; versions that know them will show them.
             Kind::Unknown(_) => None,
         }

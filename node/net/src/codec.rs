@@ -47,19 +47,11 @@ pub(crate) struct Prefixed<M> {
 
 impl<M> Prefixed<M> {
     pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            counters: None,
-            message: PhantomData,
-        }
+        Self { limit, counters: None, message: PhantomData }
     }
 
     pub(crate) fn counted(limit: usize, counters: Arc<Counters>) -> Self {
-        Self {
-            limit,
-            counters: Some(counters),
-            message: PhantomData,
-        }
+        Self { limit, counters: Some(counters), message: PhantomData }
     }
 }
 
@@ -106,17 +98,12 @@ impl<M: Message> Encoder<M> for Prefixed<M> {
     fn encode(&mut self, message: M, buffer: &mut BytesMut) -> Result<(), FrameError> {
         let length = message.encoded_len();
         if length > self.limit {
-            return Err(FrameError::TooLarge {
-                size: length as u64,
-                limit: self.limit,
-            });
+            return Err(FrameError::TooLarge { size: length as u64, limit: self.limit });
         }
         let before = buffer.len();
         buffer.reserve(length + PREFIX_BYTES_MAX);
         // A growing buffer cannot run out of room, the only error that there is.
-        message
-            .encode_length_delimited(buffer)
-            .map_err(|_| FrameError::Malformed)?;
+        message.encode_length_delimited(buffer).map_err(|_| FrameError::Malformed)?;
         if let Some(counters) = &self.counters {
             counters.frame_out(buffer.len() - before);
         }
@@ -133,11 +120,7 @@ fn read_prefix(buffer: &[u8]) -> Result<Option<(u64, usize)>, FrameError> {
             return Ok(Some((value, index + 1)));
         }
     }
-    if buffer.len() < PREFIX_BYTES_MAX {
-        Ok(None)
-    } else {
-        Err(FrameError::Malformed)
-    }
+    if buffer.len() < PREFIX_BYTES_MAX { Ok(None) } else { Err(FrameError::Malformed) }
 }
 
 /// The reading half of a stream of messages.
@@ -176,9 +159,7 @@ pub(crate) async fn write_one<M: Message>(
     limit: usize,
     message: M,
 ) -> Result<(), FrameError> {
-    FramedWrite::new(io, Prefixed::new(limit))
-        .send(message)
-        .await
+    FramedWrite::new(io, Prefixed::new(limit)).send(message).await
 }
 
 #[cfg(test)]
@@ -187,9 +168,7 @@ mod tests {
     use homing_wire::proto::relay::v1::{Frame, Ping, Refuse, frame};
 
     fn ping(number: u64) -> Frame {
-        Frame {
-            frame: Some(frame::Frame::Ping(Ping { number })),
-        }
+        Frame { frame: Some(frame::Frame::Ping(Ping { number })) }
     }
 
     #[test]
@@ -221,17 +200,9 @@ mod tests {
     fn what_is_too_large_is_refused_by_its_prefix_alone() {
         let mut codec = Prefixed::<Frame>::new(100);
         let mut buffer = BytesMut::from(&[101u8][..]);
-        assert!(matches!(
-            codec.decode(&mut buffer),
-            Err(FrameError::TooLarge { size: 101, .. })
-        ));
-        let refuse = Refuse {
-            channel: vec![0; 200].into(),
-            reason: String::new(),
-        };
-        let large = Frame {
-            frame: Some(frame::Frame::Refuse(refuse)),
-        };
+        assert!(matches!(codec.decode(&mut buffer), Err(FrameError::TooLarge { size: 101, .. })));
+        let refuse = Refuse { channel: vec![0; 200].into(), reason: String::new() };
+        let large = Frame { frame: Some(frame::Frame::Refuse(refuse)) };
         assert!(codec.encode(large, &mut BytesMut::new()).is_err());
     }
 
@@ -239,15 +210,9 @@ mod tests {
     fn what_does_not_parse_is_malformed_and_a_cut_frame_is_an_end() {
         let mut codec = Prefixed::<Frame>::new(100);
         let mut endless = BytesMut::from(&[0xff; 5][..]);
-        assert!(matches!(
-            codec.decode(&mut endless),
-            Err(FrameError::Malformed)
-        ));
+        assert!(matches!(codec.decode(&mut endless), Err(FrameError::Malformed)));
         let mut noise = BytesMut::from(&[3, 0xff, 0xff, 0xff][..]);
-        assert!(matches!(
-            codec.decode(&mut noise),
-            Err(FrameError::Malformed)
-        ));
+        assert!(matches!(codec.decode(&mut noise), Err(FrameError::Malformed)));
         let mut cut = BytesMut::from(&[5, 1][..]);
         assert!(matches!(codec.decode_eof(&mut cut), Err(FrameError::Io(_))));
     }

@@ -266,13 +266,7 @@ mod tests {
             assert_eq!(check_address(good), Ok(()), "{good}");
         }
         assert_eq!(check_address("127.0.0.1:80"), Err(AddressError::Syntax));
-        for bad in [
-            "/ip4/127.0.0.1",
-            "/ip4/1.2.3.4/udp/1",
-            "/ip4/1.2.3.4/tcp/1/ws",
-            "/tcp/1",
-            "",
-        ] {
+        for bad in ["/ip4/127.0.0.1", "/ip4/1.2.3.4/udp/1", "/ip4/1.2.3.4/tcp/1/ws", "/tcp/1", ""] {
             assert!(check_address(bad).is_err(), "{bad}");
         }
     }
@@ -280,21 +274,9 @@ mod tests {
     #[test]
     fn the_defaults_are_in_range_and_bad_limits_are_named() {
         NetLimits::default().check().unwrap();
-        let one = NetLimits {
-            connections_per_peer: 1,
-            ..NetLimits::default()
-        };
-        assert!(matches!(
-            one.check(),
-            Err(NetError::Limit("connections_per_peer"))
-        ));
-        let late = NetLimits {
-            relay_deadline: Duration::from_secs(1),
-            ..NetLimits::default()
-        };
-        assert!(matches!(
-            late.check(),
-            Err(NetError::Limit("relay_deadline"))
-        ));
+        let one = NetLimits { connections_per_peer: 1, ..NetLimits::default() };
+        assert!(matches!(one.check(), Err(NetError::Limit("connections_per_peer"))));
+        let late = NetLimits { relay_deadline: Duration::from_secs(1), ..NetLimits::default() };
+        assert!(matches!(late.check(), Err(NetError::Limit("relay_deadline"))));
     }
 }

@@ -19,20 +19,13 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(min: Duration, max: Duration) -> Self {
-        Self {
-            min,
-            max,
-            attempts: 0,
-        }
+        Self { min, max, attempts: 0 }
     }
 
     /// Another attempt has failed: how long to wait. `chance` is uniform in 0 to 1.
     pub(crate) fn failed(&mut self, chance: f64) -> Duration {
         // 2^32 times any sensible `min` is beyond any sensible `max`.
-        let full = self
-            .min
-            .saturating_mul(1 << self.attempts.min(31))
-            .min(self.max);
+        let full = self.min.saturating_mul(1 << self.attempts.min(31)).min(self.max);
         self.attempts = self.attempts.saturating_add(1);
         full.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
     }
@@ -140,10 +133,7 @@ pub(crate) fn is_public(address: &Multiaddr) -> bool {
     } else if let Some(Protocol::Ip6(ip)) = host {
         is_global(IpAddr::V6(ip))
     } else {
-        matches!(
-            host,
-            Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_))
-        )
+        matches!(host, Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_)))
     }
 }
 
@@ -192,12 +182,7 @@ mod tests {
     fn waits_double_up_to_the_most_and_start_again_after_contact() {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
         let waits: Vec<_> = (0..9).map(|_| backoff.failed(1.0).as_millis()).collect();
-        assert_eq!(
-            waits,
-            [
-                500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000
-            ]
-        );
+        assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
         assert_eq!(backoff.attempts(), 9);
         backoff.reset();
         assert_eq!(backoff.failed(1.0), Duration::from_millis(500));
@@ -258,11 +243,7 @@ mod tests {
         let open = targets(&[], Some(&record), true, 16);
         assert_eq!(open.len(), 1);
         assert_eq!(open[0].0.addresses().len(), 4);
-        assert_eq!(
-            targets(&[], Some(&record), true, 2)[0].0.addresses().len(),
-            2,
-            "the limit"
-        );
+        assert_eq!(targets(&[], Some(&record), true, 2)[0].0.addresses().len(), 2, "the limit");
     }
 
     #[test]

@@ -124,10 +124,7 @@ impl NetHandle {
     /// a `/p2p` part) and what the home's record announces, with back-off, and again whenever it is
     /// lost. Called again it replaces the addresses. An error changes nothing.
     pub async fn want(&self, home: HomeId, addresses: Vec<String>) -> Result<(), AddressError> {
-        let addresses = addresses
-            .iter()
-            .map(|a| parse_address(a))
-            .collect::<Result<_, _>>()?;
+        let addresses = addresses.iter().map(|a| parse_address(a)).collect::<Result<_, _>>()?;
         self.send(Command::Want(home, addresses)).await;
         Ok(())
     }
@@ -151,9 +148,7 @@ impl NetHandle {
             self.send(Command::Query(home, query, reply)).await;
             answer.await.unwrap_or(Err(QueryError::ShutDown))
         };
-        timeout(self.query_timeout, asked)
-            .await
-            .unwrap_or(Err(QueryError::Timeout))
+        timeout(self.query_timeout, asked).await.unwrap_or(Err(QueryError::Timeout))
     }
 
     /// Closes all connections of `home`. If it is wanted, it is dialled again after its back-off.

@@ -71,10 +71,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal.
     pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-        }
+        Self { reason, message: message.into() }
     }
 }
 
@@ -121,10 +118,7 @@ impl Greeter {
         }
         let judged = self.judge(reply.hello.as_ref());
         let refusal = judged.as_ref().err().map(|(_, refusal)| told(refusal));
-        let verdict = pb::HelloReply {
-            hello: None,
-            refusal,
-        };
+        let verdict = pb::HelloReply { hello: None, refusal };
         let written = write_one(&mut stream, limits::HELLO_BYTES, verdict).await;
         // Ended in order, so that the verdict is not lost to a reset.
         let _ = stream.shutdown().await;
@@ -145,29 +139,20 @@ impl Greeter {
         let (record, info) = match self.judge(Some(&hello)) {
             Ok(believed) => believed,
             Err((home, refusal)) => {
-                let reply = pb::HelloReply {
-                    hello: None,
-                    refusal: Some(told(&refusal)),
-                };
+                let reply = pb::HelloReply { hello: None, refusal: Some(told(&refusal)) };
                 // If this fails the peer has gone already; our verdict stands.
                 let _ = write_one(&mut stream, limits::HELLO_BYTES, reply).await;
                 let _ = stream.shutdown().await;
                 return Outcome::RefusedByUs(home, refusal);
             }
         };
-        let reply = pb::HelloReply {
-            hello: Some(self.admission.own_hello()),
-            refusal: None,
-        };
+        let reply = pb::HelloReply { hello: Some(self.admission.own_hello()), refusal: None };
         if let Err(error) = write_one(&mut stream, limits::HELLO_BYTES, reply).await {
             return Outcome::Failed(failure(&error));
         }
         match read_one::<pb::HelloReply>(&mut stream, limits::HELLO_BYTES).await {
             Ok(pb::HelloReply { refusal: None, .. }) => Outcome::Admitted(record, info),
-            Ok(pb::HelloReply {
-                refusal: Some(refusal),
-                ..
-            }) => Outcome::RefusedByPeer(
+            Ok(pb::HelloReply { refusal: Some(refusal), .. }) => Outcome::RefusedByPeer(
                 Some(record.home_id()),
                 word(&refusal.reason),
                 sentence(&refusal.message),
@@ -218,10 +203,7 @@ fn malformed(message: &str) -> Refusal {
 }
 
 fn told(refusal: &Refusal) -> pb::Refusal {
-    pb::Refusal {
-        reason: refusal.reason.to_owned(),
-        message: refusal.message.clone(),
-    }
+    pb::Refusal { reason: refusal.reason.to_owned(), message: refusal.message.clone() }
 }
 
 fn failure(error: &FrameError) -> &'static str {
@@ -235,23 +217,13 @@ fn failure(error: &FrameError) -> &'static str {
 /// A peer's reason word, or `unknown` if it is none: it goes to logs and screens.
 pub(crate) fn word(reason: &str) -> String {
     let is_word = (1..=REASON_BYTES).contains(&reason.len())
-        && reason
-            .bytes()
-            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    if is_word {
-        reason.to_owned()
-    } else {
-        "unknown".to_owned()
-    }
+        && reason.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    if is_word { reason.to_owned() } else { "unknown".to_owned() }
 }
 
 /// A peer's message for people, shortened, without control characters.
 pub(crate) fn sentence(message: &str) -> String {
-    message
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(MESSAGE_CHARS)
-        .collect()
+    message.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS).collect()
 }
 
 #[cfg(test)]

@@ -46,11 +46,7 @@ impl NodeKey {
 
     /// The 32-byte seed.
     pub fn to_seed(&self) -> Result<Zeroizing<[u8; 32]>, KeyError> {
-        let pair = self
-            .0
-            .clone()
-            .try_into_ed25519()
-            .map_err(|_| KeyError::NotEd25519)?;
+        let pair = self.0.clone().try_into_ed25519().map_err(|_| KeyError::NotEd25519)?;
         let mut seed = Zeroizing::new([0; 32]);
         seed.copy_from_slice(pair.secret().as_ref());
         Ok(seed)
@@ -59,18 +55,13 @@ impl NodeKey {
     /// From the protobuf form of libp2p (`PrivateKey`, libp2p specs, peer-ids), as files of nodes hold it.
     pub fn from_protobuf(bytes: &[u8]) -> Result<Self, KeyError> {
         let pair = Keypair::from_protobuf_encoding(bytes).map_err(|_| KeyError::Malformed)?;
-        pair.clone()
-            .try_into_ed25519()
-            .map_err(|_| KeyError::NotEd25519)?;
+        pair.clone().try_into_ed25519().map_err(|_| KeyError::NotEd25519)?;
         Ok(Self(pair))
     }
 
     /// The protobuf form, 68 bytes.
     pub fn to_protobuf(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        self.0
-            .to_protobuf_encoding()
-            .map(Zeroizing::new)
-            .map_err(|_| KeyError::Malformed)
+        self.0.to_protobuf_encoding().map(Zeroizing::new).map_err(|_| KeyError::Malformed)
     }
 
     /// The peer id as multihash bytes: what [`homing_wire::Node::peer_id`] holds.
@@ -106,14 +97,8 @@ mod tests {
         assert_eq!(seed, [0; 32], "the seed is wiped");
         assert_eq!(again.peer_id_bytes(), key.peer_id_bytes());
         let stored = key.to_protobuf().unwrap();
-        assert_eq!(
-            NodeKey::from_protobuf(&stored).unwrap().peer_id_bytes(),
-            key.peer_id_bytes()
-        );
-        assert_eq!(
-            NodeKey::from_protobuf(&stored[..60]).unwrap_err(),
-            KeyError::Malformed
-        );
+        assert_eq!(NodeKey::from_protobuf(&stored).unwrap().peer_id_bytes(), key.peer_id_bytes());
+        assert_eq!(NodeKey::from_protobuf(&stored[..60]).unwrap_err(), KeyError::Malformed);
         assert!(!format!("{key:?}").contains(&format!("{:?}", key.to_seed().unwrap())));
     }
 }

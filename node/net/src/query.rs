@@ -20,12 +20,8 @@ pub(crate) async fn ask(opened: Opened, query: Query) -> Result<Answer, QueryErr
         Err(OpenError::Gone) => return Err(QueryError::Lost),
     };
     let mut stream = stream.compat();
-    write_one(&mut stream, limits::QUERY_BYTES, query)
-        .await
-        .map_err(asked)?;
-    let answer: Answer = read_one(&mut stream, limits::QUERY_BYTES)
-        .await
-        .map_err(answered)?;
+    write_one(&mut stream, limits::QUERY_BYTES, query).await.map_err(asked)?;
+    let answer: Answer = read_one(&mut stream, limits::QUERY_BYTES).await.map_err(answered)?;
     // Our side is done; the peer has nothing more to say.
     let _ = stream.shutdown().await;
     match answer.answer {
@@ -54,13 +50,11 @@ fn answered(error: FrameError) -> QueryError {
 
 /// Reads a question.
 pub(crate) async fn read(stream: &mut Compat<Stream>) -> Result<Query, &'static str> {
-    read_one(stream, limits::QUERY_BYTES)
-        .await
-        .map_err(|error| match error {
-            FrameError::Malformed => "query_malformed",
-            FrameError::TooLarge { .. } => "query_too_large",
-            FrameError::Io(_) => "query_lost",
-        })
+    read_one(stream, limits::QUERY_BYTES).await.map_err(|error| match error {
+        FrameError::Malformed => "query_malformed",
+        FrameError::TooLarge { .. } => "query_too_large",
+        FrameError::Io(_) => "query_lost",
+    })
 }
 
 /// Writes the answer. That the asker has gone is its own affair.

@@ -152,10 +152,7 @@ impl Relay {
 
     /// The opener's side, as far as the first Pong: only then does the other side have the stream.
     pub(crate) async fn open(opened: Opened, settings: Settings) -> Result<Self, End> {
-        let stream = opened
-            .await
-            .unwrap_or(Err(OpenError::Gone))
-            .map_err(End::NotOpened)?;
+        let stream = opened.await.unwrap_or(Err(OpenError::Gone)).map_err(End::NotOpened)?;
         let deadline = settings.deadline;
         let answered = async {
             let mut relay = Self::new(stream, settings);
@@ -189,11 +186,7 @@ impl Relay {
 
     /// The opener's link, and what must be polled for it to work.
     pub(crate) fn outgoing(self) -> (RelayOut, impl Future<Output = End> + Send) {
-        let Self {
-            reader,
-            writer,
-            settings,
-        } = self;
+        let Self { reader, writer, settings } = self;
         let (frames, queue) = mpsc::channel(settings.queue_frames);
         let (inbox, replies) = Inbox::new(&settings);
         let work = async move {
@@ -207,11 +200,7 @@ impl Relay {
 
     /// The acceptor's link, and what must be polled for it to work.
     pub(crate) fn incoming(self) -> (RelayIn, impl Future<Output = End> + Send) {
-        let Self {
-            reader,
-            writer,
-            settings,
-        } = self;
+        let Self { reader, writer, settings } = self;
         let (replies, queue) = mpsc::channel(settings.queue_frames);
         let (inbox, frames) = Inbox::new(&settings);
         let (pongs, due) = mpsc::channel(PONGS);
@@ -294,16 +283,9 @@ async fn write_batch(
 ) -> Result<(), FrameError> {
     for frame in batch.drain(..) {
         // The peer would drop us for either; the rest of the queue is better served without.
-        let ours = frame
-            .frame
-            .as_ref()
-            .is_some_and(|kind| sent_by(kind) == Some(side));
+        let ours = frame.frame.as_ref().is_some_and(|kind| sent_by(kind) == Some(side));
         if !ours || frame.encoded_len() > settings.frame_bytes {
-            let reason = if ours {
-                "own_frame_too_large"
-            } else {
-                "own_frame_unexpected"
-            };
+            let reason = if ours { "own_frame_too_large" } else { "own_frame_unexpected" };
             tracing::error!(reason, "a relay frame of our own was not sent: a bug");
             settings.counters.dropped(reason);
             continue;
@@ -387,20 +369,11 @@ async fn next(reader: &mut Reader, settings: &Settings) -> Result<Frame, End> {
         Some(Kind::Marks(marks)) => marks.marks.len() <= LIST_ENTRIES,
         Some(Kind::Ack(ack)) => {
             ack.have.len() <= LIST_ENTRIES
-                && ack
-                    .have
-                    .iter()
-                    .map(|have| have.rejected.len())
-                    .sum::<usize>()
-                    <= LIST_ENTRIES
+                && ack.have.iter().map(|have| have.rejected.len()).sum::<usize>() <= LIST_ENTRIES
         }
         Some(Kind::Heads(_) | Kind::Ping(_) | Kind::Refuse(_) | Kind::Pong(_)) | None => true,
     };
-    if within {
-        Ok(frame)
-    } else {
-        Err(End::TooLarge)
-    }
+    if within { Ok(frame) } else { Err(End::TooLarge) }
 }
 
 /// The writing end of [`Frames`].
@@ -415,21 +388,12 @@ impl Inbox {
         let (frames, receiver) = mpsc::channel(settings.queue_frames);
         let most = settings.queue_bytes;
         let bytes = Arc::new(Semaphore::new(most as usize));
-        (
-            Self {
-                frames,
-                bytes,
-                most,
-            },
-            Frames(receiver),
-        )
+        (Self { frames, bytes, most }, Frames(receiver))
     }
 
     /// Waits for room. `false`: the server has dropped its end.
     async fn put(&mut self, frame: Frame) -> bool {
-        let size = u32::try_from(frame.encoded_len())
-            .unwrap_or(self.most)
-            .clamp(1, self.most);
+        let size = u32::try_from(frame.encoded_len()).unwrap_or(self.most).clamp(1, self.most);
         let permit = tokio::select! {
             permit = self.bytes.clone().acquire_many_owned(size) => permit,
             () = self.frames.closed() => return false,
@@ -456,13 +420,9 @@ fn sent_by(kind: &Kind) -> Option<Side> {
 }
 
 fn ping(number: u64) -> Frame {
-    Frame {
-        frame: Some(Kind::Ping(Ping { number })),
-    }
+    Frame { frame: Some(Kind::Ping(Ping { number })) }
 }
 
 fn pong(number: u64) -> Frame {
-    Frame {
-        frame: Some(Kind::Pong(Pong { number })),
-    }
+    Frame { frame: Some(Kind::Pong(Pong { number })) }
 }

@@ -19,10 +19,7 @@ const ADDRESSES_PER_NAME: usize = 4;
 
 /// Whether there is anything to resolve.
 pub(crate) fn is_needed(targets: &[(Target, Announced)]) -> bool {
-    targets
-        .iter()
-        .flat_map(|(target, _)| target.addresses())
-        .any(|a| host_name(a).is_some())
+    targets.iter().flat_map(|(target, _)| target.addresses()).any(|a| host_name(a).is_some())
 }
 
 /// The same targets with every name resolved by the system's resolver. Names that do not resolve are
@@ -49,11 +46,7 @@ pub(crate) async fn resolve(
             }
             Target::Peer(..) => {}
             Target::Address(_) => {
-                resolved.extend(
-                    addresses
-                        .into_iter()
-                        .map(|a| (Target::Address(a), announced)),
-                );
+                resolved.extend(addresses.into_iter().map(|a| (Target::Address(a), announced)));
             }
         }
     }

@@ -89,11 +89,7 @@ pub(crate) struct Behaviour {
 
 impl Behaviour {
     pub(crate) fn new(open_timeout: Duration) -> Self {
-        Self {
-            open_timeout,
-            pending: VecDeque::new(),
-            waker: None,
-        }
+        Self { open_timeout, pending: VecDeque::new(), waker: None }
     }
 
     /// Opens a stream on this very connection.
@@ -156,11 +152,7 @@ impl NetworkBehaviour for Behaviour {
         connection: ConnectionId,
         (protocol, stream): THandlerOutEvent<Self>,
     ) {
-        self.pending.push_back(ToSwarm::GenerateEvent(Inbound {
-            connection,
-            protocol,
-            stream,
-        }));
+        self.pending.push_back(ToSwarm::GenerateEvent(Inbound { connection, protocol, stream }));
     }
 
     fn poll(
@@ -186,11 +178,7 @@ pub(crate) struct Handler {
 
 impl Handler {
     fn new(open_timeout: Duration) -> Self {
-        Self {
-            open_timeout,
-            wanted: VecDeque::new(),
-            accepted: VecDeque::new(),
-        }
+        Self { open_timeout, wanted: VecDeque::new(), accepted: VecDeque::new() }
     }
 }
 
@@ -227,10 +215,7 @@ impl ConnectionHandler for Handler {
         self.wanted.push_back(open);
     }
 
-    #[allow(
-        clippy::wildcard_enum_match_arm,
-        reason = "the enum is open; the rest is not ours"
-    )]
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the enum is open; the rest is not ours")]
     fn on_connection_event(
         &mut self,
         event: ConnectionEvent<'_, Accept, Ask, (), Self::OutboundOpenInfo>,
@@ -313,10 +298,7 @@ pub(crate) struct Named {
 
 impl Named {
     fn new(protocol: Protocol) -> Self {
-        Self {
-            protocol,
-            name: protocol.name(),
-        }
+        Self { protocol, name: protocol.name() }
     }
 }
 

@@ -49,32 +49,22 @@ pub fn start(
     admission: Arc<dyn Admission>,
 ) -> Result<(NetHandle, mpsc::Receiver<NetEvent>), NetError> {
     let runtime = tokio::runtime::Handle::try_current().map_err(|_| NetError::NoRuntime)?;
-    let NetConfig {
-        listen,
-        allow_private,
-        limits,
-    } = config;
+    let NetConfig { listen, allow_private, limits } = config;
     limits.check()?;
     let mut swarm = transport::swarm(key, &limits)?;
     for address in listen {
-        let parsed = parse_address(&address).map_err(|source| NetError::Address {
-            address: address.clone(),
-            source,
-        })?;
-        swarm.listen_on(parsed).map_err(|error| NetError::Listen {
-            address,
-            message: error.to_string(),
-        })?;
+        let parsed = parse_address(&address)
+            .map_err(|source| NetError::Address { address: address.clone(), source })?;
+        swarm
+            .listen_on(parsed)
+            .map_err(|error| NetError::Listen { address, message: error.to_string() })?;
     }
     let (commands, command_queue) = mpsc::channel(limits.commands_queue);
     let (events, event_queue) = mpsc::channel(limits.events_queue);
     let (reports, report_queue) = mpsc::channel(REPORTS);
     let counters = Arc::new(Counters::default());
-    let handle = NetHandle {
-        commands,
-        counters: counters.clone(),
-        query_timeout: limits.query_timeout,
-    };
+    let handle =
+        NetHandle { commands, counters: counters.clone(), query_timeout: limits.query_timeout };
     let net = Net {
         swarm,
         allow_private,
@@ -112,32 +102,11 @@ enum Wake {
 /// What tasks tell the loop.
 enum Report {
     Hello(ConnectionId, Outcome),
-    Resolved {
-        home: HomeId,
-        round: u64,
-        targets: Vec<(Target, Announced)>,
-    },
-    RelayOutOpen {
-        home: HomeId,
-        number: u64,
-        link: RelayOut,
-    },
-    RelayInOpen {
-        home: HomeId,
-        number: u64,
-        link: RelayIn,
-    },
-    RelayEnded {
-        home: HomeId,
-        number: u64,
-        connection: ConnectionId,
-        end: End,
-    },
-    Query {
-        home: HomeId,
-        query: Query,
-        reply: oneshot::Sender<Answer>,
-    },
+    Resolved { home: HomeId, round: u64, targets: Vec<(Target, Announced)> },
+    RelayOutOpen { home: HomeId, number: u64, link: RelayOut },
+    RelayInOpen { home: HomeId, number: u64, link: RelayIn },
+    RelayEnded { home: HomeId, number: u64, connection: ConnectionId, end: End },
+    Query { home: HomeId, query: Query, reply: oneshot::Sender<Answer> },
 }
 
 /// The state of the loop.
@@ -238,19 +207,10 @@ impl Net {
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Hello(connection, outcome) => self.on_hello(connection, outcome),
-            Report::Resolved {
-                home,
-                round,
-                targets,
-            } => self.on_resolved(home, round, targets),
+            Report::Resolved { home, round, targets } => self.on_resolved(home, round, targets),
             Report::RelayOutOpen { home, number, link } => self.on_relay_out(home, number, link),
             Report::RelayInOpen { home, number, link } => self.on_relay_in(home, number, link),
-            Report::RelayEnded {
-                home,
-                number,
-                connection,
-                end,
-            } => {
+            Report::RelayEnded { home, number, connection, end } => {
                 self.on_relay_ended(home, number, connection, end);
             }
             Report::Query { home, query, reply } => {
@@ -272,33 +232,17 @@ impl Net {
         }
     }
 
-    #[allow(
-        clippy::wildcard_enum_match_arm,
-        reason = "the enum is open; the rest is not ours"
-    )]
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the enum is open; the rest is not ours")]
     fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Streams(inbound)) => self.on_stream(inbound),
-            SwarmEvent::ConnectionEstablished {
-                peer_id,
-                connection_id,
-                endpoint,
-                ..
-            } => {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.on_established(peer_id, connection_id, &endpoint);
             }
-            SwarmEvent::ConnectionClosed {
-                connection_id,
-                cause,
-                ..
-            } => {
+            SwarmEvent::ConnectionClosed { connection_id, cause, .. } => {
                 self.on_closed(connection_id, cause.as_ref());
             }
-            SwarmEvent::OutgoingConnectionError {
-                connection_id,
-                error,
-                ..
-            } => {
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 self.on_dial_error(connection_id, &error);
             }
             SwarmEvent::IncomingConnectionError { error, .. } => {
@@ -307,18 +251,12 @@ impl Net {
             }
             SwarmEvent::NewListenAddr { address, .. } => {
                 tracing::info!(%address, "listening");
-                self.emit(NetEvent::Listening {
-                    address: address.to_string(),
-                });
+                self.emit(NetEvent::Listening { address: address.to_string() });
             }
             SwarmEvent::ListenerError { error, .. } => {
                 tracing::warn!(%error, "a listener had an error");
             }
-            SwarmEvent::ListenerClosed {
-                addresses,
-                reason: Err(error),
-                ..
-            } => {
+            SwarmEvent::ListenerClosed { addresses, reason: Err(error), .. } => {
                 tracing::error!(%error, ?addresses, "a listener has closed: nobody can reach us there");
             }
             _ => {}

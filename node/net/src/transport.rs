@@ -65,12 +65,7 @@ pub(crate) fn swarm(key: &NodeKey, limits: &NetLimits) -> Result<Swarm<Behaviour
     };
     let config = swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(limits.idle_connection_timeout);
-    Ok(Swarm::new(
-        transport(key, limits)?,
-        behaviour,
-        public.to_peer_id(),
-        config,
-    ))
+    Ok(Swarm::new(transport(key, limits)?, behaviour, public.to_peer_id(), config))
 }
 
 fn transport(
@@ -96,10 +91,7 @@ fn transport(
     config.max_concurrent_stream_limit = limits.streams_per_connection;
     let quic = quic::tokio::Transport::new(config)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(ClosesInTime::new(muxer))));
-    Ok(tcp
-        .or_transport(quic)
-        .map(|either, _| either.into_inner())
-        .boxed())
+    Ok(tcp.or_transport(quic).map(|either, _| either.into_inner()).boxed())
 }
 
 /// A connection whose closing ends by itself after a while; dropping the rest resets it.
@@ -111,11 +103,7 @@ struct ClosesInTime<M> {
 
 impl<M> ClosesInTime<M> {
     fn new(inner: M) -> Self {
-        Self {
-            inner,
-            within: CLOSE_WITHIN,
-            deadline: None,
-        }
+        Self { inner, within: CLOSE_WITHIN, deadline: None }
     }
 }
 
@@ -131,31 +119,23 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Self::Substream, io::Error>> {
-        Pin::new(&mut self.inner)
-            .poll_inbound(cx)
-            .map_err(io::Error::other)
+        Pin::new(&mut self.inner).poll_inbound(cx).map_err(io::Error::other)
     }
 
     fn poll_outbound(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Self::Substream, io::Error>> {
-        Pin::new(&mut self.inner)
-            .poll_outbound(cx)
-            .map_err(io::Error::other)
+        Pin::new(&mut self.inner).poll_outbound(cx).map_err(io::Error::other)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
         let within = self.within;
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(within)));
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(within)));
         if deadline.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.inner)
-            .poll_close(cx)
-            .map_err(io::Error::other)
+        Pin::new(&mut self.inner).poll_close(cx).map_err(io::Error::other)
     }
 
     fn poll(
@@ -204,10 +184,7 @@ mod tests {
 
     #[tokio::test]
     async fn closing_ends_although_the_connection_is_stuck() {
-        let stuck = ClosesInTime {
-            within: Duration::from_millis(20),
-            ..ClosesInTime::new(Stuck)
-        };
+        let stuck = ClosesInTime { within: Duration::from_millis(20), ..ClosesInTime::new(Stuck) };
         let closed = tokio::time::timeout(Duration::from_secs(20), stuck.close()).await;
         assert!(closed.is_ok_and(|result| result.is_ok()));
     }

@@ -104,11 +104,7 @@ impl HomeName {
     /// Checks the canonical form; upper case is refused. For what comes from peers and disks.
     pub fn canonical(text: &str) -> Result<Self, AddressError> {
         let name: Self = text.parse()?;
-        if name.as_str() == text {
-            Ok(name)
-        } else {
-            Err(AddressError::Home)
-        }
+        if name.as_str() == text { Ok(name) } else { Err(AddressError::Home) }
     }
 
     /// The text.
@@ -128,8 +124,7 @@ impl FromStr for HomeName {
             (1..=63).contains(&l.len())
                 && !l.starts_with('-')
                 && !l.ends_with('-')
-                && l.bytes()
-                    .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+                && l.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
         };
         let Some((_, last)) = folded.rsplit_once('.') else {
             return Err(AddressError::Home);
@@ -216,10 +211,7 @@ impl FromStr for Address {
         if home.contains('@') {
             return Err(AddressError::Form);
         }
-        Ok(Self {
-            local: local.parse()?,
-            home: home.parse()?,
-        })
+        Ok(Self { local: local.parse()?, home: home.parse()? })
     }
 }
 
@@ -255,10 +247,7 @@ impl FromStr for UserRef {
         if home.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(AddressError::Home);
         }
-        Ok(Self {
-            home: id,
-            local: Local::canonical(local)?,
-        })
+        Ok(Self { home: id, local: Local::canonical(local)? })
     }
 }
 

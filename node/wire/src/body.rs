@@ -37,32 +37,19 @@ impl Body {
             return Err(BodyError::TooLarge);
         }
         let members = compact.members.ok_or(BodyError::Field("body"))?;
-        let Content {
-            kind,
-            mentions,
-            target,
-        } = read(&Object::new(&compact.text, members)?)?;
+        let Content { kind, mentions, target } = read(&Object::new(&compact.text, members)?)?;
         let json = match compact.text {
             Cow::Borrowed(text) => Bytes::copy_from_slice(text.as_bytes()),
             Cow::Owned(text) => Bytes::from(text),
         };
-        Ok(Self {
-            json,
-            kind,
-            mentions,
-            target,
-        })
+        Ok(Self { json, kind, mentions, target })
     }
 
     /// Checks a body that another home sent: it must be what [`Body::from_json`] makes of it, byte
     /// for byte, since its hash is in the header.
     pub fn is_canonical(bytes: &[u8], limit: usize) -> Result<Self, BodyError> {
         let body = Self::from_json(text_of(bytes, limit)?, limit)?;
-        if body.json == bytes {
-            Ok(body)
-        } else {
-            Err(BodyError::NotCompact)
-        }
+        if body.json == bytes { Ok(body) } else { Err(BodyError::NotCompact) }
     }
 }
 
@@ -147,26 +134,15 @@ struct Content {
 fn read(body: &Object<'_>) -> Result<Content, BodyError> {
     use BodyError::Field;
     let name = body.string("type")?;
-    let mut content = Content {
-        kind: Kind::Custom,
-        mentions: Vec::new(),
-        target: None,
-    };
+    let mut content = Content { kind: Kind::Custom, mentions: Vec::new(), target: None };
     match name {
         "text" => {
             content.kind = Kind::Text;
             if body.string("text")?.is_empty() {
                 return Err(Field("text"));
             }
-            content.mentions = body
-                .get("mentions")
-                .map(mentions)
-                .transpose()?
-                .unwrap_or_default();
-            content.target = body
-                .get("reply_to")
-                .map(|t| target(t, "reply_to"))
-                .transpose()?;
+            content.mentions = body.get("mentions").map(mentions).transpose()?.unwrap_or_default();
+            content.target = body.get("reply_to").map(|t| target(t, "reply_to")).transpose()?;
         }
         "media" => {
             content.kind = Kind::Media;
@@ -212,15 +188,8 @@ fn read_replacement(edit: &Object<'_>) -> Result<Content, BodyError> {
 /// `{id, sender}`.
 fn target(text: &str, field: &'static str) -> Result<(Address, MessageId), BodyError> {
     let target = object(Some(text), field)?;
-    let part = |key| {
-        target
-            .get(key)
-            .and_then(string)
-            .ok_or(BodyError::Field(field))
-    };
-    let sender = part("sender")?
-        .parse()
-        .map_err(|_| BodyError::Field(field))?;
+    let part = |key| target.get(key).and_then(string).ok_or(BodyError::Field(field));
+    let sender = part("sender")?.parse().map_err(|_| BodyError::Field(field))?;
     let id = part("id")?.parse().map_err(|_| BodyError::Field(field))?;
     Ok((sender, id))
 }
@@ -229,10 +198,7 @@ fn target(text: &str, field: &'static str) -> Result<(Address, MessageId), BodyE
 /// next quote, and one with a backslash in it is no address.
 fn mentions(text: &str) -> Result<Vec<Address>, BodyError> {
     const WRONG: BodyError = BodyError::Field("mentions");
-    let list = text
-        .strip_prefix('[')
-        .and_then(|t| t.strip_suffix(']'))
-        .ok_or(WRONG)?;
+    let list = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).ok_or(WRONG)?;
     let mut mentions: Vec<Address> = Vec::new();
     if list.is_empty() {
         return Ok(mentions);
@@ -261,10 +227,7 @@ impl<'a> Object<'a> {
     fn new(text: &'a str, mut members: Vec<Member>) -> Result<Self, BodyError> {
         let key = |m: &Member| &text[m.key.clone()];
         members.sort_unstable_by(|a, b| key(a).cmp(key(b)));
-        if members
-            .windows(2)
-            .any(|pair| key(&pair[0]) == key(&pair[1]))
-        {
+        if members.windows(2).any(|pair| key(&pair[0]) == key(&pair[1])) {
             return Err(BodyError::DuplicateKey);
         }
         Ok(Self { text, members })
@@ -273,10 +236,7 @@ impl<'a> Object<'a> {
     /// The value of `key`, as compact JSON.
     fn get(&self, key: &str) -> Option<&'a str> {
         let slice = |range: &Range<usize>| &self.text[range.clone()];
-        let index = self
-            .members
-            .binary_search_by(|m| slice(&m.key).cmp(key))
-            .ok()?;
+        let index = self.members.binary_search_by(|m| slice(&m.key).cmp(key)).ok()?;
         Some(slice(&self.members[index].value))
     }
 
@@ -290,9 +250,7 @@ impl<'a> Object<'a> {
 /// its members.
 fn object<'a>(value: Option<&'a str>, field: &'static str) -> Result<Object<'a>, BodyError> {
     let text = value.ok_or(BodyError::Field(field))?;
-    let members = json::compact_with_members(text)?
-        .members
-        .ok_or(BodyError::Field(field))?;
+    let members = json::compact_with_members(text)?.members.ok_or(BodyError::Field(field))?;
     Object::new(text, members)
 }
 

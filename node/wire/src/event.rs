@@ -174,10 +174,10 @@ impl Header {
             sender: self.sender.as_str().to_owned(),
             id: uuid(&self.id.0),
             kind: self.kind.code(),
-            target: self.target.as_ref().map(|t| pb::Target {
-                sender: t.sender.to_string(),
-                id: uuid(&t.id.0),
-            }),
+            target: self
+                .target
+                .as_ref()
+                .map(|t| pb::Target { sender: t.sender.to_string(), id: uuid(&t.id.0) }),
             mentions: self.mentions.iter().map(ToString::to_string).collect(),
             roster: self.roster,
             body_size: self.body_size,
@@ -246,11 +246,7 @@ impl Header {
                     })
                 })
                 .transpose()?,
-            mentions: raw
-                .mentions
-                .iter()
-                .map(|m| user(m, "mentions"))
-                .collect::<Result<_, _>>()?,
+            mentions: raw.mentions.iter().map(|m| user(m, "mentions")).collect::<Result<_, _>>()?,
             media: raw
                 .media
                 .iter()
@@ -285,11 +281,7 @@ impl Event {
     /// A new event of one's own.
     pub fn new(header: Header, body: Bytes) -> Self {
         let header_bytes = header.encode();
-        Self {
-            header,
-            header_bytes,
-            body,
-        }
+        Self { header, header_bytes, body }
     }
 
     /// An event from a peer: the header must parse and the body must be the header's.
@@ -298,11 +290,7 @@ impl Event {
         if body.len() != header.body_size as usize || Hash::of(&body) != header.body_hash {
             return Err(HeaderError::Body);
         }
-        Ok(Self {
-            header,
-            header_bytes,
-            body,
-        })
+        Ok(Self { header, header_bytes, body })
     }
 
     /// What the next header of the chain names as `prev`.

@@ -109,10 +109,7 @@ impl ChannelId {
     pub fn chat(a: &UserRef, b: &UserRef) -> Self {
         let (a, b) = (a.to_string(), b.to_string());
         let (low, high) = if a <= b { (a, b) } else { (b, a) };
-        Self(Uuid::new_v5(
-            &CHAT_NAMESPACE,
-            format!("{low} {high}").as_bytes(),
-        ))
+        Self(Uuid::new_v5(&CHAT_NAMESPACE, format!("{low} {high}").as_bytes()))
     }
 }
 
@@ -206,9 +203,8 @@ impl FromStr for Hash {
 
     /// 64 hexadecimal digits in lower case.
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let bytes = data_encoding::HEXLOWER
-            .decode(text.as_bytes())
-            .map_err(|_| IdError::NotHash)?;
+        let bytes =
+            data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(|_| IdError::NotHash)?;
         Self::from_slice(&bytes)
     }
 }

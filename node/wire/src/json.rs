@@ -64,15 +64,7 @@ struct Scanner<'a> {
 impl<'a> Scanner<'a> {
     fn new(raw: &'a str, with_members: bool) -> Self {
         let members = with_members.then(Vec::new);
-        Self {
-            raw,
-            at: 0,
-            run: 0,
-            out: String::new(),
-            depth: 0,
-            objects: 0,
-            members,
-        }
+        Self { raw, at: 0, run: 0, out: String::new(), depth: 0, objects: 0, members }
     }
 
     fn run(mut self) -> Result<Compact<'a>, BodyError> {
@@ -103,11 +95,7 @@ impl<'a> Scanner<'a> {
             self.flush();
             Cow::Owned(self.out)
         };
-        let members = if text.starts_with('{') {
-            self.members
-        } else {
-            None
-        };
+        let members = if text.starts_with('{') { self.members } else { None };
         Ok(Compact { text, members })
     }
 
@@ -133,11 +121,7 @@ impl<'a> Scanner<'a> {
         self.depth += 1;
         self.objects = self.objects << 1 | u64::from(object);
         self.at += 1;
-        Ok(if object {
-            Expect::KeyOrEnd
-        } else {
-            Expect::ValueOrEnd
-        })
+        Ok(if object { Expect::KeyOrEnd } else { Expect::ValueOrEnd })
     }
 
     fn close(&mut self, bracket: u8) -> Result<Expect, BodyError> {
@@ -153,11 +137,7 @@ impl<'a> Scanner<'a> {
 
     fn comma(&mut self) -> Expect {
         self.at += 1;
-        if self.in_object() {
-            Expect::Key
-        } else {
-            Expect::Value
-        }
+        if self.in_object() { Expect::Key } else { Expect::Value }
     }
 
     /// A key, its colon, and the space up to the value.
@@ -173,10 +153,7 @@ impl<'a> Scanner<'a> {
         self.skip_space();
         let value = self.out_at();
         if let (1, Some(members)) = (self.depth, &mut self.members) {
-            members.push(Member {
-                key,
-                value: value..value,
-            });
+            members.push(Member { key, value: value..value });
         }
         Ok(Expect::Value)
     }
@@ -272,11 +249,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn hex4(&self, at: usize) -> Result<u32, BodyError> {
-        let digits = self
-            .raw
-            .as_bytes()
-            .get(at..at + 4)
-            .ok_or(BodyError::Syntax)?;
+        let digits = self.raw.as_bytes().get(at..at + 4).ok_or(BodyError::Syntax)?;
         digits.iter().try_fold(0, |value, &digit| {
             let digit = char::from(digit).to_digit(16).ok_or(BodyError::Syntax)?;
             Ok(value << 4 | digit)
@@ -309,9 +282,7 @@ impl<'a> Scanner<'a> {
         let good = if integer {
             whole.parse::<u64>().is_ok_and(|n| n <= JSON_INTEGER_MAX)
         } else {
-            self.raw[start..self.at]
-                .parse::<f64>()
-                .is_ok_and(f64::is_finite)
+            self.raw[start..self.at].parse::<f64>().is_ok_and(f64::is_finite)
         };
         if good { Ok(()) } else { Err(BodyError::Number) }
     }
@@ -337,10 +308,7 @@ impl<'a> Scanner<'a> {
 
     fn skip_space(&mut self) {
         let space = |b: &u8| matches!(b, b' ' | b'\t' | b'\n' | b'\r');
-        let length = self.raw.as_bytes()[self.at..]
-            .iter()
-            .take_while(|b| space(b))
-            .count();
+        let length = self.raw.as_bytes()[self.at..].iter().take_while(|b| space(b)).count();
         if length > 0 {
             self.drop_bytes(length);
         }
@@ -406,9 +374,7 @@ mod tests {
                     for filler in [b'a', 0x20, 0x21, 0x23, 0x5b, 0x5d, 0x80, 0xff] {
                         let mut text = vec![filler; length];
                         text[place] = byte;
-                        let slow = text
-                            .iter()
-                            .position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f));
+                        let slow = text.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f));
                         assert_eq!(plain_bytes(&text), slow.unwrap_or(length), "{text:?}");
                     }
                 }

@@ -88,18 +88,11 @@ impl HomeRecord {
         let record: Bytes = pb::HomeRecord {
             name: self.name.to_string(),
             identity: Bytes::copy_from_slice(&self.identity),
-            signing_keys: self
-                .signing_keys
-                .iter()
-                .map(|k| Bytes::copy_from_slice(k))
-                .collect(),
+            signing_keys: self.signing_keys.iter().map(|k| Bytes::copy_from_slice(k)).collect(),
             nodes: self
                 .nodes
                 .iter()
-                .map(|n| pb::Node {
-                    peer_id: n.peer_id.clone(),
-                    addresses: n.addresses.clone(),
-                })
+                .map(|n| pb::Node { peer_id: n.peer_id.clone(), addresses: n.addresses.clone() })
                 .collect(),
             epoch: self.epoch.0,
             number: self.number,
@@ -109,12 +102,9 @@ impl HomeRecord {
         .encode_to_vec()
         .into();
         let signature = identity.sign(&[CONTEXT, &record].concat());
-        pb::SignedRecord {
-            record,
-            signature: Bytes::copy_from_slice(&signature.to_bytes()),
-        }
-        .encode_to_vec()
-        .into()
+        pb::SignedRecord { record, signature: Bytes::copy_from_slice(&signature.to_bytes()) }
+            .encode_to_vec()
+            .into()
     }
 
     /// Reads a `SignedRecord` and checks its signature and every field.
@@ -155,10 +145,7 @@ impl HomeRecord {
                     if n.peer_id.is_empty() || n.addresses.len() > limits::NODE_ADDRESSES {
                         return Err(Field("nodes"));
                     }
-                    Ok(Node {
-                        peer_id: n.peer_id,
-                        addresses: n.addresses,
-                    })
+                    Ok(Node { peer_id: n.peer_id, addresses: n.addresses })
                 })
                 .collect::<Result<_, _>>()?,
             epoch: Epoch(raw.epoch),

@@ -12,7 +12,7 @@ pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 /// Homes that know each other, started.
 pub(crate) struct Party {
     pub(crate) homes: Homes,
-    pub(crate) dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl Party {
@@ -28,7 +28,7 @@ impl Party {
         }
         let mut homes = Homes::make(program, dir.path(), names, None).await.unwrap();
         homes.start_all().await.unwrap();
-        Self { homes, dir }
+        Self { homes, _dir: dir }
     }
 
     /// A signed-in client of a user of the `home`th home.

@@ -48,6 +48,29 @@ fn a_chat_is_opened_once() {
 }
 
 #[test]
+fn what_is_not_on_disk_yet_is_seen() {
+    let mut acme = acme();
+    let bob = acme.user("bob");
+    let channel = acme.send("alice", &bob, "1").channel;
+    let under_way = acme.home.take_step();
+    for n in 2..=100 {
+        acme.send("alice", &bob, &n.to_string());
+    }
+    let rows = acme.home.listing(&acme.store, &local("bob")).unwrap();
+    let state = acme.state(channel);
+    assert_eq!((rows[0].channel, rows[0].changed), (channel, state.changed));
+    assert_eq!(acme.home.last_message(&acme.store, channel).unwrap().unwrap().pos.0, 100);
+    acme.mark("bob", channel, 5, 5).unwrap();
+    assert_eq!(acme.unread("bob", channel), 95);
+    acme.store.commit(acme.id, acme.epoch, &under_way.batch);
+    acme.home.committed(under_way.number);
+    acme.mark("bob", channel, 6, 6).unwrap();
+    assert_eq!(acme.unread("bob", channel), 94);
+    acme.settle();
+    acme.tick();
+}
+
+#[test]
 fn refusals_change_nothing() {
     let mut acme = acme();
     let (alice, bob) = (acme.user("alice"), acme.user("bob"));

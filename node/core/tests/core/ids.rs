@@ -137,3 +137,27 @@ fn ids_are_forgotten_though_a_step_is_always_under_way() {
     assert!(acme.home.ids_remembered() < 40, "{}", acme.home.ids_remembered());
     assert_eq!(acme.run(&first).unwrap().pos, answer.pos);
 }
+
+#[test]
+fn what_is_not_on_disk_is_not_forgotten() {
+    let mut acme = forgetful();
+    let bob = acme.user("bob");
+    let mut commands = Vec::new();
+    let mut under_way = std::collections::VecDeque::new();
+    for n in 0..20 {
+        acme.now += 10;
+        let mut command = acme.command("alice", &bob, &n.to_string());
+        command.id = Some(v7(acme.now, n));
+        let pos = acme.run(&command).unwrap().pos;
+        commands.push((command, pos));
+        under_way.push_back(acme.home.take_step());
+        if under_way.len() > 3 {
+            let step = under_way.pop_front().unwrap();
+            acme.store.commit(acme.id, acme.epoch, &step.batch);
+            acme.home.committed(step.number);
+        }
+        for (command, pos) in &commands {
+            assert_eq!(acme.run(command).unwrap().pos, *pos);
+        }
+    }
+}

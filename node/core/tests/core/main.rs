@@ -1,4 +1,6 @@
 //! The core, driven as its page says, against a store in maps that checks every commit.
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
 
 mod chats;
 mod courier;

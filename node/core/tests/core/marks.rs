@@ -126,6 +126,22 @@ fn marks_are_owed_until_the_newest_are_taken() {
 }
 
 #[test]
+fn marks_are_taken_once_they_are_on_disk() {
+    let (mut acme, mut globex) = homes();
+    let carol = globex.user("carol");
+    let channel = acme.send("alice", &carol, "1").channel;
+    acme.deliver(&mut globex);
+    globex.mark("carol", channel, 1, 1).unwrap();
+    let effects = globex.tick();
+    let [_, Effect::Marks { marks, .. }] = &effects[..] else { panic!("{effects:?}") };
+    acme.receive_marks(globex.id, channel, marks).unwrap();
+    assert!(acme.home.is_urgent());
+    let _under_way = acme.home.take_step();
+    acme.receive_marks(globex.id, channel, marks).unwrap();
+    assert!(acme.home.is_urgent(), "the first may still be lost");
+}
+
+#[test]
 fn marks_come_with_their_times() {
     let (mut acme, mut globex) = homes();
     let carol = globex.user("carol");
@@ -155,8 +171,7 @@ fn mentions_count_until_they_are_read() {
     command.mentions = vec![bob.clone()];
     let channel = acme.run(&command).unwrap().channel;
     acme.settle();
-    let mentions =
-        |acme: &mut Node| acme.state(channel).member(&bob).unwrap().mentions.len();
+    let mentions = |acme: &mut Node| acme.state(channel).member(&bob).unwrap().mentions.len();
     assert_eq!(mentions(&mut acme), 1);
     acme.mark("bob", channel, 1, 1).unwrap();
     command.fresh_id = acme.fresh_id();

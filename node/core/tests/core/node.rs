@@ -55,8 +55,7 @@ impl Node {
     pub(crate) fn new(number: u8, policy: Policy, users: &[&str]) -> Self {
         let (id, epoch) = (HomeId([number; 32]), Epoch(MONDAY_MS - 1_000));
         let store = TestStore::default();
-        let home =
-            Home::new(id, epoch, policy.clone(), 0, Stamp(0), MONDAY_MS, &store).unwrap();
+        let home = Home::new(id, epoch, policy.clone(), 0, Stamp(0), MONDAY_MS, &store).unwrap();
         let mut node = Self { id, epoch, policy, home, store, now: MONDAY_MS, fresh: 0 };
         for user in users {
             node.register(user);

@@ -112,7 +112,9 @@ impl TestStore {
             assert!(state.member(&h.user()).is_some(), "a stranger's words are stored");
         }
         for member in &state.members {
-            assert!(member.mark.delivered >= member.mark.read && member.mark.delivered <= state.head);
+            assert!(
+                member.mark.delivered >= member.mark.read && member.mark.delivered <= state.head
+            );
             let times: Vec<Mark> = member.times.iter().map(|t| t.mark).collect();
             assert!(times.is_sorted_by(|a, b| a.read <= b.read && a.delivered <= b.delivered));
             assert!(member.times.iter().map(|t| t.at).is_sorted());
@@ -212,7 +214,8 @@ impl Reader for TestStore {
         epoch: Epoch,
         seq: Seq,
     ) -> Result<Option<EntryRow>, Fault> {
-        let rows = self.logs.get(&channel).into_iter().flat_map(BTreeMap::values).map(LogEntry::row);
+        let rows =
+            self.logs.get(&channel).into_iter().flat_map(BTreeMap::values).map(LogEntry::row);
         Ok(rows
             .filter(|r| r.origin == origin && r.epoch == epoch && r.seq >= seq)
             .min_by_key(|r| r.seq))

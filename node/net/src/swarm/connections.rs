@@ -38,9 +38,7 @@ impl Net {
             peer,
             remote: endpoint.get_remote_address().clone(),
             dialled,
-            stage: Stage::Greeting {
-                started: endpoint.is_dialer(),
-            },
+            stage: Stage::Greeting { started: endpoint.is_dialer() },
             cancel: CancellationToken::new(),
             held: Vec::new(),
         };
@@ -58,19 +56,10 @@ impl Net {
             // Another of our dials to that home was faster, or nobody wants it any more.
             return self.close(id, "spare");
         }
-        self.timers
-            .after(self.limits.hello_deadline, Timer::HelloDeadline(id));
+        self.timers.after(self.limits.hello_deadline, Timer::HelloDeadline(id));
         if let Some((home, _)) = dialled {
-            let opened = self
-                .swarm
-                .behaviour_mut()
-                .streams
-                .open(peer, id, Protocol::Hello);
-            let greeter = Greeter {
-                admission: self.admission.clone(),
-                peer,
-                expected: Some(home),
-            };
+            let opened = self.swarm.behaviour_mut().streams.open(peer, id, Protocol::Hello);
+            let greeter = Greeter { admission: self.admission.clone(), peer, expected: Some(home) };
             self.spawn_hello(id, cancel, ask(greeter, opened));
         }
     }
@@ -99,11 +88,7 @@ impl Net {
             (Stage::Greeting { started: false }, Protocol::Hello) => {
                 connection.stage = Stage::Greeting { started: true };
                 let (peer, cancel) = (connection.peer, connection.cancel.clone());
-                let greeter = Greeter {
-                    admission: self.admission.clone(),
-                    peer,
-                    expected: None,
-                };
+                let greeter = Greeter { admission: self.admission.clone(), peer, expected: None };
                 self.spawn_hello(id, cancel, greeter.answer(inbound.stream));
             }
             (Stage::Greeting { .. }, Protocol::Relay | Protocol::Query) => {
@@ -205,10 +190,7 @@ impl Net {
         let held = std::mem::take(&mut connection.held);
         let they_dialled = connection.dialled.is_none();
         self.counters.admitted();
-        let home = self
-            .homes
-            .entry(home_id)
-            .or_insert_with(|| Home::new(&self.limits));
+        let home = self.homes.entry(home_id).or_insert_with(|| Home::new(&self.limits));
         let is_first = !home.is_up();
         home.connections.push(id);
         home.round = None;
@@ -216,20 +198,13 @@ impl Net {
         if they_dialled {
             home.backoff.reset();
         }
-        if !home
-            .record()
-            .is_some_and(|known| known.is_newer_than(&record))
-        {
+        if !home.record().is_some_and(|known| known.is_newer_than(&record)) {
             home.shown = Some((record.clone(), info.clone()));
         }
         if is_first {
             home.up_since = Some(now);
             tracing::info!(home = %home_id, "peer up");
-            self.emit(NetEvent::PeerUp {
-                home: home_id,
-                record,
-                hello: info,
-            });
+            self.emit(NetEvent::PeerUp { home: home_id, record, hello: info });
         }
         self.open_relay(home_id);
         self.ask_waiting(home_id);
@@ -279,11 +254,7 @@ impl Net {
 
     /// Closes every admitted connection of a home.
     pub(super) fn close_home(&mut self, home: HomeId, reason: &'static str) {
-        let open = self
-            .homes
-            .get(&home)
-            .map(|h| h.connections.clone())
-            .unwrap_or_default();
+        let open = self.homes.get(&home).map(|h| h.connections.clone()).unwrap_or_default();
         for id in open {
             self.close(id, reason);
         }
@@ -291,11 +262,7 @@ impl Net {
 
     /// Closes the connections of a home on which nothing can have come since `since`.
     pub(super) fn close_older(&mut self, home: HomeId, since: Instant, reason: &'static str) {
-        let open = self
-            .homes
-            .get(&home)
-            .map(|h| h.connections.clone())
-            .unwrap_or_default();
+        let open = self.homes.get(&home).map(|h| h.connections.clone()).unwrap_or_default();
         for id in open {
             let stage = self.connections.get(&id).map(|connection| connection.stage);
             if matches!(stage, Some(Stage::Admitted(_, at)) if at <= since) {
@@ -313,11 +280,7 @@ impl Net {
         if home.is_up() {
             return;
         }
-        let lived = home
-            .up_since
-            .take()
-            .map(|since| since.elapsed())
-            .unwrap_or_default();
+        let lived = home.up_since.take().map(|since| since.elapsed()).unwrap_or_default();
         home.last_reason = Some(reason);
         home.relay_out = None;
         home.relay_in = None;
@@ -335,10 +298,7 @@ impl Net {
             self.homes.remove(&home_id);
         }
         tracing::info!(home = %home_id, reason, "peer down");
-        self.emit(NetEvent::PeerDown {
-            home: home_id,
-            reason,
-        });
+        self.emit(NetEvent::PeerDown { home: home_id, reason });
     }
 }
 

@@ -36,16 +36,8 @@ impl Net {
         self.numbers += 1;
         let number = self.numbers;
         let cancel = connection.cancel.child_token();
-        home.relay_out = Some(RelayStream {
-            number,
-            cancel: cancel.clone(),
-            is_open: false,
-        });
-        let opened = self
-            .swarm
-            .behaviour_mut()
-            .streams
-            .open(connection.peer, id, Protocol::Relay);
+        home.relay_out = Some(RelayStream { number, cancel: cancel.clone(), is_open: false });
+        let opened = self.swarm.behaviour_mut().streams.open(connection.peer, id, Protocol::Relay);
         let (settings, reports) = (self.relay.clone(), self.reports.clone());
         let work = async move {
             let relay = match Relay::open(opened, settings).await {
@@ -53,11 +45,7 @@ impl Net {
                 Err(end) => return end,
             };
             let (link, work) = relay.outgoing();
-            let report = Report::RelayOutOpen {
-                home: home_id,
-                number,
-                link,
-            };
+            let report = Report::RelayOutOpen { home: home_id, number, link };
             // The loop has stopped if nobody takes it; then the link is dropped and the work ends.
             let _ = reports.send(report).await;
             work.await
@@ -76,11 +64,7 @@ impl Net {
         self.numbers += 1;
         let number = self.numbers;
         let cancel = connection.cancel.child_token();
-        let next = RelayStream {
-            number,
-            cancel: cancel.clone(),
-            is_open: false,
-        };
+        let next = RelayStream { number, cancel: cancel.clone(), is_open: false };
         if let Some(overtaken) = home.relay_in_next.replace(next) {
             overtaken.cancel.cancel();
         }
@@ -91,13 +75,7 @@ impl Net {
                 Err(end) => return end,
             };
             let (link, work) = relay.incoming();
-            let _ = reports
-                .send(Report::RelayInOpen {
-                    home: home_id,
-                    number,
-                    link,
-                })
-                .await;
+            let _ = reports.send(Report::RelayInOpen { home: home_id, number, link }).await;
             work.await
         };
         self.spawn_relay(home_id, number, id, cancel, work);
@@ -113,18 +91,8 @@ impl Net {
     ) {
         let reports = self.reports.clone();
         tokio::spawn(async move {
-            let end = cancel
-                .run_until_cancelled(Box::pin(work))
-                .await
-                .unwrap_or(End::Cancelled);
-            let _ = reports
-                .send(Report::RelayEnded {
-                    home,
-                    number,
-                    connection,
-                    end,
-                })
-                .await;
+            let end = cancel.run_until_cancelled(Box::pin(work)).await.unwrap_or(End::Cancelled);
+            let _ = reports.send(Report::RelayEnded { home, number, connection, end }).await;
         });
     }
 
@@ -138,34 +106,21 @@ impl Net {
         };
         stream.is_open = true;
         home.relay_backoff.reset();
-        self.emit(NetEvent::RelayOut {
-            home: home_id,
-            link,
-        });
+        self.emit(NetEvent::RelayOut { home: home_id, link });
     }
 
     pub(super) fn on_relay_in(&mut self, home_id: HomeId, number: u64, link: RelayIn) {
         let Some(home) = self.homes.get_mut(&home_id) else {
             return;
         };
-        if home
-            .relay_in_next
-            .as_ref()
-            .is_none_or(|s| s.number != number)
-        {
+        if home.relay_in_next.as_ref().is_none_or(|s| s.number != number) {
             return;
         }
-        let newer = home
-            .relay_in_next
-            .take()
-            .map(|s| RelayStream { is_open: true, ..s });
+        let newer = home.relay_in_next.take().map(|s| RelayStream { is_open: true, ..s });
         if let Some(older) = std::mem::replace(&mut home.relay_in, newer) {
             older.cancel.cancel();
         }
-        self.emit(NetEvent::RelayIn {
-            home: home_id,
-            link,
-        });
+        self.emit(NetEvent::RelayIn { home: home_id, link });
     }
 
     pub(super) fn on_relay_ended(
@@ -268,11 +223,7 @@ impl Net {
             return decline(reply, QueryError::NotConnected);
         };
         let cancel = connection.cancel.clone();
-        let opened = self
-            .swarm
-            .behaviour_mut()
-            .streams
-            .open(connection.peer, id, Protocol::Query);
+        let opened = self.swarm.behaviour_mut().streams.open(connection.peer, id, Protocol::Query);
         let within = self.limits.query_timeout;
         tokio::spawn(async move {
             let asked = timeout(within, query::ask(opened, query));
@@ -344,20 +295,12 @@ async fn serve(
     let query = match query::read(&mut stream).await {
         Ok(query) => query,
         Err(reason) => {
-            query::answer(
-                stream,
-                query::refusal(reason, "the question does not parse"),
-            )
-            .await;
+            query::answer(stream, query::refusal(reason, "the question does not parse")).await;
             return Err(reason);
         }
     };
     if query.query.is_none() {
-        query::answer(
-            stream,
-            query::refusal("query_unknown", "no such question here"),
-        )
-        .await;
+        query::answer(stream, query::refusal("query_unknown", "no such question here")).await;
         return Ok(());
     }
     let (reply, answer) = oneshot::channel();
@@ -368,14 +311,10 @@ async fn serve(
     };
     let (answer, failure) = match timeout(within, asked).await {
         Ok(Ok(answer)) => (answer, None),
-        Ok(Err(_)) => (
-            query::refusal("unanswered", "the home did not answer"),
-            Some("query_unanswered"),
-        ),
-        Err(_) => (
-            query::refusal("timeout", "the home was too slow"),
-            Some("query_timeout"),
-        ),
+        Ok(Err(_)) => {
+            (query::refusal("unanswered", "the home did not answer"), Some("query_unanswered"))
+        }
+        Err(_) => (query::refusal("timeout", "the home was too slow"), Some("query_timeout")),
     };
     query::answer(stream, answer).await;
     failure.map_or(Ok(()), Err)

@@ -19,10 +19,7 @@ use crate::timers::Timer;
 
 impl Net {
     pub(super) fn want(&mut self, home_id: HomeId, addresses: Vec<Multiaddr>) {
-        let home = self
-            .homes
-            .entry(home_id)
-            .or_insert_with(|| Home::new(&self.limits));
+        let home = self.homes.entry(home_id).or_insert_with(|| Home::new(&self.limits));
         let is_new = home.wanted.as_ref() != Some(&addresses);
         home.wanted = Some(addresses);
         if is_new {
@@ -55,9 +52,7 @@ impl Net {
         }
         home.backoff.reset();
         let now = Instant::now();
-        let at = home
-            .dialled_at
-            .map_or(now, |last| (last + self.limits.backoff_min).max(now));
+        let at = home.dialled_at.map_or(now, |last| (last + self.limits.backoff_min).max(now));
         if home.dial_at.is_none_or(|due| due > at) {
             home.dial_at = Some(at);
             self.timers.set(at, Timer::DialDue(home_id));
@@ -93,11 +88,7 @@ impl Net {
             let (reports, allow_private) = (self.reports.clone(), self.allow_private);
             tokio::spawn(async move {
                 let targets = resolve::resolve(targets, allow_private).await;
-                let report = Report::Resolved {
-                    home: home_id,
-                    round: number,
-                    targets,
-                };
+                let report = Report::Resolved { home: home_id, round: number, targets };
                 // The loop has stopped if nobody takes it.
                 let _ = reports.send(report).await;
             });
@@ -126,10 +117,7 @@ impl Net {
     }
 
     pub(super) fn on_stagger(&mut self, home: HomeId, number: u64) {
-        if self
-            .round_of(home, number)
-            .is_some_and(|round| round.greeting.is_none())
-        {
+        if self.round_of(home, number).is_some_and(|round| round.greeting.is_none()) {
             self.dial_next(home, number);
         }
     }
@@ -166,11 +154,7 @@ impl Net {
     }
 
     pub(super) fn round_of(&mut self, home: HomeId, number: u64) -> Option<&mut Round> {
-        self.homes
-            .get_mut(&home)?
-            .round
-            .as_mut()
-            .filter(|round| round.number == number)
+        self.homes.get_mut(&home)?.round.as_mut().filter(|round| round.number == number)
     }
 
     /// Dials the next target of a round, or ends it when nothing is left to hope for.
@@ -196,8 +180,7 @@ impl Net {
                     if let Some(round) = self.round_of(home, number) {
                         round.dialling += 1;
                     }
-                    self.timers
-                        .after(self.limits.dial_stagger, Timer::DialStagger(home, number));
+                    self.timers.after(self.limits.dial_stagger, Timer::DialStagger(home, number));
                     return;
                 }
                 Err(error) => {
@@ -213,10 +196,7 @@ impl Net {
         let Some(home) = self.homes.get_mut(&home_id) else {
             return;
         };
-        let Some(Round {
-            reason, message, ..
-        }) = home.round.take()
-        else {
+        let Some(Round { reason, message, .. }) = home.round.take() else {
             return;
         };
         let retry_in = home.backoff.failed(chance());
@@ -232,13 +212,7 @@ impl Net {
         } else {
             tracing::debug!(home = %home_id, reason, attempts, ?retry_in, "still not reached");
         }
-        self.emit(NetEvent::DialFailed {
-            home: home_id,
-            reason,
-            message,
-            attempts,
-            retry_in,
-        });
+        self.emit(NetEvent::DialFailed { home: home_id, reason, message, attempts, retry_in });
     }
 }
 
@@ -251,10 +225,9 @@ fn dial_options(target: Target) -> DialOpts {
             .addresses(addresses)
             .allocate_new_port()
             .build(),
-        Target::Address(address) => DialOpts::unknown_peer_id()
-            .address(address)
-            .allocate_new_port()
-            .build(),
+        Target::Address(address) => {
+            DialOpts::unknown_peer_id().address(address).allocate_new_port().build()
+        }
     }
 }
 
@@ -265,10 +238,7 @@ fn dial_reason(error: &DialError) -> &'static str {
         DialError::DialPeerConditionFalse(_) | DialError::Aborted => "dial_aborted",
         DialError::WrongPeerId { .. } => "wrong_peer",
         DialError::Denied { cause } => {
-            if cause
-                .downcast_ref::<connection_limits::Exceeded>()
-                .is_some()
-            {
+            if cause.downcast_ref::<connection_limits::Exceeded>().is_some() {
                 "connection_limit"
             } else if cause.downcast_ref::<MemoryUsageLimitExceeded>().is_some() {
                 "memory_limit"

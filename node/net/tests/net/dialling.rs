@@ -13,10 +13,7 @@ async fn a_wrong_home_at_the_address_is_named_and_left() {
     let mut acme = Home::start("acme", &[TCP]).await;
     let mut bolt = Home::start("bolt", &[TCP]).await;
     let expected = Identity::new("elsewhere").id;
-    acme.net
-        .want(expected, bolt.addresses.clone())
-        .await
-        .unwrap();
+    acme.net.want(expected, bolt.addresses.clone()).await.unwrap();
     let (home, direction, reason, _) = acme.refused().await;
     assert_eq!(
         (home, direction, reason.as_str()),
@@ -45,10 +42,7 @@ async fn an_address_that_does_not_answer_is_passed_over() {
 async fn a_home_that_is_not_there_is_reported_with_rising_waits() {
     let mut acme = Home::start("acme", &[]).await;
     let absent = Identity::new("absent").id;
-    acme.net
-        .want(absent, vec!["/ip4/127.0.0.1/tcp/9".to_owned()])
-        .await
-        .unwrap();
+    acme.net.want(absent, vec!["/ip4/127.0.0.1/tcp/9".to_owned()]).await.unwrap();
     for _ in 0..3 {
         let (home, reason, message) = acme.dial_failed().await;
         assert_eq!((home, reason), (absent, "unreachable"));
@@ -62,10 +56,7 @@ async fn a_home_that_is_not_there_is_reported_with_rising_waits() {
     assert!(acme.net.peers().await.is_empty());
     acme.net.want(absent, Vec::new()).await.unwrap();
     assert_eq!(acme.dial_failed().await.1, "no_addresses");
-    let bad = acme
-        .net
-        .want(absent, vec!["acme.example:80".to_owned()])
-        .await;
+    let bad = acme.net.want(absent, vec!["acme.example:80".to_owned()]).await;
     assert_eq!(bad, Err(AddressError::Syntax));
 }
 
@@ -90,25 +81,16 @@ async fn what_a_record_announces_is_dialled_when_the_pinned_address_no_longer_se
     }];
     identity.policy.lock().record = shown.sign(&identity.signing);
     let mut acme = Home::start("acme", &[]).await;
-    acme.net
-        .want(bolt.id(), vec![proxy.address.clone()])
-        .await
-        .unwrap();
+    acme.net.want(bolt.id(), vec![proxy.address.clone()]).await.unwrap();
     acme.up(bolt.id()).await;
     bolt.up(acme.id()).await;
     // A new, useless pin: only the record knows the way now.
-    acme.net
-        .want(bolt.id(), vec!["/ip4/127.0.0.1/tcp/9".to_owned()])
-        .await
-        .unwrap();
+    acme.net.want(bolt.id(), vec!["/ip4/127.0.0.1/tcp/9".to_owned()]).await.unwrap();
     acme.net.disconnect(bolt.id(), "test").await;
     assert_eq!(acme.down(bolt.id()).await, "test");
     acme.up(bolt.id()).await;
     let connections = acme.net.peers().await.remove(0).connections;
-    assert!(
-        connections[0].starts_with(&bolt.addresses[1]),
-        "{connections:?}"
-    );
+    assert!(connections[0].starts_with(&bolt.addresses[1]), "{connections:?}");
 }
 
 async fn restart(transport: &str) {
@@ -154,11 +136,7 @@ async fn a_home_that_comes_back_by_itself_needs_no_dialling() {
     acme.up(bolt.id()).await;
     acme.relay_out(bolt.id()).await;
     let peer = acme.net.peers().await.remove(0);
-    assert_eq!(
-        (peer.attempts, peer.retry_in),
-        (0, None),
-        "contact starts the back-off over"
-    );
+    assert_eq!((peer.attempts, peer.retry_in), (0, None), "contact starts the back-off over");
 }
 
 /// A link that is cut in silence: both sides notice by their heartbeats, and the dialler finds a new way.
@@ -173,10 +151,7 @@ async fn a_dead_link_is_noticed_and_replaced() {
     let mut acme = Home::run(Identity::new("acme"), &[], quick()).await;
     let mut bolt = Home::run(Identity::new("bolt"), &[TCP], quick()).await;
     let proxy = Proxy::to(&bolt.addresses[0]).await;
-    acme.net
-        .want(bolt.id(), vec![proxy.address.clone()])
-        .await
-        .unwrap();
+    acme.net.want(bolt.id(), vec![proxy.address.clone()]).await.unwrap();
     let (out, _acme_in) = acme.links(bolt.id()).await;
     let (_bolt_out, mut inward) = bolt.links(acme.id()).await;
     out.frames.send(marks(1)).await.unwrap();
@@ -220,10 +195,7 @@ async fn dead_links_full_of_writes_are_noticed_and_replaced() {
     let mut acme = Home::run(Identity::new("acme"), &[], quick()).await;
     let bolt = Home::run(Identity::new("bolt"), &[TCP], quick()).await;
     let proxy = Proxy::to(&bolt.addresses[0]).await;
-    acme.net
-        .want(bolt.id(), vec![proxy.address.clone()])
-        .await
-        .unwrap();
+    acme.net.want(bolt.id(), vec![proxy.address.clone()]).await.unwrap();
     let mut out = acme.relay_out(bolt.id()).await;
     for _ in 0..3 {
         proxy.cut();
@@ -264,15 +236,9 @@ async fn a_banned_home_is_out_until_it_is_let_in_again() {
 
 #[tokio::test]
 async fn commands_are_taken_while_nobody_takes_events() {
-    let full = NetLimits {
-        events_queue: 1,
-        commands_queue: 1,
-        ..limits()
-    };
+    let full = NetLimits { events_queue: 1, commands_queue: 1, ..limits() };
     let mut acme = Home::run(Identity::new("acme"), &[TCP], full).await;
-    let absent: Vec<_> = (0..40)
-        .map(|n| Identity::new(&format!("absent{n}")).id)
-        .collect();
+    let absent: Vec<_> = (0..40).map(|n| Identity::new(&format!("absent{n}")).id).collect();
     for home in &absent {
         acme.net.want(*home, Vec::new()).await.unwrap();
         assert!(!soon(acme.net.peers()).await.is_empty());

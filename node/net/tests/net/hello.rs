@@ -13,10 +13,7 @@ async fn two_homes_meet(transport: &str) {
     let seen_by_bolt = bolt.up(acme.id()).await;
     for hello in [seen_by_acme, seen_by_bolt] {
         assert_eq!((hello.epoch.0, hello.boot, hello.instance), (7, 3, [9; 16]));
-        assert_eq!(
-            (hello.software.as_str(), hello.clock_ms),
-            ("homing-test/1", 1_000)
-        );
+        assert_eq!((hello.software.as_str(), hello.clock_ms), ("homing-test/1", 1_000));
     }
     let _links = (acme.links(bolt.id()).await, bolt.links(acme.id()).await);
 
@@ -27,11 +24,7 @@ async fn two_homes_meet(transport: &str) {
     assert_eq!(peer.name.as_ref().unwrap().as_str(), "bolt.example");
     assert!(peer.wanted && peer.up_for.is_some() && peer.relay_out && peer.relay_in);
     assert_eq!(peer.connections.len(), 1);
-    assert!(
-        peer.connections[0].starts_with(&bolt.addresses[0]),
-        "{:?}",
-        peer.connections
-    );
+    assert!(peer.connections[0].starts_with(&bolt.addresses[0]), "{:?}", peer.connections);
     assert_eq!(acme.net.stats().admitted, 1);
 
     acme.net.shutdown().await;
@@ -72,10 +65,7 @@ async fn the_listener_refuses_and_the_dialler_learns_why() {
     let told = acme.refused().await;
     let expected = |home, direction| (home, direction, "home_denied".into(), "not you".into());
     assert_eq!(told, expected(Some(bolt.id()), Direction::ByPeer));
-    assert_eq!(
-        bolt.refused().await,
-        expected(Some(acme.id()), Direction::ByUs)
-    );
+    assert_eq!(bolt.refused().await, expected(Some(acme.id()), Direction::ByUs));
     let (home, reason, message) = acme.dial_failed().await;
     assert_eq!((home, reason), (bolt.id(), "refused_by_peer"));
     assert_eq!(message, "home_denied: not you");
@@ -95,12 +85,7 @@ async fn the_dialler_refuses_and_the_listener_learns_why() {
     acme.identity.policy.lock().verdict = Err(Refusal::new("epoch_older", "you were restored"));
     acme.want(&bolt).await;
     let expected = |home, direction| {
-        (
-            Some(home),
-            direction,
-            "epoch_older".to_owned(),
-            "you were restored".to_owned(),
-        )
+        (Some(home), direction, "epoch_older".to_owned(), "you were restored".to_owned())
     };
     assert_eq!(acme.refused().await, expected(bolt.id(), Direction::ByUs));
     // Never up, not even for a moment: `refused` takes the first event that is a refusal, and the
@@ -154,13 +139,7 @@ async fn one_of_several_nodes_of_a_home_is_admitted() {
     let identity = Identity::new("acme");
     let mut record = record("acme", &identity.signing, &identity.key);
     let sibling = NodeKey::generate().peer_id_bytes();
-    record.nodes.insert(
-        0,
-        Node {
-            peer_id: sibling,
-            addresses: Vec::new(),
-        },
-    );
+    record.nodes.insert(0, Node { peer_id: sibling, addresses: Vec::new() });
     identity.policy.lock().record = record.sign(&identity.signing);
     let acme = Home::run(identity, &[TCP], limits()).await;
     let mut bolt = Home::start("bolt", &[TCP]).await;

@@ -15,23 +15,15 @@ use crate::support::raw::{Raw, receive, send};
 use crate::support::{Home, Identity, TCP, ack, heads, limits as quick, marks, number_of, soon};
 
 fn ping(number: u64) -> Frame {
-    Frame {
-        frame: Some(frame::Frame::Ping(Ping { number })),
-    }
+    Frame { frame: Some(frame::Frame::Ping(Ping { number })) }
 }
 
 fn pong(number: u64) -> Frame {
-    Frame {
-        frame: Some(frame::Frame::Pong(Pong { number })),
-    }
+    Frame { frame: Some(frame::Frame::Pong(Pong { number })) }
 }
 
 fn question() -> Query {
-    Query {
-        query: Some(query::Query::User(UserQuery {
-            local: "alice".into(),
-        })),
-    }
+    Query { query: Some(query::Query::User(UserQuery { local: "alice".into() })) }
 }
 
 /// Whether the stream ends without a single byte.
@@ -42,10 +34,7 @@ async fn says_nothing(stream: &mut Stream) -> bool {
 
 #[tokio::test]
 async fn nothing_is_served_before_hello_and_the_silent_are_closed() {
-    let short = NetLimits {
-        hello_deadline: Duration::from_millis(400),
-        ..quick()
-    };
+    let short = NetLimits { hello_deadline: Duration::from_millis(400), ..quick() };
     let mut acme = Home::run(Identity::new("acme"), &[TCP], short).await;
     let stranger = Identity::new("stranger");
     let mut raw = Raw::connect(&stranger.key, &acme.addresses[0]).await;
@@ -58,10 +47,7 @@ async fn nothing_is_served_before_hello_and_the_silent_are_closed() {
     assert!(says_nothing(&mut question_stream).await);
     let stats = acme.net.stats();
     assert_eq!(stats.dropped["hello_timeout"], 1);
-    assert_eq!(
-        (stats.admitted, stats.frames_in, stats.queries_in),
-        (0, 0, 0)
-    );
+    assert_eq!((stats.admitted, stats.frames_in, stats.queries_in), (0, 0, 0));
     assert!(acme.events.try_recv().is_err());
 }
 
@@ -71,19 +57,14 @@ async fn a_refused_peer_gets_nothing_either() {
     let stranger = Identity::new("stranger");
     let mut raw = Raw::connect(&stranger.key, &acme.addresses[0]).await;
     let mut hello = raw.open(HELLO).await;
-    let nonsense = Hello {
-        record: vec![1, 2, 3].into(),
-        ..Hello::default()
-    };
+    let nonsense = Hello { record: vec![1, 2, 3].into(), ..Hello::default() };
     send(&mut hello, &nonsense).await;
     let reply: HelloReply = receive(&mut hello).await.expect("an answer");
     assert_eq!(reply.refusal.unwrap().reason, "record_malformed");
     assert_eq!(reply.hello, None, "who is refused learns nothing about us");
     let mut relay = raw.open(RELAY).await;
     // It may be reset before this is written.
-    let _ = relay
-        .write_all(&prost::Message::encode_length_delimited_to_vec(&ping(1)))
-        .await;
+    let _ = relay.write_all(&prost::Message::encode_length_delimited_to_vec(&ping(1))).await;
     assert!(says_nothing(&mut relay).await);
     assert_eq!(acme.refused().await.2, "record_malformed");
     assert_eq!(acme.net.stats().frames_in, 0);
@@ -133,14 +114,8 @@ async fn a_frame_of_the_wrong_direction_drops_the_peer() {
 #[tokio::test]
 async fn a_range_of_too_many_events_drops_the_peer() {
     let events = vec![Default::default(); limits::RANGE_EVENTS + 1];
-    let range = Range {
-        channel: vec![1; 16].into(),
-        events,
-        ..Range::default()
-    };
-    let frame = Frame {
-        frame: Some(frame::Frame::Range(range)),
-    };
+    let range = Range { channel: vec![1; 16].into(), events, ..Range::default() };
+    let frame = Frame { frame: Some(frame::Frame::Range(range)) };
     let bytes = prost::Message::encode_length_delimited_to_vec(&frame);
     is_dropped_after(&bytes, "frame_too_large").await;
 }
@@ -157,10 +132,7 @@ async fn frames_of_a_later_version_are_skipped() {
     let overhead = prost::Message::encoded_len(&heads(limits::RELAY_FRAME_BYTES - 100))
         - (limits::RELAY_FRAME_BYTES - 100);
     let largest = heads(limits::RELAY_FRAME_BYTES - overhead);
-    assert_eq!(
-        prost::Message::encoded_len(&largest),
-        limits::RELAY_FRAME_BYTES
-    );
+    assert_eq!(prost::Message::encoded_len(&largest), limits::RELAY_FRAME_BYTES);
     send(&mut relay, &largest).await;
     assert_eq!(soon(inward.frames.recv()).await, Some(largest));
     assert_eq!(acme.net.stats().frames_unknown, 1);
@@ -183,10 +155,7 @@ async fn a_newer_stream_of_a_peer_replaces_the_older() {
 
 #[tokio::test]
 async fn a_peer_that_asks_too_much_at_once_is_told_so() {
-    let few = NetLimits {
-        queries_per_peer: 2,
-        ..quick()
-    };
+    let few = NetLimits { queries_per_peer: 2, ..quick() };
     let mut acme = Home::run(Identity::new("acme"), &[TCP], few).await;
     let (mut raw, _relay, guest) = admitted(&mut acme).await;
     let mut streams = Vec::new();
@@ -209,16 +178,12 @@ async fn a_peer_that_asks_too_much_at_once_is_told_so() {
     let mut third = raw.open(QUERY).await;
     send(&mut third, &question()).await;
     let told: Answer = receive(&mut third).await.expect("an answer");
-    let Some(answer::Answer::Refusal(refusal)) = told.answer else {
-        panic!("{told:?}")
-    };
+    let Some(answer::Answer::Refusal(refusal)) = told.answer else { panic!("{told:?}") };
     assert_eq!(refusal.reason, "busy");
     drop(held);
     for mut stream in streams {
         let told: Answer = receive(&mut stream).await.expect("an answer");
-        let Some(answer::Answer::Refusal(refusal)) = told.answer else {
-            panic!("{told:?}")
-        };
+        let Some(answer::Answer::Refusal(refusal)) = told.answer else { panic!("{told:?}") };
         assert_eq!(refusal.reason, "unanswered");
     }
 }

@@ -8,11 +8,7 @@ use homing_wire::proto::query::v1::{Answer, Query, Refusal, UserAnswer, UserQuer
 use crate::support::{Home, Identity, QUIC, TCP, limits, soon};
 
 fn question(local: &str) -> Query {
-    Query {
-        query: Some(query::Query::User(UserQuery {
-            local: local.to_owned(),
-        })),
-    }
+    Query { query: Some(query::Query::User(UserQuery { local: local.to_owned() })) }
 }
 
 fn user(local: &str) -> Answer {
@@ -21,9 +17,7 @@ fn user(local: &str) -> Answer {
         user_id: vec![1; 16].into(),
         display_name: "Al".into(),
     };
-    Answer {
-        answer: Some(answer::Answer::User(user)),
-    }
+    Answer { answer: Some(answer::Answer::User(user)) }
 }
 
 /// A home that answers: a user to most, a refusal to `nobody`, nothing to `silence`.
@@ -43,13 +37,8 @@ fn answering(mut home: Home) -> tokio::task::JoinHandle<()> {
             }
             let answer = if local == "nobody" {
                 let reason = "user_unknown".to_owned();
-                let refusal = Refusal {
-                    reason,
-                    message: "no\nsuch user".into(),
-                };
-                Answer {
-                    answer: Some(answer::Answer::Refusal(refusal)),
-                }
+                let refusal = Refusal { reason, message: "no\nsuch user".into() };
+                Answer { answer: Some(answer::Answer::Refusal(refusal)) }
             } else {
                 user(&local)
             };
@@ -76,13 +65,7 @@ async fn round_trip(transport: &str) {
     futures::future::join_all(many).await;
     let refused = net.query(to, question("nobody")).await;
     let reason = "user_unknown".to_owned();
-    assert_eq!(
-        refused,
-        Err(QueryError::Refused {
-            reason,
-            message: "nosuch user".into()
-        })
-    );
+    assert_eq!(refused, Err(QueryError::Refused { reason, message: "nosuch user".into() }));
     let unanswered = net.query(to, question("silence")).await;
     assert!(
         matches!(unanswered, Err(QueryError::Refused { reason, .. }) if reason == "unanswered")
@@ -105,34 +88,21 @@ async fn questions_are_answered_over_quic() {
 
 #[tokio::test]
 async fn a_question_to_nobody_fails_at_once_and_one_to_the_absent_in_time() {
-    let short = NetLimits {
-        query_timeout: Duration::from_millis(500),
-        queries_per_peer: 3,
-        ..limits()
-    };
+    let short =
+        NetLimits { query_timeout: Duration::from_millis(500), queries_per_peer: 3, ..limits() };
     let acme = Home::run(Identity::new("acme"), &[TCP], short).await;
     let absent = Identity::new("absent").id;
     let asked = acme.net.query(absent, question("a")).await;
     assert_eq!(asked, Err(QueryError::NotConnected));
     // Nobody listens on the discard port.
-    acme.net
-        .want(absent, vec!["/ip4/127.0.0.1/tcp/9".to_owned()])
-        .await
-        .unwrap();
+    acme.net.want(absent, vec!["/ip4/127.0.0.1/tcp/9".to_owned()]).await.unwrap();
     let all = (0..4).map(|_| acme.net.query(absent, question("a")));
     let results = soon(futures::future::join_all(all)).await;
     let count = |error: QueryError| results.iter().filter(|r| **r == Err(error.clone())).count();
-    assert_eq!(
-        (count(QueryError::Timeout), count(QueryError::Busy)),
-        (3, 1),
-        "{results:?}"
-    );
+    assert_eq!((count(QueryError::Timeout), count(QueryError::Busy)), (3, 1), "{results:?}");
     let waiting = acme.net.query(absent, question("a"));
     let (waiting, ()) = tokio::join!(waiting, acme.net.unwant(absent));
     assert_eq!(waiting, Err(QueryError::NotConnected));
     acme.net.shutdown().await;
-    assert_eq!(
-        acme.net.query(absent, question("a")).await,
-        Err(QueryError::ShutDown)
-    );
+    assert_eq!(acme.net.query(absent, question("a")).await, Err(QueryError::ShutDown));
 }

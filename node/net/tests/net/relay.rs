@@ -50,10 +50,7 @@ async fn frames_flow(transport: &str) {
     })
     .await;
     let stats = acme.net.stats();
-    assert!(
-        stats.frames_in >= 2 * MANY && stats.frames_out >= 2 * MANY,
-        "{stats:?}"
-    );
+    assert!(stats.frames_in >= 2 * MANY && stats.frames_out >= 2 * MANY, "{stats:?}");
     assert!(stats.bytes_in > stats.frames_in && stats.bytes_out > stats.frames_out);
     for sender in senders {
         sender.abort();
@@ -97,10 +94,7 @@ async fn back_pressure(transport: &str) {
         sent += 1;
         assert!(sent < 2_000, "32 MB are not a bound");
     }
-    assert!(
-        acme.events.try_recv().is_err(),
-        "slow is not dead: nothing has happened"
-    );
+    assert!(acme.events.try_recv().is_err(), "slow is not dead: nothing has happened");
 
     // The other home's stream is served meanwhile.
     for number in 0..100 {
@@ -114,11 +108,7 @@ async fn back_pressure(transport: &str) {
         assert_eq!(number_of(&got), number);
     }
     assert!(acme.net.peers().await[0].relay_out, "still the same stream");
-    assert!(
-        acme.net.stats().dropped.is_empty(),
-        "{:?}",
-        acme.net.stats()
-    );
+    assert!(acme.net.stats().dropped.is_empty(), "{:?}", acme.net.stats());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -139,10 +129,7 @@ async fn a_link_that_the_server_drops_is_replaced() {
     let (out, _acme_in) = acme.links(bolt.id()).await;
     let (_bolt_out, mut first) = bolt.links(acme.id()).await;
     drop(out);
-    assert!(
-        soon(first.frames.recv()).await.is_none(),
-        "the old stream ends in order"
-    );
+    assert!(soon(first.frames.recv()).await.is_none(), "the old stream ends in order");
     let again = acme.relay_out(bolt.id()).await;
     let mut second = bolt.relay_in(acme.id()).await;
     again.frames.send(marks(5)).await.unwrap();
@@ -160,19 +147,10 @@ async fn our_own_bad_frames_never_leave() {
     acme.want(&bolt).await;
     let (out, _acme_in) = acme.links(bolt.id()).await;
     let (_bolt_out, mut inward) = bolt.links(acme.id()).await;
-    out.frames
-        .send(heads(homing_wire::limits::RELAY_FRAME_BYTES + 1))
-        .await
-        .unwrap();
+    out.frames.send(heads(homing_wire::limits::RELAY_FRAME_BYTES + 1)).await.unwrap();
     out.frames.send(ack(1)).await.unwrap();
     out.frames.send(marks(2)).await.unwrap();
     assert_eq!(number_of(&soon(inward.frames.recv()).await.unwrap()), 2);
     let dropped = acme.net.stats().dropped;
-    assert_eq!(
-        (
-            dropped["own_frame_too_large"],
-            dropped["own_frame_unexpected"]
-        ),
-        (1, 1)
-    );
+    assert_eq!((dropped["own_frame_too_large"], dropped["own_frame_unexpected"]), (1, 1));
 }

@@ -26,7 +26,7 @@ use crate::{password, token};
 
 /// Who may register.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Registration {
+pub(super) enum Registration {
     /// Anybody.
     Open,
     /// Whoever has an invite.
@@ -37,7 +37,7 @@ pub enum Registration {
 
 /// What the link keeps to.
 #[derive(Clone, Debug)]
-pub struct LinkLimits {
+pub(super) struct LinkLimits {
     /// Bytes that may wait for one client.
     pub outbox_bytes: usize,
     /// Passwords hashed at the same time: each takes a core and 19 MiB.
@@ -53,7 +53,7 @@ pub struct LinkLimits {
 }
 
 /// The door to the hub.
-pub struct NodeLink {
+pub(super) struct NodeLink {
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) input: mpsc::Sender<Input>,
     pub(super) store: Arc<dyn Store>,

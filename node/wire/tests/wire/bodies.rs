@@ -46,10 +46,7 @@ struct Spelling<'a> {
 
 impl<'a> Spelling<'a> {
     fn of(value: &Value, choices: &'a [u8]) -> String {
-        let mut spelling = Self {
-            choices: choices.iter().cycle(),
-            out: String::new(),
-        };
+        let mut spelling = Self { choices: choices.iter().cycle(), out: String::new() };
         spelling.value(value);
         spelling.out
     }
@@ -269,10 +266,7 @@ proptest! {
 #[test]
 fn invalid_utf8_is_not_json() {
     let wrong = b"{\"type\":\"text\",\"text\":\"\xff\"}";
-    assert_eq!(
-        Body::is_canonical(wrong, wrong.len()),
-        Err(BodyError::Syntax)
-    );
+    assert_eq!(Body::is_canonical(wrong, wrong.len()), Err(BodyError::Syntax));
     assert_eq!(is_compact_json(wrong, wrong.len()), Err(BodyError::Syntax));
 }
 
@@ -281,10 +275,7 @@ fn hostile_nesting_costs_no_stack() {
     for bracket in ["[", "{\"a\":"] {
         let raw = bracket.repeat(1_000_000);
         assert_eq!(check_json(&raw), Err(BodyError::TooDeep));
-        assert_eq!(
-            Body::from_json(&raw, limits::BODY_BYTES),
-            Err(BodyError::TooDeep)
-        );
+        assert_eq!(Body::from_json(&raw, limits::BODY_BYTES), Err(BodyError::TooDeep));
     }
 }
 
@@ -296,20 +287,14 @@ fn as_many_keys_as_fit_are_compared() {
     assert!(Body::from_json(&distinct, limits::BODY_BYTES).is_ok());
     members.push("\"\\u006b0\":0".to_owned());
     let twice = format!("{{{}}}", members.join(","));
-    assert_eq!(
-        Body::from_json(&twice, limits::BODY_BYTES),
-        Err(BodyError::DuplicateKey)
-    );
+    assert_eq!(Body::from_json(&twice, limits::BODY_BYTES), Err(BodyError::DuplicateKey));
 }
 
 #[test]
 fn parameters_are_nested_at_most_64_deep() {
     let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert_eq!(check_json(&nested(limits::JSON_DEPTH)), Ok(()));
-    assert_eq!(
-        check_json(&nested(limits::JSON_DEPTH + 1)),
-        Err(BodyError::TooDeep)
-    );
+    assert_eq!(check_json(&nested(limits::JSON_DEPTH + 1)), Err(BodyError::TooDeep));
 }
 
 #[test]

@@ -17,13 +17,7 @@ fn uuid() -> impl Strategy<Value = Uuid> {
 
 fn hash() -> impl Strategy<Value = Hash> {
     // Zero is no hash of anything, so it stands for none.
-    any::<[u8; 32]>().prop_map(|bytes| {
-        if bytes == [0; 32] {
-            Hash([1; 32])
-        } else {
-            Hash(bytes)
-        }
-    })
+    any::<[u8; 32]>().prop_map(|bytes| if bytes == [0; 32] { Hash([1; 32]) } else { Hash(bytes) })
 }
 
 fn media() -> impl Strategy<Value = MediaReference> {
@@ -36,15 +30,7 @@ fn media() -> impl Strategy<Value = MediaReference> {
 }
 
 fn header() -> impl Strategy<Value = Header> {
-    let place = (
-        uuid(),
-        user(),
-        counter(),
-        counter(),
-        hash(),
-        any::<u64>(),
-        uuid(),
-    );
+    let place = (uuid(), user(), counter(), counter(), hash(), any::<u64>(), uuid());
     let content = (
         prop_oneof![1..=7_u32, 1..=u32::MAX],
         prop::option::of((user(), uuid())),
@@ -66,10 +52,7 @@ fn header() -> impl Strategy<Value = Header> {
             sender: sender.local,
             id: MessageId(id),
             kind: Kind::from_code(kind),
-            target: target.map(|(sender, id)| Target {
-                sender,
-                id: MessageId(id),
-            }),
+            target: target.map(|(sender, id)| Target { sender, id: MessageId(id) }),
             mentions,
             media,
             roster,
@@ -202,10 +185,7 @@ fn the_largest_header_fits() {
         sender: longest.local.clone(),
         id: MessageId(Uuid::max()),
         kind: Kind::Unknown(u32::MAX),
-        target: Some(Target {
-            sender: longest.clone(),
-            id: MessageId(Uuid::max()),
-        }),
+        target: Some(Target { sender: longest.clone(), id: MessageId(Uuid::max()) }),
         mentions: vec![longest.clone(); limits::MENTIONS],
         media: vec![
             MediaReference {
@@ -231,10 +211,7 @@ fn the_largest_event_fits_in_a_frame() {
     let frame = relay::Frame {
         frame: Some(relay::frame::Frame::Range(relay::Range {
             channel: Bytes::from_static(&[0xff; 16]),
-            chat: Some(relay::Chat {
-                a: "a".repeat(117),
-                b: "b".repeat(117),
-            }),
+            chat: Some(relay::Chat { a: "a".repeat(117), b: "b".repeat(117) }),
             epoch: u64::MAX,
             first_seq: u64::MAX,
             events: vec![event::Event {

@@ -57,13 +57,11 @@ fn read_heads(bytes: &[u8], keys: &[[u8; 32]]) -> Result<Heads, HeadsError> {
 fn damaged(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     let cuts = (0..bytes.len()).map(|length| bytes[..length].to_vec());
     let changes = (0..bytes.len()).flat_map(move |place| {
-        [1, 2, 4, 8, 16, 32, 64, 128, 255]
-            .into_iter()
-            .map(move |change| {
-                let mut changed = bytes.to_vec();
-                changed[place] ^= change;
-                changed
-            })
+        [1, 2, 4, 8, 16, 32, 64, 128, 255].into_iter().map(move |change| {
+            let mut changed = bytes.to_vec();
+            changed[place] ^= change;
+            changed
+        })
     });
     cuts.chain(changes)
 }
@@ -159,11 +157,7 @@ proptest! {
 
 #[test]
 fn records_are_numbered_by_epoch_then_number() {
-    let with = |epoch, number| HomeRecord {
-        epoch: Epoch(epoch),
-        number,
-        ..record([0; 32])
-    };
+    let with = |epoch, number| HomeRecord { epoch: Epoch(epoch), number, ..record([0; 32]) };
     assert!(with(2, 1).is_newer_than(&with(1, 9)));
     assert!(with(1, 2).is_newer_than(&with(1, 1)));
     assert!(!with(1, 1).is_newer_than(&with(1, 1)));

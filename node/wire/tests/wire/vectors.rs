@@ -17,9 +17,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 fn read<T: DeserializeOwned>(name: &str) -> T {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("vectors")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors").join(name);
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
@@ -61,10 +59,7 @@ struct ChatVector {
 #[test]
 fn ids() {
     let ids: Ids = read("ids.json");
-    assert_eq!(
-        ids.chat_namespace,
-        Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"chat.homing")
-    );
+    assert_eq!(ids.chat_namespace, Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"chat.homing"));
     for vector in ids.home_ids {
         let id = HomeId::of_identity(&key(&vector.identity));
         assert_eq!(id.to_string(), vector.home_id);
@@ -103,20 +98,12 @@ struct OrderVector {
 fn orders() {
     let orders: Orders = read("orders.json");
     for v in &orders.ascending {
-        let order = Order::new(
-            Stamp(v.ms << 16 | v.counter),
-            &v.origin,
-            Epoch(v.epoch),
-            Seq(v.seq),
-        );
+        let order =
+            Order::new(Stamp(v.ms << 16 | v.counter), &v.origin, Epoch(v.epoch), Seq(v.seq));
         assert_eq!(order.to_string(), v.order);
         assert_eq!(Order::parse(&v.order), Some(order));
     }
-    assert!(
-        orders
-            .ascending
-            .is_sorted_by(|a, b| a.order.as_bytes() < b.order.as_bytes())
-    );
+    assert!(orders.ascending.is_sorted_by(|a, b| a.order.as_bytes() < b.order.as_bytes()));
     for text in orders.refused {
         assert_eq!(Order::parse(&text), None, "{text}");
     }
@@ -198,10 +185,10 @@ impl HeaderFields {
             sender: self.sender.parse().unwrap(),
             id: self.id,
             kind: Kind::from_code(self.kind),
-            target: self.target.as_ref().map(|t| Target {
-                sender: t.sender.parse().unwrap(),
-                id: t.id,
-            }),
+            target: self
+                .target
+                .as_ref()
+                .map(|t| Target { sender: t.sender.parse().unwrap(), id: t.id }),
             mentions: self.mentions.iter().map(|m| m.parse().unwrap()).collect(),
             media: self
                 .media
@@ -236,10 +223,7 @@ fn headers() {
         assert_eq!(prev.to_string(), vector.hash);
     }
     let unknown = headers.unknown_fields;
-    assert_eq!(
-        Header::decode(&hex(&unknown.header)),
-        Ok(unknown.fields.header())
-    );
+    assert_eq!(Header::decode(&hex(&unknown.header)), Ok(unknown.fields.header()));
     assert_eq!(Hash::of(&hex(&unknown.header)).to_string(), unknown.hash);
     for vector in headers.refused {
         let why = Header::decode(&hex(&vector.header)).expect_err(&vector.name);
@@ -291,30 +275,18 @@ struct NodeFields {
 #[test]
 fn records() {
     let records: Signed<RecordVector> = read("records.json");
-    for RecordVector {
-        fields,
-        home_id,
-        record,
-        signed,
-    } in records.accepted
-    {
+    for RecordVector { fields, home_id, record, signed } in records.accepted {
         let signed = hex(&signed);
         let read = HomeRecord::verify(&signed).unwrap();
         assert_eq!(read.home_id(), home_id);
-        assert_eq!(
-            SignedRecord::decode(&signed[..]).unwrap().record,
-            hex(&record)
-        );
+        assert_eq!(SignedRecord::decode(&signed[..]).unwrap().record, hex(&record));
         let nodes = fields.nodes.into_iter();
         let expected = HomeRecord {
             name: fields.name.parse().unwrap(),
             identity: key(&fields.identity),
             signing_keys: fields.signing_keys.iter().map(|k| key(k)).collect(),
             nodes: nodes
-                .map(|n| Node {
-                    peer_id: hex(&n.peer_id).into(),
-                    addresses: n.addresses,
-                })
+                .map(|n| Node { peer_id: hex(&n.peer_id).into(), addresses: n.addresses })
                 .collect(),
             epoch: Epoch(fields.epoch),
             number: fields.number,
@@ -363,18 +335,9 @@ fn heads() {
     let verify = |signed: &str| -> Result<Heads, HeadsError> {
         Heads::verify(&SignedHeads::decode(&hex(signed)[..]).unwrap(), &keys)
     };
-    for HeadsVector {
-        fields,
-        heads,
-        key: named,
-        signed,
-    } in vectors.accepted
-    {
+    for HeadsVector { fields, heads, key: named, signed } in vectors.accepted {
         let outer = SignedHeads::decode(&hex(&signed)[..]).unwrap();
-        assert_eq!(
-            (&outer.heads[..], &outer.key[..]),
-            (&hex(&heads)[..], &hex(&named)[..])
-        );
+        assert_eq!((&outer.heads[..], &outer.key[..]), (&hex(&heads)[..], &hex(&named)[..]));
         let head = |h: &HeadFields| Head {
             channel: ChannelId(uuid(&h.channel)),
             seq: Seq(h.seq),
@@ -495,12 +458,7 @@ fn bodies() {
         let target = v.target.map(|t| (t.sender.parse().unwrap(), t.id));
         assert_eq!(body.target, target, "{}", v.name);
         assert_eq!(compact_json(&v.input).unwrap(), v.compact, "{}", v.name);
-        assert_eq!(
-            Body::is_canonical(v.compact.as_bytes(), v.limit),
-            Ok(body),
-            "{}",
-            v.name
-        );
+        assert_eq!(Body::is_canonical(v.compact.as_bytes(), v.limit), Ok(body), "{}", v.name);
         let same = v.input == v.compact;
         let as_sent = Body::is_canonical(v.input.as_bytes(), v.input.len());
         assert_eq!(as_sent.is_ok(), same, "{}", v.name);

@@ -76,20 +76,9 @@ impl Identity {
         let signing = SigningKey::from_bytes(&seed);
         let key = NodeKey::generate();
         let record = record(name, &signing, &key);
-        let state = State {
-            record: record.sign(&signing),
-            verdict: Ok(()),
-            seen: Vec::new(),
-        };
-        let policy = Arc::new(Policy {
-            state: Mutex::new(state),
-        });
-        Self {
-            id: record.home_id(),
-            signing,
-            key,
-            policy,
-        }
+        let state = State { record: record.sign(&signing), verdict: Ok(()), seen: Vec::new() };
+        let policy = Arc::new(Policy { state: Mutex::new(state) });
+        Self { id: record.home_id(), signing, key, policy }
     }
 }
 
@@ -98,10 +87,7 @@ pub(crate) fn record(name: &str, signing: &SigningKey, key: &NodeKey) -> HomeRec
         name: format!("{name}.example").parse().unwrap(),
         identity: signing.verifying_key().to_bytes(),
         signing_keys: vec![signing.verifying_key().to_bytes()],
-        nodes: vec![Node {
-            peer_id: key.peer_id_bytes(),
-            addresses: Vec::new(),
-        }],
+        nodes: vec![Node { peer_id: key.peer_id_bytes(), addresses: Vec::new() }],
         epoch: Epoch(7),
         number: 1,
         protocols: Vec::new(),
@@ -141,12 +127,7 @@ impl Home {
             limits,
         };
         let (net, events) = start(config, &identity.key, identity.policy.clone()).unwrap();
-        let mut home = Self {
-            identity,
-            net,
-            events,
-            addresses: Vec::new(),
-        };
+        let mut home = Self { identity, net, events, addresses: Vec::new() };
         for _ in listen {
             let address = home
                 .next(|event| match event {
@@ -164,10 +145,7 @@ impl Home {
     }
 
     pub(crate) async fn want(&self, other: &Home) {
-        self.net
-            .want(other.id(), other.addresses.clone())
-            .await
-            .unwrap();
+        self.net.want(other.id(), other.addresses.clone()).await.unwrap();
     }
 
     /// The next event that `pick` takes; others are skipped.
@@ -187,11 +165,7 @@ impl Home {
 
     pub(crate) async fn up(&mut self, other: HomeId) -> HelloInfo {
         self.next(|event| match event {
-            NetEvent::PeerUp {
-                home,
-                hello,
-                record,
-            } if home == other => {
+            NetEvent::PeerUp { home, hello, record } if home == other => {
                 assert_eq!(record.home_id(), other);
                 Ok(hello)
             }
@@ -251,12 +225,9 @@ impl Home {
         &mut self,
     ) -> (Option<HomeId>, homing_net::Direction, String, String) {
         self.next(|event| match event {
-            NetEvent::Refused {
-                home,
-                direction,
-                reason,
-                message,
-            } => Ok((home, direction, reason, message)),
+            NetEvent::Refused { home, direction, reason, message } => {
+                Ok((home, direction, reason, message))
+            }
             event => Err(event),
         })
         .await
@@ -264,13 +235,7 @@ impl Home {
 
     pub(crate) async fn dial_failed(&mut self) -> (HomeId, &'static str, String) {
         self.next(|event| match event {
-            NetEvent::DialFailed {
-                home,
-                reason,
-                message,
-                attempts,
-                retry_in,
-            } => {
+            NetEvent::DialFailed { home, reason, message, attempts, retry_in } => {
                 assert!(attempts > 0 && retry_in > Duration::ZERO);
                 Ok((home, reason, message))
             }
@@ -281,14 +246,8 @@ impl Home {
 }
 
 pub(crate) fn marks(number: u64) -> Frame {
-    let marks = Marks {
-        number,
-        channel: vec![1; 16].into(),
-        marks: Vec::new(),
-    };
-    Frame {
-        frame: Some(frame::Frame::Marks(marks)),
-    }
+    let marks = Marks { number, channel: vec![1; 16].into(), marks: Vec::new() };
+    Frame { frame: Some(frame::Frame::Marks(marks)) }
 }
 
 pub(crate) fn number_of(frame: &Frame) -> u64 {
@@ -300,40 +259,22 @@ pub(crate) fn number_of(frame: &Frame) -> u64 {
 }
 
 pub(crate) fn ack(number: u64) -> Frame {
-    Frame {
-        frame: Some(frame::Frame::Ack(Ack {
-            have: Vec::new(),
-            marks: number,
-        })),
-    }
+    Frame { frame: Some(frame::Frame::Ack(Ack { have: Vec::new(), marks: number })) }
 }
 
 /// A frame of about `bytes` bytes that says `number`.
 pub(crate) fn bulky(number: u64, bytes: usize) -> Frame {
-    let marks = Marks {
-        number,
-        channel: vec![1; bytes].into(),
-        marks: Vec::new(),
-    };
-    Frame {
-        frame: Some(frame::Frame::Marks(marks)),
-    }
+    let marks = Marks { number, channel: vec![1; bytes].into(), marks: Vec::new() };
+    Frame { frame: Some(frame::Frame::Marks(marks)) }
 }
 
 pub(crate) fn heads(bytes: usize) -> Frame {
-    let heads = SignedHeads {
-        heads: vec![0; bytes].into(),
-        key: Bytes::new(),
-        signature: Bytes::new(),
-    };
-    Frame {
-        frame: Some(frame::Frame::Heads(heads)),
-    }
+    let heads =
+        SignedHeads { heads: vec![0; bytes].into(), key: Bytes::new(), signature: Bytes::new() };
+    Frame { frame: Some(frame::Frame::Heads(heads)) }
 }
 
 /// Fails instead of hanging.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, what)
-        .await
-        .expect("it happens in time")
+    tokio::time::timeout(PATIENCE, what).await.expect("it happens in time")
 }

@@ -15,10 +15,7 @@ impl Proxy {
     pub(crate) async fn to(target: &str) -> Self {
         let port: u16 = target.rsplit('/').next().unwrap().parse().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!(
-            "/ip4/127.0.0.1/tcp/{}",
-            listener.local_addr().unwrap().port()
-        );
+        let address = format!("/ip4/127.0.0.1/tcp/{}", listener.local_addr().unwrap().port());
         let (cut, is_cut) = watch::channel(0);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {

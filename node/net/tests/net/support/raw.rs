@@ -26,11 +26,7 @@ impl Raw {
         let mut swarm: Swarm<libp2p_stream::Behaviour> =
             libp2p::SwarmBuilder::with_existing_identity(pair)
                 .with_tokio()
-                .with_tcp(
-                    tcp::Config::default(),
-                    noise::Config::new,
-                    yamux::Config::default,
-                )
+                .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
                 .unwrap()
                 .with_behaviour(|_| libp2p_stream::Behaviour::new())
                 .unwrap()
@@ -53,17 +49,11 @@ impl Raw {
                 swarm.select_next_some().await;
             }
         });
-        Self {
-            control,
-            peer,
-            _work: work,
-        }
+        Self { control, peer, _work: work }
     }
 
     pub(crate) async fn open(&mut self, protocol: &'static str) -> Stream {
-        let opening = self
-            .control
-            .open_stream(self.peer, StreamProtocol::new(protocol));
+        let opening = self.control.open_stream(self.peer, StreamProtocol::new(protocol));
         soon(opening).await.unwrap()
     }
 
@@ -75,23 +65,13 @@ impl Raw {
         let reply: HelloReply = receive(&mut stream).await.expect("a reply");
         assert_eq!(reply.refusal, None);
         assert!(reply.hello.is_some());
-        send(
-            &mut stream,
-            &HelloReply {
-                hello: None,
-                refusal: None,
-            },
-        )
-        .await;
+        send(&mut stream, &HelloReply { hello: None, refusal: None }).await;
         stream.close().await.unwrap();
     }
 }
 
 pub(crate) async fn send(stream: &mut Stream, message: &impl Message) {
-    stream
-        .write_all(&message.encode_length_delimited_to_vec())
-        .await
-        .unwrap();
+    stream.write_all(&message.encode_length_delimited_to_vec()).await.unwrap();
     stream.flush().await.unwrap();
 }
 

@@ -1,0 +1,93 @@
+//! What must be true when all is well again.
+
+use std::collections::BTreeSet;
+
+use homing_core::{Mark, Target};
+use homing_wire::{ChannelId, Epoch, Pos, Seq, UserRef};
+
+use super::{HOMES, USERS, World};
+use crate::node::local;
+
+impl World {
+    pub(super) fn check(&mut self) {
+        for (which, answer) in &self.answers {
+            let (home, command) = &self.commands[*which];
+            let Target::To(with) = &command.target else { unreachable!("only these are made") };
+            let sender = UserRef::new(self.members[*home].node.id, command.sender.clone());
+            for at in [*home, self.at(with.home)] {
+                let log = &self.members[at].node.store.logs[&answer.channel];
+                let count = log
+                    .values()
+                    .filter(|e| e.event.header.user() == sender)
+                    .filter(|e| e.event.header.id == answer.id || e.event.body == command.body)
+                    .count();
+                assert_eq!(count, 1, "command {which} at home {at}");
+            }
+        }
+        for member in &self.members {
+            assert!(member.node.home.owed().is_empty(), "{:?}", member.node.home.owed());
+            assert!(member.node.store.owed.is_empty());
+        }
+        for id in self.channels.clone() {
+            let holders: BTreeSet<usize> = (0..HOMES)
+                .filter(|n| self.members[*n].node.store.channels.contains_key(&id))
+                .collect();
+            let lists: Vec<_> =
+                holders.iter().map(|n| self.members[*n].node.store.by_order(id)).collect();
+            for (n, list) in holders.iter().zip(&lists) {
+                let parties = &self.members[*n].node.store.channels[&id].members;
+                let homes: BTreeSet<usize> = parties.iter().map(|m| self.at(m.user.home)).collect();
+                assert!(homes.contains(n));
+                assert!(list.is_empty() || homes == holders, "a home has heard nothing");
+                assert_eq!(list, &lists[0], "homes list differently");
+            }
+            for n in &holders {
+                self.check_marks(*n, id);
+                self.check_listings(*n);
+            }
+        }
+    }
+
+    /// What a home knows of another's user is what that home knows, in its own numbers.
+    fn check_marks(&mut self, home: usize, id: ChannelId) {
+        let here = &self.members[home].node;
+        let (state, log) = (&here.store.channels[&id], here.store.logs.get(&id));
+        for member in &state.members {
+            let there = self.at(member.user.home);
+            let Some(theirs) = self.members[there].node.store.channels.get(&id) else { continue };
+            if there == home {
+                continue;
+            }
+            let mark = theirs.member(&member.user).unwrap().mark;
+            let covered = |upto: Pos| -> Option<(Epoch, Seq)> {
+                let log = self.members[there].node.store.logs.get(&id)?;
+                let mut mine = log.range(..=upto).rev().map(|(_, e)| &e.event.header);
+                mine.find(|h| h.origin == here.id).map(|h| (h.epoch, h.seq))
+            };
+            let expected = |upto: Pos| -> Pos {
+                let Some((epoch, seq)) = covered(upto) else { return Pos(0) };
+                let mut rows = log.into_iter().flatten().map(|(pos, e)| (pos, &e.event.header));
+                let own = |h: &homing_wire::Header| {
+                    h.origin == here.id && (h.epoch, h.seq) == (epoch, seq)
+                };
+                rows.find(|(_, h)| own(h)).map_or(Pos(0), |(pos, _)| *pos)
+            };
+            let told = Mark { delivered: expected(mark.delivered), read: expected(mark.read) };
+            assert_eq!(member.mark, told, "home {home} on {:?}", member.user);
+        }
+    }
+
+    fn check_listings(&mut self, home: usize) {
+        let node = &mut self.members[home].node;
+        for user in USERS {
+            let me = node.user(user);
+            let rows = node.home.listing(&node.store, &local(user)).unwrap();
+            let listed: BTreeSet<ChannelId> = rows.iter().map(|r| r.channel).collect();
+            let mine = node.store.channels.values().filter(|s| s.member(&me).is_some());
+            assert_eq!(listed, mine.map(|s| s.id).collect());
+            for row in rows {
+                assert_eq!(row.changed, node.store.channels[&row.channel].changed);
+            }
+        }
+    }
+}
