@@ -400,7 +400,8 @@ mod tests {
     fn announcing_a_long_frame_costs_nothing() {
         let mut announced = masked(0x81, &vec![b'x'; 200_000]);
         announced.truncate(100);
-        let mut decoder = Decoder::new(1 << 18, announced);
+        let mut decoder = Decoder::new(1 << 18, Vec::new());
+        decoder.push(&announced);
         assert_eq!(decoder.next(), Ok(None));
         decoder.tidy();
         assert!(decoder.input.capacity() <= 100);

@@ -564,6 +564,10 @@ impl<'a> Socket<'a> {
 
     fn timer_fired(&mut self) {
         let now = Instant::now();
+        if !self.may_read() {
+            // It may well have said something.
+            self.heard_at = now;
+        }
         let limits = &self.shared.limits;
         let passed = |since: Instant, limit_ms| now >= since + ms(limit_ms);
         if self.wire.blocked_since().is_some_and(|since| passed(since, limits.write_idle_ms)) {

@@ -135,24 +135,6 @@ impl Home {
         Ok(Ok(()))
     }
 
-    /// `peer` has taken all marks it was ever sent. Where newer ones may be on their way,
-    /// [`Home::marks_taken`] is right.
-    pub fn marks_acknowledged(
-        &mut self,
-        reader: &dyn Reader,
-        peer: HomeId,
-        channel: ChannelId,
-    ) -> Result<(), Fault> {
-        if self
-            .channel(reader, channel)?
-            .and_then(|s| s.cursor(&peer))
-            .is_some_and(|c| c.marks_owed)
-        {
-            self.owe(channel, peer, |cursor| cursor.marks_owed = false);
-        }
-        Ok(())
-    }
-
     /// `peer` takes nothing of a channel: what is owed there is cleared.
     pub fn refused_by(
         &mut self,

@@ -159,7 +159,7 @@ fn it_acknowledges_and_marks_what_was_never_written() {
     assert_eq!(s.globex.acknowledged(s.acme.id, s.channel, 1).unwrap_err().0, "ack_ahead");
     assert_eq!(s.globex.acknowledged(s.evil, s.channel, 0).unwrap_err().0, "not_a_member");
     s.globex.home.refused_by(&s.globex.store, s.evil, s.channel, "no").unwrap();
-    s.globex.home.marks_acknowledged(&s.globex.store, s.evil, s.channel).unwrap();
+    s.globex.home.marks_taken(&s.globex.store, s.evil, s.channel, &[]).unwrap();
     let mark = |user: &str, read: u64| PeerMark {
         user: local(user),
         epoch: s.globex.epoch,

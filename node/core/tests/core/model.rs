@@ -4,12 +4,10 @@
 
 mod check;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use homing_core::{
-    Effect, Mark, PeerFault, PeerMark, Policy, RangeReply, SendCommand, SentReply, Target,
-};
-use homing_wire::{ChannelId, Epoch, HomeId, MessageId, OpId, Pos, Seq, UserRef};
+use homing_core::{Effect, Mark, PeerFault, PeerMark, Policy, RangeReply, SendCommand, SentReply};
+use homing_wire::{ChannelId, HomeId, MessageId, OpId, Seq, UserRef};
 use proptest::prelude::*;
 use uuid::Uuid;
 

@@ -96,8 +96,7 @@ impl Hub {
         };
         // The answer first, then what others are told.
         self.outputs.push(output);
-        self.collect_effects(Some(session));
-        Ok(())
+        self.collect_effects(Some(session))
     }
 
     fn carry_out(

@@ -110,8 +110,7 @@ struct Round {
     turn: VecDeque<ChannelId>,
     in_flight: usize,
     marks_sent: u64,
-    marks_under_way: BTreeMap<u64, ChannelId>,
-    marks_version: HashMap<ChannelId, u64>,
+    marks_under_way: BTreeMap<u64, (ChannelId, Vec<PeerMark>)>,
 }
 
 impl Courier {
@@ -144,7 +143,6 @@ impl Courier {
             in_flight: 0,
             marks_sent: 0,
             marks_under_way: BTreeMap::new(),
-            marks_version: HashMap::new(),
         };
         let mut outgoing: Option<pb::Frame> = None;
         loop {
@@ -298,8 +296,7 @@ impl Courier {
         let (channel, marks) = self.satchel.marks.lock().pop_first()?;
         round.marks_sent += 1;
         let number = round.marks_sent;
-        round.marks_under_way.insert(number, channel);
-        round.marks_version.insert(channel, number);
+        round.marks_under_way.insert(number, (channel, marks.clone()));
         Some(pb::Frame {
             frame: Some(pb::frame::Frame::Marks(pb::Marks {
                 number,
@@ -331,16 +328,11 @@ impl Courier {
                     if *entry.key() > ack.marks {
                         break;
                     }
-                    let (number, channel) = entry.remove_entry();
-                    // Newer marks of the channel are on their way, or wait: those clear the debt.
-                    let newest = round.marks_version.get(&channel) == Some(&number)
-                        && !self.satchel.marks.lock().contains_key(&channel);
-                    if newest {
-                        round.marks_version.remove(&channel);
-                        let input = Input::MarksAcknowledged { peer: self.peer, channel };
-                        if self.hub.send(input).await.is_err() {
-                            return false;
-                        }
+                    // The home compares them with the newest: those clear the debt.
+                    let (channel, marks) = entry.remove();
+                    let input = Input::MarksTaken { peer: self.peer, channel, marks };
+                    if self.hub.send(input).await.is_err() {
+                        return false;
                     }
                 }
                 true

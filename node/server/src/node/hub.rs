@@ -9,27 +9,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use homing_core::{Effect, Failure, Fault, Home, PeerState};
+use homing_core::{Effect, Failure, Fault, Home};
 use homing_link::{
-    Answer, ClientInfo, CloseReason, Code, OutboxSender, Refused, Request, SessionNo, ToClient,
+    Answer, ChannelView, ClientInfo, CloseReason, Code, OutboxSender, Refused, Request, SessionNo,
 };
-use homing_net::{NetEvent, NetHandle};
+use homing_net::NetHandle;
 use homing_store::Store;
-use homing_wire::proto::query::v1 as pb_query;
 use homing_wire::{DeviceId, HomeId, Local, UserRef};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::admission::Gatekeeper;
 use super::bucket::Bucket;
 use super::commit::Committer;
-use super::courier::{Courier, OwedChannel, Satchel};
+use super::courier::Satchel;
 use super::directory::Directory;
-use super::input::{Input, Lookup, Pending};
+use super::input::{Input, Pending};
 use super::metrics::NodeMetrics;
-use super::receiver::Receiver;
 use super::show::Shower;
-use crate::control::{Control, ControlEffect, ControlError, ControlReply, PeerLive, PeersLive};
+use crate::control::PeersLive;
 
 /// What the hub keeps to.
 #[derive(Clone, Debug)]
@@ -86,6 +84,8 @@ pub(super) enum Output {
     Read { session: SessionNo, number: u64, job: Box<super::read::ReadJob> },
     /// To the sessions that were open when it was decided.
     Effect { effect: Effect, to: Vec<SessionNo> },
+    /// A channel, as it was when it was decided.
+    Channel { session: SessionNo, change: u64, view: Box<ChannelView> },
     /// To whoever waits for it.
     Reply(Box<dyn FnOnce() + Send>),
     /// A token is dead.
@@ -112,12 +112,12 @@ pub(super) struct Hub {
     next_session: u64,
     pub(super) input: mpsc::Sender<Input>,
     pub(super) runtime: tokio::runtime::Handle,
-    satchels: HashMap<HomeId, Arc<Satchel>>,
+    pub(super) satchels: HashMap<HomeId, Arc<Satchel>>,
     pub(super) live: PeersLive,
     /// Homes the network has been told to reach.
-    wanted: BTreeSet<HomeId>,
-    gatekeeper: Arc<Gatekeeper>,
-    reads: Arc<Semaphore>,
+    pub(super) wanted: BTreeSet<HomeId>,
+    pub(super) gatekeeper: Arc<Gatekeeper>,
+    pub(super) reads: Arc<Semaphore>,
     draining: Option<oneshot::Sender<()>>,
     pub(super) now: fn() -> u64,
 }
@@ -296,7 +296,7 @@ impl Hub {
     fn tick(&mut self) -> Result<(), HubError> {
         let now = (self.now)();
         self.home.tick(&*self.store.clone(), now)?;
-        self.collect_effects(None);
+        self.collect_effects(None)?;
         let gone: Vec<SessionNo> =
             self.sessions.iter().filter(|(_, s)| s.outbox.is_gone()).map(|(no, _)| *no).collect();
         for session in gone {
@@ -308,201 +308,6 @@ impl Hub {
             self.submit()?;
         }
         Ok(())
-    }
-
-    /// Moves the effects of what was just decided into the outputs, with the sessions they are for:
-    /// those open now. `except`: the session that caused them.
-    pub(super) fn collect_effects(&mut self, except: Option<SessionNo>) {
-        let effects: Vec<Effect> = self.home.drain_effects().collect();
-        for effect in effects {
-            let to = match &effect {
-                Effect::Message { entry, .. } => self.listeners(entry.channel(), except),
-                Effect::Marked { channel, .. } | Effect::Channel { channel, .. } => {
-                    self.listeners(*channel, None)
-                }
-                Effect::Owed { .. } | Effect::Marks { .. } => Vec::new(),
-            };
-            self.outputs.push(Output::Effect { effect, to });
-        }
-    }
-
-    fn listeners(
-        &mut self,
-        channel: homing_wire::ChannelId,
-        except: Option<SessionNo>,
-    ) -> Vec<SessionNo> {
-        let own = self.home.id();
-        let store = self.store.clone();
-        // A channel that an effect names is in memory.
-        let Ok(Some(state)) = self.home.channel(&*store, channel) else { return Vec::new() };
-        state
-            .members
-            .iter()
-            .filter(|m| m.user.home == own)
-            .filter_map(|m| self.users.get(&m.user.local))
-            .flatten()
-            .copied()
-            .filter(|no| Some(*no) != except)
-            .collect()
-    }
-
-    /// Tells what is on disk.
-    fn publish(&mut self, outputs: Vec<Output>) -> Result<(), HubError> {
-        for output in outputs {
-            match output {
-                Output::Answer { session, number, result } => {
-                    if let Err(refused) = result.as_ref() {
-                        self.metrics.refusal(&refused.reason);
-                    }
-                    self.put(session, ToClient::Answer { call: number, result });
-                }
-                Output::Read { session, number, job } => {
-                    let (reply, result) = oneshot::channel();
-                    self.put(session, ToClient::Later { call: number, result });
-                    let (store, shower) = (self.store.clone(), self.shower.clone());
-                    let places = self.reads.clone();
-                    self.runtime.spawn(async move {
-                        let Ok(_place) = places.acquire_owned().await else { return };
-                        let read = tokio::task::spawn_blocking(move || {
-                            let _client_gone = reply.send(job.run(&*store, &shower));
-                        });
-                        let _panicked_reads_answer_internal = read.await;
-                    });
-                }
-                Output::Effect { effect, to } => self.publish_effect(effect, &to)?,
-                Output::Reply(reply) => reply(),
-                Output::Revoke { user, device } => self.revoke(&user, device),
-            }
-        }
-        Ok(())
-    }
-
-    fn publish_effect(&mut self, effect: Effect, to: &[SessionNo]) -> Result<(), HubError> {
-        match effect {
-            Effect::Message { entry, change } => {
-                if to.is_empty() || !entry.event.header.kind.is_message() {
-                    return Ok(());
-                }
-                let message = Arc::new(self.shower.message(&entry));
-                for session in to {
-                    self.notify(*session, change, |sync| homing_link::Notice::Message {
-                        message: message.clone(),
-                        sync,
-                    });
-                }
-            }
-            Effect::Marked { channel, user, mark, at, change } => {
-                let address = self.shower.address(&user);
-                let own = user.home == self.home.id();
-                for session in to {
-                    let mine = own && self.user_of(*session).is_some_and(|u| u == user.local);
-                    if mine {
-                        self.notify_channel(*session, channel, change)?;
-                    } else {
-                        self.notify(*session, change, |sync| homing_link::Notice::Receipt {
-                            channel,
-                            user: address.clone(),
-                            delivered: mark.delivered.0,
-                            read: mark.read.0,
-                            at,
-                            sync,
-                        });
-                    }
-                }
-            }
-            Effect::Channel { channel, change } => {
-                for session in to {
-                    self.notify_channel(*session, channel, change)?;
-                }
-            }
-            Effect::Owed { peer, channel, parties, acked, upto } => {
-                if let Some(satchel) = self.connected(&peer) {
-                    satchel.owe(channel, OwedChannel { parties, acked, upto });
-                } else {
-                    self.want(peer);
-                }
-            }
-            Effect::Marks { peer, channel, marks } => {
-                if let Some(satchel) = self.connected(&peer) {
-                    satchel.mark(channel, marks);
-                } else {
-                    self.want(peer);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn connected(&self, peer: &HomeId) -> Option<&Arc<Satchel>> {
-        self.live.homes.get(peer).filter(|l| l.connected)?;
-        self.satchels.get(peer)
-    }
-
-    fn notify_channel(
-        &mut self,
-        session: SessionNo,
-        channel: homing_wire::ChannelId,
-        change: u64,
-    ) -> Result<(), HubError> {
-        let Some(user) = self.user_of(session) else { return Ok(()) };
-        let store = self.store.clone();
-        let Some(view) = self.shower.channel(&mut self.home, &*store, &user, channel)? else {
-            return Ok(());
-        };
-        self.notify(session, change, |sync| homing_link::Notice::Channel {
-            channel: Box::new(view),
-            sync,
-        });
-        Ok(())
-    }
-
-    fn notify(
-        &mut self,
-        session: SessionNo,
-        change: u64,
-        notice: impl FnOnce(homing_link::SyncPoint) -> homing_link::Notice,
-    ) {
-        let Some(entry) = self.sessions.get(&session) else { return };
-        let change = entry.sync_cap.map_or(change, |cap| cap.min(change));
-        let sync = homing_link::SyncPoint { life: self.home.epoch().0, change };
-        self.put(session, ToClient::Notice(Box::new(notice(sync))));
-    }
-
-    fn user_of(&self, session: SessionNo) -> Option<Local> {
-        self.sessions.get(&session)?.user.as_ref().map(|(user, _)| user.clone())
-    }
-
-    /// Puts something before a client; one that does not read is let go.
-    pub(super) fn put(&mut self, session: SessionNo, item: ToClient) {
-        if let Some(entry) = self.sessions.get(&session)
-            && let Err(overflow) = entry.outbox.put(item)
-        {
-            debug!(?session, from = %entry.client.from, %overflow, "session ends");
-            self.forget(session);
-        }
-    }
-
-    pub(super) fn forget(&mut self, session: SessionNo) {
-        let Some(entry) = self.sessions.remove(&session) else { return };
-        self.metrics.sessions.store(self.sessions.len() as u64, Ordering::Relaxed);
-        if let Some((user, _)) = entry.user
-            && let Some(list) = self.users.get_mut(&user)
-        {
-            list.retain(|no| *no != session);
-            if list.is_empty() {
-                self.users.remove(&user);
-            }
-        }
-    }
-
-    fn revoke(&mut self, user: &Local, device: DeviceId) {
-        for session in self.users.get(user).cloned().unwrap_or_default() {
-            let Some(entry) = self.sessions.get(&session) else { continue };
-            if entry.user.as_ref().is_some_and(|(_, d)| *d == device) {
-                entry.outbox.close(CloseReason::Revoked);
-                self.forget(session);
-            }
-        }
     }
 
     /// An input that is no call.
@@ -567,13 +372,15 @@ impl Hub {
                 if let Ok(done) = &result {
                     self.metrics.received.fetch_add(done.applied as u64, Ordering::Relaxed);
                 }
-                self.collect_effects(None);
+                self.collect_effects(None)?;
                 self.reply(move || drop(reply.send(result)));
             }
             Input::Marks { peer, channel, marks, reply } => {
                 let result = self.home.receive_marks(&*store, now, peer, channel, &marks)?;
-                self.collect_effects(None);
-                self.reply(move || drop(reply.send(result)));
+                self.collect_effects(None)?;
+                self.reply(move || {
+                    let _receiver_gone = reply.send(result);
+                });
             }
             Input::Acknowledged { peer, channel, epoch, have } => {
                 if let Err(fault) = self.home.acknowledged(&*store, peer, channel, epoch, have)? {
@@ -581,13 +388,13 @@ impl Hub {
                     warn!(%peer, %channel, reason = fault.0, "a peer's acknowledgement makes no sense");
                 }
             }
-            Input::MarksAcknowledged { peer, channel } => {
-                self.home.marks_acknowledged(&*store, peer, channel)?;
+            Input::MarksTaken { peer, channel, marks } => {
+                self.home.marks_taken(&*store, peer, channel, &marks)?;
             }
             Input::RefusedBy { peer, channel, reason } => {
                 info!(peer = %self.directory.show(&peer), %channel, reason, "a home takes nothing of a channel");
                 self.home.refused_by(&*store, peer, channel, &reason)?;
-                self.collect_effects(None);
+                self.collect_effects(None)?;
             }
             Input::LookedUp { user, found } => self.looked_up(user, found)?,
             Input::Control { control, reply } => self.control(control, reply)?,
@@ -597,7 +404,7 @@ impl Hub {
                     session.outbox.close(CloseReason::Restarting);
                 }
                 self.home.tick(&*store, now)?;
-                self.collect_effects(None);
+                self.collect_effects(None)?;
                 if self.in_flight.is_none() && self.home.has_step() {
                     self.submit()?;
                 }
@@ -608,270 +415,6 @@ impl Hub {
 
     pub(super) fn reply(&mut self, reply: impl FnOnce() + Send + 'static) {
         self.outputs.push(Output::Reply(Box::new(reply)));
-    }
-
-    fn control(
-        &mut self,
-        control: Control,
-        reply: oneshot::Sender<Result<ControlReply, ControlError>>,
-    ) -> Result<(), HubError> {
-        let now = (self.now)();
-        let store = self.store.clone();
-        let result = match crate::control::apply(&mut self.home, &*store, now, &self.live, control)
-        {
-            Ok(applied) => {
-                for effect in applied.effects {
-                    self.control_effect(effect);
-                }
-                Ok(applied.reply)
-            }
-            Err(ControlError::Fault(fault)) => return Err(fault.into()),
-            Err(error) => Err(error),
-        };
-        self.collect_effects(None);
-        self.reply(move || drop(reply.send(result)));
-        Ok(())
-    }
-
-    fn control_effect(&mut self, effect: ControlEffect) {
-        let net = self.net.clone();
-        match effect {
-            ControlEffect::SignOut { user, devices } => {
-                for device in devices {
-                    self.outputs.push(Output::Revoke { user: user.clone(), device });
-                }
-            }
-            ControlEffect::Retry(peer) => {
-                let peers = match peer {
-                    Some(peer) => vec![peer],
-                    None => self.wanted.iter().copied().collect(),
-                };
-                for peer in &peers {
-                    self.want(*peer);
-                }
-                self.runtime.spawn(async move {
-                    for peer in peers {
-                        net.retry_now(peer).await;
-                    }
-                });
-            }
-            ControlEffect::Blocked(peer) => {
-                self.gatekeeper.blocked.write().insert(peer);
-                self.wanted.remove(&peer);
-                self.runtime.spawn(async move {
-                    net.unwant(peer).await;
-                    net.disconnect(peer, "blocked").await;
-                });
-            }
-            ControlEffect::Unblocked(peer) => {
-                self.gatekeeper.blocked.write().remove(&peer);
-            }
-        }
-    }
-
-    /// Another home is to be reached, for something is owed to it or is asked of it.
-    pub(super) fn want(&mut self, peer: HomeId) {
-        if self.gatekeeper.blocked.read().contains(&peer) || !self.wanted.insert(peer) {
-            return;
-        }
-        let addresses = match self.directory.addresses(&peer) {
-            [] => self.recorded_addresses(&peer),
-            pinned => pinned.to_vec(),
-        };
-        let net = self.net.clone();
-        let name = self.directory.show(&peer);
-        self.runtime.spawn(async move {
-            if let Err(error) = net.want(peer, addresses).await {
-                warn!(peer = %name, %error, "an address of a home cannot be dialled: correct its pin");
-            }
-        });
-    }
-
-    fn recorded_addresses(&self, peer: &HomeId) -> Vec<String> {
-        let Ok(peers) = homing_core::Reader::peers(&*self.store) else { return Vec::new() };
-        peers
-            .into_iter()
-            .filter(|p| p.home == *peer)
-            .filter_map(|p| homing_wire::HomeRecord::verify(&p.record).ok())
-            .flat_map(|record| record.nodes.into_iter().flat_map(|n| n.addresses))
-            .collect()
-    }
-
-    fn want_owed(&mut self) {
-        let owed: Vec<HomeId> = self.home.owed().keys().copied().collect();
-        for peer in owed {
-            self.want(peer);
-        }
-    }
-
-    fn net_event(&mut self, event: NetEvent) -> Result<(), HubError> {
-        let now = (self.now)();
-        match event {
-            NetEvent::Listening { address } => debug!(address, "listening for homes"),
-            NetEvent::PeerUp { home, hello, .. } => {
-                info!(peer = %self.directory.show(&home), software = %hello.software, "home connected");
-                let live = self.live(home);
-                live.connected = true;
-                live.since = Some(now);
-                live.last_error = None;
-                live.attempts = 0;
-                live.retry_at = None;
-                self.count_peers();
-                let name = self.directory.name(&home).cloned();
-                let blocked = self.gatekeeper.blocked.read().contains(&home);
-                self.home.put_peer(PeerState {
-                    home,
-                    name,
-                    record: hello.signed_record.to_vec(),
-                    epoch: hello.epoch,
-                    boot: hello.boot,
-                    seen_at: now,
-                    blocked,
-                });
-            }
-            NetEvent::PeerDown { home, reason } => {
-                info!(peer = %self.directory.show(&home), reason = %reason, "home disconnected");
-                // Who is wanted is dialled again by the network itself.
-                let live = self.live(home);
-                live.connected = false;
-                live.since = Some(now);
-                live.last_error = Some(reason.to_owned());
-                self.count_peers();
-            }
-            NetEvent::DialFailed { home, reason, message, attempts, retry_in } => {
-                let name = self.directory.show(&home);
-                let live = self.live(home);
-                if attempts == 1 {
-                    warn!(peer = %name, reason, message, "cannot reach a home; trying on");
-                }
-                live.last_error = Some(format!("{reason}: {message}"));
-                live.attempts = attempts;
-                live.retry_at =
-                    Some(now + u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX >> 1));
-            }
-            NetEvent::Refused { home, direction, reason, message } => {
-                self.metrics.peer_fault(&reason);
-                warn!(peer = ?home, ?direction, reason, message, "hello refused");
-                if let Some(home) = home {
-                    self.live(home).last_error = Some(format!("{reason}: {message}"));
-                }
-            }
-            NetEvent::RelayOut { home, link } => {
-                let satchel = self.satchel(home);
-                satchel.open(link);
-                let store = self.store.clone();
-                self.home.resume(&*store, home)?;
-                self.collect_effects(None);
-            }
-            NetEvent::RelayIn { home, link } => {
-                let receiver = Receiver {
-                    peer: home,
-                    hub: self.input.clone(),
-                    net: self.net.clone(),
-                    metrics: self.metrics.clone(),
-                };
-                self.runtime.spawn(receiver.run(link));
-            }
-            NetEvent::Query { home, query, reply } => {
-                let answer = self.answer_query(home, query)?;
-                self.reply(move || drop(reply.send(answer)));
-            }
-        }
-        Ok(())
-    }
-
-    fn live(&mut self, home: HomeId) -> &mut PeerLive {
-        let name = self.directory.name(&home);
-        self.live
-            .homes
-            .entry(home)
-            .or_insert_with(|| PeerLive { name: name.cloned(), ..PeerLive::default() })
-    }
-
-    fn count_peers(&self) {
-        let count = self.live.homes.values().filter(|l| l.connected).count();
-        self.metrics.peers.store(count as u64, Ordering::Relaxed);
-    }
-
-    fn satchel(&mut self, peer: HomeId) -> Arc<Satchel> {
-        if let Some(satchel) = self.satchels.get(&peer) {
-            return satchel.clone();
-        }
-        let satchel = Arc::new(Satchel::default());
-        self.satchels.insert(peer, satchel.clone());
-        let courier = Courier {
-            peer,
-            home: self.home.id(),
-            epoch: self.home.epoch(),
-            store: self.store.clone(),
-            satchel: satchel.clone(),
-            hub: self.input.clone(),
-            window_bytes: self.limits.relay_window_bytes,
-            metrics: self.metrics.clone(),
-        };
-        self.runtime.spawn(courier.run());
-        satchel
-    }
-
-    fn answer_query(
-        &mut self,
-        home: HomeId,
-        query: pb_query::Query,
-    ) -> Result<pb_query::Answer, HubError> {
-        let store = self.store.clone();
-        let refusal = |reason: &str, message: &str| pb_query::Answer {
-            answer: Some(pb_query::answer::Answer::Refusal(pb_query::Refusal {
-                reason: reason.to_owned(),
-                message: message.to_owned(),
-            })),
-        };
-        let Some(pb_query::query::Query::User(user)) = query.query else {
-            return Ok(refusal("unknown_query", "this home does not know that question"));
-        };
-        debug!(peer = %home, "look-up of a user");
-        let account = match Local::canonical(&user.local) {
-            Ok(local) => self.home.account(&*store, &local)?.cloned(),
-            Err(_) => None,
-        };
-        Ok(match account.filter(|a| a.state != homing_core::AccountState::Deleted) {
-            Some(account) => pb_query::Answer {
-                answer: Some(pb_query::answer::Answer::User(pb_query::UserAnswer {
-                    local: account.local.to_string(),
-                    user_id: account.user_id.as_bytes().to_vec().into(),
-                    display_name: account.display_name,
-                })),
-            },
-            None => refusal("user_not_found", "there is no such user, or it takes no strangers"),
-        })
-    }
-
-    /// Asks another home whether it has a user; the answer comes as an input.
-    pub(super) fn look_up(&mut self, user: UserRef) {
-        self.want(user.home);
-        let (net, input, within) = (self.net.clone(), self.input.clone(), self.limits.lookup);
-        self.runtime.spawn(async move {
-            let query = pb_query::Query {
-                query: Some(pb_query::query::Query::User(pb_query::UserQuery {
-                    local: user.local.to_string(),
-                })),
-            };
-            let found = match tokio::time::timeout(within, net.query(user.home, query)).await {
-                Ok(Ok(pb_query::Answer {
-                    answer: Some(pb_query::answer::Answer::User(found)),
-                })) => match homing_wire::UserId::from_slice(&found.user_id) {
-                    Ok(id) => Lookup::Found {
-                        user_id: id.to_string(),
-                        display_name: found.display_name.chars().take(256).collect(),
-                    },
-                    Err(_) => Lookup::Missing,
-                },
-                Ok(Ok(pb_query::Answer { answer: Some(pb_query::answer::Answer::Refusal(_)) })) => {
-                    Lookup::Missing
-                }
-                Ok(Ok(pb_query::Answer { answer: None })) | Ok(Err(_)) | Err(_) => Lookup::Away,
-            };
-            let _stopping = input.send(Input::LookedUp { user, found }).await;
-        });
     }
 
     /// Logs what ended the hub, in words an operator can act on.

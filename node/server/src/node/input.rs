@@ -47,8 +47,8 @@ pub(super) enum Input {
     },
     /// A peer holds our events up to there.
     Acknowledged { peer: HomeId, channel: ChannelId, epoch: Epoch, have: Seq },
-    /// A peer has taken our marks.
-    MarksAcknowledged { peer: HomeId, channel: ChannelId },
+    /// A peer has taken these marks of ours.
+    MarksTaken { peer: HomeId, channel: ChannelId, marks: Vec<PeerMark> },
     /// A peer takes nothing of a channel.
     RefusedBy { peer: HomeId, channel: ChannelId, reason: String },
     /// A user of another home was looked up.

@@ -10,10 +10,12 @@ mod hub;
 mod input;
 mod link;
 mod metrics;
+mod peers;
 mod read;
 mod receiver;
 mod serve;
 mod show;
+mod tell;
 
 pub use directory::{Directory, Pin};
 pub use hub::HubError;

@@ -51,19 +51,18 @@ impl Committed {
 
 /// Each kind in the order of its keys, which lets sled's leaves be written once.
 fn write(index: &Index, table: &Memtable) -> Result<(), StoreError> {
-    let mut writer = index.writer();
     let mut values: Vec<_> = table.values().collect();
     values.sort_unstable_by_key(|(key, _)| *key);
     for (key, value) in values {
         match value {
-            Some(value) => writer.put(key, value)?,
-            None => writer.delete(key)?,
+            Some(value) => index.put(key, value)?,
+            None => index.delete(key)?,
         }
     }
     let mut chunks: Vec<_> = table.chunks().collect();
     chunks.sort_unstable_by_key(|(channel, chunk)| (*channel, chunk.number));
     for (channel, chunk) in chunks {
-        writer.put(&Key::chunk(channel, chunk.number), &values::encode(chunk.as_ref()))?;
+        index.put(&Key::chunk(channel, chunk.number), &values::encode(chunk.as_ref()))?;
     }
     let mut messages: Vec<_> = table.messages().collect();
     messages.sort_unstable();
@@ -71,9 +70,9 @@ fn write(index: &Index, table: &Memtable) -> Result<(), StoreError> {
     for (message, (channel, pos)) in messages {
         value.clear();
         values::encode_into(&MessagePlace { channel, pos }, &mut value);
-        writer.put(&Key::message(message), &value)?;
+        index.put(&Key::message(message), &value)?;
     }
-    writer.finish()
+    Ok(())
 }
 
 /// Between commits and the thread that writes checkpoints.

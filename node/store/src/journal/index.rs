@@ -1,11 +1,16 @@
 //! sled behind the journal: one tree, written at checkpoints only.
 //!
-//! `sled::Db::flush` is not durable on Linux (it calls `sync_file_range`), so every flush is followed by
-//! an `fdatasync` of our own on the `db` file. Values of sled's leaves together must stay well below its
-//! 64 KiB, or it puts them into blob files that it never syncs: long values are split.
+//! - `sled::Db::flush` is not durable on Linux (it calls `sync_file_range`), so every flush is followed by
+//!   an `fdatasync` of our own on the `db` file.
+//! - No `apply_batch`: it writes sled's buffer out twice, however small the batch, and shuts readers out
+//!   for the whole process. A checkpoint needs no batches: what is there in part after a crash is written
+//!   again by the replay, since the position in the journal comes last.
+//! - The values of one of sled's leaves must stay well below 64 KiB together, or it puts them into files
+//!   of their own that it never syncs: long values are split.
 //!
-//! A value is `crc | 0 | value`, or `crc | 1 | size u32` with the value in parts under keys of their own.
-//! The CRC-32 covers key and value. Parts left over from a longer value are never read.
+//! A value is `crc u32 | 0 | value`, or `crc u32 | 1 | size u32` with the value in parts under keys of their
+//! own, which contain the CRC: a changed value has other parts, and shows when its head is replaced. The
+//! CRC-32 covers key and value.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -23,8 +28,6 @@ use homing_wire::ChannelId;
 
 /// A leaf of sled holds up to 17 values or so, and is written as one: 17 × 3 KiB stay below 64 KiB.
 const PART_BYTES: usize = 3 * 1_024;
-/// Puts in one batch: more hold up sled's readers for long.
-pub(crate) const BATCH_PUTS: usize = 32;
 /// sled's page cleaner runs with its flusher; seldom, and its memory grows.
 const FLUSHER_MS: u64 = 100;
 
@@ -40,13 +43,6 @@ pub(crate) struct Index {
     dir: PathBuf,
     /// Ours, to sync what sled has written.
     file: File,
-}
-
-/// Puts and deletions on their way; the order of keys matters for speed only.
-pub(crate) struct Writer<'a> {
-    index: &'a Index,
-    batch: sled::Batch,
-    puts: usize,
 }
 
 impl Index {
@@ -99,24 +95,74 @@ impl Index {
 
     /// Notes how far the index has got. Everything up to there must be flushed already.
     pub(crate) fn put_position(&self, position: &Position) -> Result<(), StoreError> {
-        let mut writer = self.writer();
-        writer.put(&Key::position(), &values::encode(position))?;
-        writer.finish()
+        self.put(&Key::position(), &values::encode(position))
     }
 
-    pub(crate) fn writer(&self) -> Writer<'_> {
-        Writer { index: self, batch: sled::Batch::default(), puts: 0 }
+    /// Puts a value. Not durable, and in order with other changes, only after [`Self::flush`].
+    pub(crate) fn put(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let crc = checksum(key, value).to_le_bytes();
+        let mut stored = Vec::with_capacity(5 + value.len().min(PART_BYTES));
+        stored.extend_from_slice(&crc);
+        if value.len() <= PART_BYTES {
+            stored.push(WHOLE);
+            stored.extend_from_slice(value);
+        } else {
+            for (number, part) in value.chunks(PART_BYTES).enumerate() {
+                self.sled(self.db.insert(part_key(key, crc, number), part))?;
+            }
+            stored.push(PARTS);
+            stored.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        }
+        match self.sled(self.db.insert(key, stored))? {
+            // The same value: its parts have just been written again.
+            Some(old) if old.starts_with(&crc) && value.len() > PART_BYTES => Ok(()),
+            Some(old) => self.remove_parts(key, &old),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn delete(&self, key: &[u8]) -> Result<(), StoreError> {
+        match self.sled(self.db.remove(key))? {
+            Some(old) => self.remove_parts(key, &old),
+            None => Ok(()),
+        }
+    }
+
+    fn remove_parts(&self, key: &[u8], head: &[u8]) -> Result<(), StoreError> {
+        if let Some((crc, [PARTS, size @ ..])) = head.split_first_chunk::<4>()
+            && size.len() == 4
+        {
+            for number in 0..(u32_at(size, 0) as usize).div_ceil(PART_BYTES) {
+                self.sled(self.db.remove(part_key(key, *crc, number)))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sled<T>(&self, done: sled::Result<T>) -> Result<T, StoreError> {
+        done.map_err(|error| fault(&self.dir, &error))
     }
 
     /// Makes everything written so far durable.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
-        self.db.flush().map_err(|error| fault(&self.dir, &error))?;
+        self.sled(self.db.flush())?;
         self.file.sync_data().map_err(StoreError::io("flush", &self.dir.join("db")))
     }
 
     pub(crate) fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let stored = self.db.get(key).map_err(|error| fault(&self.dir, &error))?;
-        stored.map(|stored| self.unpack(key, &stored)).transpose()
+        let mut stored = self.sled(self.db.get(key))?;
+        loop {
+            let Some(head) = stored else { return Ok(None) };
+            let broken = match self.unpack(key, &head) {
+                Ok(value) => return Ok(Some(value)),
+                Err(broken) => broken,
+            };
+            // A value in parts may have been replaced while it was read.
+            stored = self.sled(self.db.get(key))?;
+            if stored.as_ref() == Some(&head) {
+                return Err(broken);
+            }
+        }
     }
 
     /// Keys from `from` up to `to`, not included, ascending.
@@ -125,10 +171,16 @@ impl Index {
         from: &[u8],
         to: &[u8],
     ) -> impl Iterator<Item = Result<Pair, StoreError>> + '_ {
-        self.db.range(from..to).map(|pair| {
-            let (key, stored) = pair.map_err(|error| fault(&self.dir, &error))?;
-            let value = self.unpack(&key, &stored)?;
-            Ok((key.to_vec(), value))
+        self.db.range(from..to).filter_map(|pair| {
+            let read = || {
+                let (key, stored) = self.sled(pair)?;
+                let value = match self.unpack(&key, &stored) {
+                    Ok(value) => Some(value),
+                    Err(_) => self.value(&key)?,
+                };
+                Ok(value.map(|value| (key.to_vec(), value)))
+            };
+            read().transpose()
         })
     }
 
@@ -168,7 +220,7 @@ impl Index {
         found: Option<sled::Result<(sled::IVec, sled::IVec)>>,
     ) -> Result<Option<u64>, StoreError> {
         let Some(pair) = found else { return Ok(None) };
-        let (key, _) = pair.map_err(|error| fault(&self.dir, &error))?;
+        let (key, _) = self.sled(pair)?;
         let number =
             key.last_chunk::<8>().ok_or_else(|| self.damaged("a chunk's key is too short"))?;
         Ok(Some(u64::from_be_bytes(*number)))
@@ -186,8 +238,7 @@ impl Index {
                 let size = u32_at(rest, 0) as usize;
                 let mut value = Vec::with_capacity(size);
                 for part in 0..size.div_ceil(PART_BYTES) {
-                    let bytes = self.db.get(part_key(key, part));
-                    let bytes = bytes.map_err(|error| fault(&self.dir, &error))?;
+                    let bytes = self.sled(self.db.get(part_key(key, *crc, part)))?;
                     value.extend_from_slice(&bytes.ok_or_else(broken)?);
                 }
                 value
@@ -202,59 +253,11 @@ impl Index {
     }
 }
 
-impl Writer<'_> {
-    pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        let mut stored = Vec::with_capacity(5 + value.len().min(PART_BYTES));
-        stored.extend_from_slice(&checksum(key, value).to_le_bytes());
-        if value.len() <= PART_BYTES {
-            stored.push(WHOLE);
-            stored.extend_from_slice(value);
-            return self.add(1, |batch| batch.insert(key, stored));
-        }
-        stored.push(PARTS);
-        stored.extend_from_slice(&(value.len() as u32).to_le_bytes());
-        let parts = value.len().div_ceil(PART_BYTES);
-        // All of a value in one batch: sled applies it whole.
-        self.add(parts + 1, |batch| {
-            for (number, part) in value.chunks(PART_BYTES).enumerate() {
-                batch.insert(part_key(key, number), part);
-            }
-            batch.insert(key, stored);
-        })
-    }
-
-    pub(crate) fn delete(&mut self, key: &[u8]) -> Result<(), StoreError> {
-        self.add(1, |batch| batch.remove(key))
-    }
-
-    fn add(
-        &mut self,
-        puts: usize,
-        change: impl FnOnce(&mut sled::Batch),
-    ) -> Result<(), StoreError> {
-        if self.puts > 0 && self.puts + puts > BATCH_PUTS {
-            self.apply()?;
-        }
-        change(&mut self.batch);
-        self.puts += puts;
-        Ok(())
-    }
-
-    fn apply(&mut self) -> Result<(), StoreError> {
-        self.puts = 0;
-        let batch = std::mem::take(&mut self.batch);
-        self.index.db.apply_batch(batch).map_err(|error| fault(&self.index.dir, &error))
-    }
-
-    pub(crate) fn finish(mut self) -> Result<(), StoreError> {
-        self.apply()
-    }
-}
-
-fn part_key(key: &[u8], number: usize) -> Vec<u8> {
-    let mut part = Vec::with_capacity(key.len() + 3);
+fn part_key(key: &[u8], crc: [u8; 4], number: usize) -> Vec<u8> {
+    let mut part = Vec::with_capacity(key.len() + 7);
     part.push(kind::PART);
     part.extend_from_slice(key);
+    part.extend_from_slice(&crc);
     part.extend_from_slice(&(number as u16).to_be_bytes());
     part
 }
@@ -309,21 +312,23 @@ mod tests {
         let (_dir, index) = index();
         let long: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
         for len in [0, 1, PART_BYTES, PART_BYTES + 1, 10 * PART_BYTES, 100_000, 20] {
-            let mut writer = index.writer();
-            writer.put(b"a-key", &long[..len]).unwrap();
-            writer.finish().unwrap();
+            index.put(b"a-key", &long[..len]).unwrap();
             assert_eq!(index.value(b"a-key").unwrap().unwrap(), &long[..len], "{len}");
         }
         let all: Vec<_> = index.range(b"a", &keys::end_of(b"a")).collect::<Result<_, _>>().unwrap();
         assert_eq!(all.len(), 1, "parts are in no list");
+        index.put(b"a-key", &long).unwrap();
+        index.put(b"a-key", &long).unwrap();
+        assert_eq!(index.value(b"a-key").unwrap().unwrap(), long);
+        index.delete(b"a-key").unwrap();
+        assert_eq!(index.value(b"a-key").unwrap(), None);
+        assert_eq!(index.db.len(), 1, "the position alone: no parts are left over");
     }
 
     #[test]
     fn a_changed_or_misplaced_value_is_named() {
         let (_dir, index) = index();
-        let mut writer = index.writer();
-        writer.put(b"key", b"value").unwrap();
-        writer.finish().unwrap();
+        index.put(b"key", b"value").unwrap();
         let stored = index.db.get(b"key").unwrap().unwrap();
         index.db.insert(b"kez", stored.clone()).unwrap();
         for at in 0..stored.len() {

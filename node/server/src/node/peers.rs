@@ -1,0 +1,288 @@
+//! Other homes, and what operators ask of this one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use homing_core::PeerState;
+use homing_net::NetEvent;
+use homing_wire::proto::query::v1 as pb_query;
+use homing_wire::{HomeId, Local, UserRef};
+use tokio::sync::oneshot;
+use tracing::{debug, info, warn};
+
+use super::courier::{Courier, Satchel};
+use super::hub::{Hub, HubError, Output};
+use super::input::{Input, Lookup};
+use super::receiver::Receiver;
+use crate::control::{Control, ControlEffect, ControlError, ControlReply, PeerLive};
+
+impl Hub {
+    /// Another home is to be reached, for something is owed to it or is asked of it.
+    pub(super) fn want(&mut self, peer: HomeId) {
+        if self.gatekeeper.blocked.read().contains(&peer) || !self.wanted.insert(peer) {
+            return;
+        }
+        let addresses = match self.directory.addresses(&peer) {
+            [] => self.recorded_addresses(&peer),
+            pinned => pinned.to_vec(),
+        };
+        let net = self.net.clone();
+        let name = self.directory.show(&peer);
+        self.runtime.spawn(async move {
+            if let Err(error) = net.want(peer, addresses).await {
+                warn!(peer = %name, %error, "an address of a home cannot be dialled: correct its pin");
+            }
+        });
+    }
+
+    pub(super) fn recorded_addresses(&self, peer: &HomeId) -> Vec<String> {
+        let Ok(peers) = homing_core::Reader::peers(&*self.store) else { return Vec::new() };
+        peers
+            .into_iter()
+            .filter(|p| p.home == *peer)
+            .filter_map(|p| homing_wire::HomeRecord::verify(&p.record).ok())
+            .flat_map(|record| record.nodes.into_iter().flat_map(|n| n.addresses))
+            .collect()
+    }
+
+    pub(super) fn want_owed(&mut self) {
+        let owed: Vec<HomeId> = self.home.owed().keys().copied().collect();
+        for peer in owed {
+            self.want(peer);
+        }
+    }
+
+    pub(super) fn net_event(&mut self, event: NetEvent) -> Result<(), HubError> {
+        let now = (self.now)();
+        match event {
+            NetEvent::Listening { address } => debug!(address, "listening for homes"),
+            NetEvent::PeerUp { home, hello, .. } => {
+                info!(peer = %self.directory.show(&home), software = %hello.software, "home connected");
+                let live = self.live(home);
+                live.connected = true;
+                live.since = Some(now);
+                live.last_error = None;
+                live.attempts = 0;
+                live.retry_at = None;
+                self.count_peers();
+                let name = self.directory.name(&home).cloned();
+                let blocked = self.gatekeeper.blocked.read().contains(&home);
+                self.home.put_peer(PeerState {
+                    home,
+                    name,
+                    record: hello.signed_record.to_vec(),
+                    epoch: hello.epoch,
+                    boot: hello.boot,
+                    seen_at: now,
+                    blocked,
+                });
+            }
+            NetEvent::PeerDown { home, reason } => {
+                info!(peer = %self.directory.show(&home), reason = %reason, "home disconnected");
+                // Who is wanted is dialled again by the network itself.
+                let live = self.live(home);
+                live.connected = false;
+                live.since = Some(now);
+                live.last_error = Some(reason.to_owned());
+                self.count_peers();
+            }
+            NetEvent::DialFailed { home, reason, message, attempts, retry_in } => {
+                let name = self.directory.show(&home);
+                let live = self.live(home);
+                if attempts == 1 {
+                    warn!(peer = %name, reason, message, "cannot reach a home; trying on");
+                }
+                live.last_error = Some(format!("{reason}: {message}"));
+                live.attempts = attempts;
+                live.retry_at =
+                    Some(now + u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX >> 1));
+            }
+            NetEvent::Refused { home, direction, reason, message } => {
+                self.metrics.peer_fault(&reason);
+                warn!(peer = ?home, ?direction, reason, message, "hello refused");
+                if let Some(home) = home {
+                    self.live(home).last_error = Some(format!("{reason}: {message}"));
+                }
+            }
+            NetEvent::RelayOut { home, link } => {
+                let satchel = self.satchel(home);
+                satchel.open(link);
+                let store = self.store.clone();
+                self.home.resume(&*store, home)?;
+                self.collect_effects(None)?;
+            }
+            NetEvent::RelayIn { home, link } => {
+                let receiver = Receiver {
+                    peer: home,
+                    hub: self.input.clone(),
+                    net: self.net.clone(),
+                    metrics: self.metrics.clone(),
+                };
+                self.runtime.spawn(receiver.run(link));
+            }
+            NetEvent::Query { home, query, reply } => {
+                let answer = self.answer_query(home, query)?;
+                self.reply(move || drop(reply.send(answer)));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn live(&mut self, home: HomeId) -> &mut PeerLive {
+        let name = self.directory.name(&home);
+        self.live
+            .homes
+            .entry(home)
+            .or_insert_with(|| PeerLive { name: name.cloned(), ..PeerLive::default() })
+    }
+
+    pub(super) fn count_peers(&self) {
+        let count = self.live.homes.values().filter(|l| l.connected).count();
+        self.metrics.peers.store(count as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn satchel(&mut self, peer: HomeId) -> Arc<Satchel> {
+        if let Some(satchel) = self.satchels.get(&peer) {
+            return satchel.clone();
+        }
+        let satchel = Arc::new(Satchel::default());
+        self.satchels.insert(peer, satchel.clone());
+        let courier = Courier {
+            peer,
+            home: self.home.id(),
+            epoch: self.home.epoch(),
+            store: self.store.clone(),
+            satchel: satchel.clone(),
+            hub: self.input.clone(),
+            window_bytes: self.limits.relay_window_bytes,
+            metrics: self.metrics.clone(),
+        };
+        self.runtime.spawn(courier.run());
+        satchel
+    }
+
+    pub(super) fn connected(&self, peer: &HomeId) -> Option<&Arc<Satchel>> {
+        self.live.homes.get(peer).filter(|l| l.connected)?;
+        self.satchels.get(peer)
+    }
+
+    pub(super) fn answer_query(
+        &mut self,
+        home: HomeId,
+        query: pb_query::Query,
+    ) -> Result<pb_query::Answer, HubError> {
+        let store = self.store.clone();
+        let refusal = |reason: &str, message: &str| pb_query::Answer {
+            answer: Some(pb_query::answer::Answer::Refusal(pb_query::Refusal {
+                reason: reason.to_owned(),
+                message: message.to_owned(),
+            })),
+        };
+        let Some(pb_query::query::Query::User(user)) = query.query else {
+            return Ok(refusal("unknown_query", "this home does not know that question"));
+        };
+        debug!(peer = %home, "look-up of a user");
+        let account = match Local::canonical(&user.local) {
+            Ok(local) => self.home.account(&*store, &local)?.cloned(),
+            Err(_) => None,
+        };
+        Ok(match account.filter(|a| a.state != homing_core::AccountState::Deleted) {
+            Some(account) => pb_query::Answer {
+                answer: Some(pb_query::answer::Answer::User(pb_query::UserAnswer {
+                    local: account.local.to_string(),
+                    user_id: account.user_id.as_bytes().to_vec().into(),
+                    display_name: account.display_name,
+                })),
+            },
+            None => refusal("user_not_found", "there is no such user, or it takes no strangers"),
+        })
+    }
+
+    /// Asks another home whether it has a user; the answer comes as an input.
+    pub(super) fn look_up(&mut self, user: UserRef) {
+        self.want(user.home);
+        let (net, input, within) = (self.net.clone(), self.input.clone(), self.limits.lookup);
+        self.runtime.spawn(async move {
+            let query = pb_query::Query {
+                query: Some(pb_query::query::Query::User(pb_query::UserQuery {
+                    local: user.local.to_string(),
+                })),
+            };
+            let found = match tokio::time::timeout(within, net.query(user.home, query)).await {
+                Ok(Ok(pb_query::Answer {
+                    answer: Some(pb_query::answer::Answer::User(found)),
+                })) => match homing_wire::UserId::from_slice(&found.user_id) {
+                    Ok(id) => Lookup::Found {
+                        user_id: id.to_string(),
+                        display_name: found.display_name.chars().take(256).collect(),
+                    },
+                    Err(_) => Lookup::Missing,
+                },
+                Ok(Ok(pb_query::Answer { answer: Some(pb_query::answer::Answer::Refusal(_)) })) => {
+                    Lookup::Missing
+                }
+                Ok(Ok(pb_query::Answer { answer: None })) | Ok(Err(_)) | Err(_) => Lookup::Away,
+            };
+            let _stopping = input.send(Input::LookedUp { user, found }).await;
+        });
+    }
+
+    pub(super) fn control(
+        &mut self,
+        control: Control,
+        reply: oneshot::Sender<Result<ControlReply, ControlError>>,
+    ) -> Result<(), HubError> {
+        let now = (self.now)();
+        let store = self.store.clone();
+        let result = match crate::control::apply(&mut self.home, &*store, now, &self.live, control)
+        {
+            Ok(applied) => {
+                for effect in applied.effects {
+                    self.control_effect(effect);
+                }
+                Ok(applied.reply)
+            }
+            Err(ControlError::Fault(fault)) => return Err(fault.into()),
+            Err(error) => Err(error),
+        };
+        self.collect_effects(None)?;
+        self.reply(move || drop(reply.send(result)));
+        Ok(())
+    }
+
+    pub(super) fn control_effect(&mut self, effect: ControlEffect) {
+        let net = self.net.clone();
+        match effect {
+            ControlEffect::SignOut { user, devices } => {
+                for device in devices {
+                    self.outputs.push(Output::Revoke { user: user.clone(), device });
+                }
+            }
+            ControlEffect::Retry(peer) => {
+                let peers = match peer {
+                    Some(peer) => vec![peer],
+                    None => self.wanted.iter().copied().collect(),
+                };
+                for peer in &peers {
+                    self.want(*peer);
+                }
+                self.runtime.spawn(async move {
+                    for peer in peers {
+                        net.retry_now(peer).await;
+                    }
+                });
+            }
+            ControlEffect::Blocked(peer) => {
+                self.gatekeeper.blocked.write().insert(peer);
+                self.wanted.remove(&peer);
+                self.runtime.spawn(async move {
+                    net.unwant(peer).await;
+                    net.disconnect(peer, "blocked").await;
+                });
+            }
+            ControlEffect::Unblocked(peer) => {
+                self.gatekeeper.blocked.write().remove(&peer);
+            }
+        }
+    }
+}

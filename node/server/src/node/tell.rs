@@ -1,0 +1,217 @@
+//! Who is told what, and when: nothing before the step it follows from is on disk.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use homing_core::Effect;
+use homing_link::{CloseReason, SessionNo, ToClient};
+use homing_wire::{DeviceId, Local};
+use tokio::sync::oneshot;
+use tracing::debug;
+
+use super::courier::OwedChannel;
+use super::hub::{Hub, HubError, Output};
+
+impl Hub {
+    /// Moves the effects of what was just decided into the outputs, with the sessions they are for:
+    /// those open now. `except`: the session that caused them.
+    pub(super) fn collect_effects(&mut self, except: Option<SessionNo>) -> Result<(), HubError> {
+        let effects: Vec<Effect> = self.home.drain_effects().collect();
+        for effect in effects {
+            match effect {
+                Effect::Message { ref entry, .. } => {
+                    let to = self.listeners(entry.channel(), except);
+                    self.outputs.push(Output::Effect { effect, to });
+                }
+                Effect::Marked { channel, ref user, change, .. } => {
+                    // The user's own devices see the channel change; the others, how far the user has got.
+                    let own = user.home == self.home.id();
+                    let (mine, others): (Vec<_>, Vec<_>) = self
+                        .listeners(channel, None)
+                        .into_iter()
+                        .partition(|no| own && self.user_of(*no).is_some_and(|u| u == user.local));
+                    self.outputs.push(Output::Effect { effect, to: others });
+                    self.show_channel(channel, change, mine)?;
+                }
+                Effect::Channel { channel, change } => {
+                    let to = self.listeners(channel, None);
+                    self.show_channel(channel, change, to)?;
+                }
+                Effect::Owed { .. } | Effect::Marks { .. } => {
+                    self.outputs.push(Output::Effect { effect, to: Vec::new() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows a channel as it is now, once this step is on disk: not as later steps will have it by then.
+    pub(super) fn show_channel(
+        &mut self,
+        channel: homing_wire::ChannelId,
+        change: u64,
+        to: Vec<SessionNo>,
+    ) -> Result<(), HubError> {
+        let store = self.store.clone();
+        for session in to {
+            let Some(user) = self.user_of(session) else { continue };
+            let view = self.shower.channel(&mut self.home, &*store, &user, channel)?;
+            if let Some(view) = view {
+                self.outputs.push(Output::Channel { session, change, view: Box::new(view) });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn listeners(
+        &mut self,
+        channel: homing_wire::ChannelId,
+        except: Option<SessionNo>,
+    ) -> Vec<SessionNo> {
+        let own = self.home.id();
+        let store = self.store.clone();
+        // A channel that an effect names is in memory.
+        let Ok(Some(state)) = self.home.channel(&*store, channel) else { return Vec::new() };
+        state
+            .members
+            .iter()
+            .filter(|m| m.user.home == own)
+            .filter_map(|m| self.users.get(&m.user.local))
+            .flatten()
+            .copied()
+            .filter(|no| Some(*no) != except)
+            .collect()
+    }
+
+    /// Tells what is on disk.
+    pub(super) fn publish(&mut self, outputs: Vec<Output>) -> Result<(), HubError> {
+        for output in outputs {
+            match output {
+                Output::Answer { session, number, result } => {
+                    if let Err(refused) = result.as_ref() {
+                        self.metrics.refusal(&refused.reason);
+                    }
+                    self.put(session, ToClient::Answer { call: number, result });
+                }
+                Output::Read { session, number, job } => {
+                    let (reply, result) = oneshot::channel();
+                    self.put(session, ToClient::Later { call: number, result });
+                    let (store, shower) = (self.store.clone(), self.shower.clone());
+                    let places = self.reads.clone();
+                    self.runtime.spawn(async move {
+                        let Ok(_place) = places.acquire_owned().await else { return };
+                        let read = tokio::task::spawn_blocking(move || {
+                            let _client_gone = reply.send(job.run(&*store, &shower));
+                        });
+                        let _panicked_reads_answer_internal = read.await;
+                    });
+                }
+                Output::Effect { effect, to } => self.publish_effect(effect, &to),
+                Output::Channel { session, change, view } => {
+                    self.notify(session, change, |sync| homing_link::Notice::Channel {
+                        channel: view,
+                        sync,
+                    });
+                }
+                Output::Reply(reply) => reply(),
+                Output::Revoke { user, device } => self.revoke(&user, device),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn publish_effect(&mut self, effect: Effect, to: &[SessionNo]) {
+        match effect {
+            Effect::Message { entry, change } => {
+                if to.is_empty() || !entry.event.header.kind.is_message() {
+                    return;
+                }
+                let message = Arc::new(self.shower.message(&entry));
+                for session in to {
+                    self.notify(*session, change, |sync| homing_link::Notice::Message {
+                        message: message.clone(),
+                        sync,
+                    });
+                }
+            }
+            Effect::Marked { channel, user, mark, at, change } => {
+                let address = self.shower.address(&user);
+                for session in to {
+                    self.notify(*session, change, |sync| homing_link::Notice::Receipt {
+                        channel,
+                        user: address.clone(),
+                        delivered: mark.delivered.0,
+                        read: mark.read.0,
+                        at,
+                        sync,
+                    });
+                }
+            }
+            // Became `Output::Channel` when it was decided.
+            Effect::Channel { .. } => {}
+            Effect::Owed { peer, channel, parties, acked, upto } => {
+                if let Some(satchel) = self.connected(&peer) {
+                    satchel.owe(channel, OwedChannel { parties, acked, upto });
+                } else {
+                    self.want(peer);
+                }
+            }
+            Effect::Marks { peer, channel, marks } => {
+                if let Some(satchel) = self.connected(&peer) {
+                    satchel.mark(channel, marks);
+                } else {
+                    self.want(peer);
+                }
+            }
+        }
+    }
+
+    pub(super) fn notify(
+        &mut self,
+        session: SessionNo,
+        change: u64,
+        notice: impl FnOnce(homing_link::SyncPoint) -> homing_link::Notice,
+    ) {
+        let Some(entry) = self.sessions.get(&session) else { return };
+        let change = entry.sync_cap.map_or(change, |cap| cap.min(change));
+        let sync = homing_link::SyncPoint { life: self.home.epoch().0, change };
+        self.put(session, ToClient::Notice(Box::new(notice(sync))));
+    }
+
+    pub(super) fn user_of(&self, session: SessionNo) -> Option<Local> {
+        self.sessions.get(&session)?.user.as_ref().map(|(user, _)| user.clone())
+    }
+
+    /// Puts something before a client; one that does not read is let go.
+    pub(super) fn put(&mut self, session: SessionNo, item: ToClient) {
+        if let Some(entry) = self.sessions.get(&session)
+            && let Err(overflow) = entry.outbox.put(item)
+        {
+            debug!(?session, from = %entry.client.from, %overflow, "session ends");
+            self.forget(session);
+        }
+    }
+
+    pub(super) fn forget(&mut self, session: SessionNo) {
+        let Some(entry) = self.sessions.remove(&session) else { return };
+        self.metrics.sessions.store(self.sessions.len() as u64, Ordering::Relaxed);
+        if let Some((user, _)) = entry.user
+            && let Some(list) = self.users.get_mut(&user)
+        {
+            list.retain(|no| *no != session);
+            if list.is_empty() {
+                self.users.remove(&user);
+            }
+        }
+    }
+
+    pub(super) fn revoke(&mut self, user: &Local, device: DeviceId) {
+        for session in self.users.get(user).cloned().unwrap_or_default() {
+            let Some(entry) = self.sessions.get(&session) else { continue };
+            if entry.user.as_ref().is_some_and(|(_, d)| *d == device) {
+                entry.outbox.close(CloseReason::Revoked);
+                self.forget(session);
+            }
+        }
+    }
+}
