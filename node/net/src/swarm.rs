@@ -42,6 +42,15 @@ const REPORTS: usize = 256;
 /// What a shutdown may take to tell peers.
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(1);
 
+/// What the system said, below the layers that libp2p wraps around it: those say nothing themselves.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
 /// Starts the network: listens, and runs until it is shut down. Needs a tokio runtime around it.
 pub fn start(
     config: NetConfig,
@@ -57,7 +66,7 @@ pub fn start(
             .map_err(|source| NetError::Address { address: address.clone(), source })?;
         swarm
             .listen_on(parsed)
-            .map_err(|error| NetError::Listen { address, message: error.to_string() })?;
+            .map_err(|error| NetError::Listen { address, message: innermost(&error) })?;
     }
     let (commands, command_queue) = mpsc::channel(limits.commands_queue);
     let (events, event_queue) = mpsc::channel(limits.events_queue);

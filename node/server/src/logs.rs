@@ -1,5 +1,7 @@
 //! The log, on standard error: for people or, as JSON, for machines.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
@@ -23,7 +25,14 @@ pub fn start(log: &Log) -> Option<LogLevel> {
     let (filter, handle) = reload::Layer::new(filter(log.level));
     let registry = tracing_subscriber::registry().with(filter);
     let started = match log.format {
-        Format::Text => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init(),
+        // Colours are for people at a terminal, not for files.
+        Format::Text => registry
+            .with(
+                fmt::layer()
+                    .with_ansi(std::io::stderr().is_terminal())
+                    .with_writer(std::io::stderr),
+            )
+            .try_init(),
         Format::Json => registry
             .with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr))
             .try_init(),

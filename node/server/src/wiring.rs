@@ -116,7 +116,16 @@ pub fn open_store(config: &Config, home: HomeId) -> Result<JournalStore, StoreEr
 
 /// Makes the store of a new home.
 pub fn create_store(config: &Config, home: HomeId, epoch: Epoch) -> Result<(), StoreError> {
-    JournalStore::create(&config.store_folder(), home, epoch)
+    let folder = config.store_folder();
+    JournalStore::create(&folder, home, epoch)?;
+    // People's words: for the home's own account alone, wherever the folder is copied to.
+    std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(
+        |e| StoreError::Io {
+            what: "set permissions of",
+            path: folder,
+            error: std::sync::Arc::new(e),
+        },
+    )
 }
 
 #[cfg(test)]

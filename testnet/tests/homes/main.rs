@@ -5,6 +5,7 @@
 // A test that meets what it did not expect shall panic there, in helpers too.
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
+mod accounts;
 mod chat;
 mod hostile;
 mod kills;

@@ -136,8 +136,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if reader_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // The whole chain in one line.
-            eprintln!("homing: {}", format!("{error:#}").replace('\n', " "));
+            eprintln!("homing: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }
@@ -210,6 +209,21 @@ async fn reach(config: &ConfigArg) -> anyhow::Result<(Config, Operator)> {
     start_quiet_log(&config);
     let operator = Operator::reach(&config).await?;
     Ok((config, operator))
+}
+
+/// The whole chain in one line; a cause that the text before it has told already is not told twice.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string().replace('\n', " ");
+        if !line.contains(text.as_str()) {
+            if !line.is_empty() {
+                line.push_str(": ");
+            }
+            line.push_str(&text);
+        }
+    }
+    line
 }
 
 /// Whether the reader of our output has had enough (`| head`): no failure of ours.
