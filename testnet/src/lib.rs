@@ -1,4 +1,4 @@
-//! Real homes on this machine: for people ([`up`]), for speed ([`bench`]), and for tests ([`homes`]).
+//! Real homes on this machine: for people ([`up`]), for speed ([`mod@bench`]), and for tests ([`homes`]).
 //!
 //! A test that wants two homes:
 //!

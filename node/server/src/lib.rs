@@ -1,6 +1,9 @@
 //! The program of a home: configuration, command line, keys, the operator's door, and the node itself.
 //! The only place where everything meets.
 
+// The words of the sample configuration are documentation here and TOML comments there, where <…> would be wrong.
+#![allow(rustdoc::bare_urls)]
+
 pub mod admin;
 pub mod cli;
 pub mod client;

@@ -1,6 +1,6 @@
 //! The configuration: one TOML file, every key also as `HOMING_SECTION__KEY`.
 //!
-//! Each section is declared once ([`sections`], [`limits`]): its keys, their types, defaults, bounds and
+//! Each section is declared once (`sections`, `limits`): its keys, their types, defaults, bounds and
 //! what they are for. Reading, refusing and the sample come from that declaration.
 
 mod limits;
