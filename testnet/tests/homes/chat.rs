@@ -145,3 +145,51 @@ async fn what_changed_while_away_comes_with_since() {
     let (bob, _) = homing_client::Client::connect(options).await.unwrap();
     assert!(bob.opened().channels.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_in_the_middle_of_catching_up_is_gone_on_from() {
+    // Many ranges, so that the acknowledgements that the kill takes along are several ranges old.
+    const MESSAGES: usize = 3_000;
+    let mut party = Party::of(&["acme.test", "globex.test"]).await;
+    let (alice, _) = party.client(0, "alice").await;
+    let (_bob, mut bob_hears) = party.client(1, "bob").await;
+    let first = say(&alice, "bob@globex.test", "before").await;
+    next_message(&mut bob_hears).await;
+    party.homes[1].stop().await.unwrap();
+
+    let target = homing_client::Target::Channel(first.channel);
+    let mut answers = Vec::new();
+    for n in 0..MESSAGES {
+        let text = n.to_string();
+        let id = homing_client::new_message_id();
+        answers.push(alice.submit_message(target, id, &TextBody::new(&text)).await.unwrap());
+    }
+    let mut orders = vec![first.order];
+    for answer in answers {
+        orders.push(answer.await.unwrap().order);
+    }
+
+    party.homes[1].start().await.unwrap();
+    let (bob, mut bob_hears) = party.client(1, "bob").await;
+    if bob.channel(first.channel).await.unwrap().head <= MESSAGES as u64 {
+        next_message(&mut bob_hears).await;
+    }
+    party.homes[0].kill().await.unwrap();
+    party.homes[0].start().await.unwrap();
+    while bob.channel(first.channel).await.unwrap().head <= MESSAGES as u64 {
+        next(&mut bob_hears, |_| Some(())).await;
+    }
+    let there = history(&bob, first.channel).await;
+    assert_eq!(there.iter().map(|m| m.order.clone()).collect::<Vec<_>>(), orders);
+
+    // And on, over the same stream. (A new session: the old one has more waiting than a client keeps.)
+    let (_bob, mut bob_hears) = party.client(1, "bob").await;
+    let (alice, _) = party.client(0, "alice").await;
+    let last = say(&alice, "bob@globex.test", "after").await;
+    let heard = next(&mut bob_hears, |event| match event {
+        Event::Message(message) if message.id == last.id => Some(message.order.clone()),
+        _ => None,
+    })
+    .await;
+    assert_eq!(heard, last.order);
+}

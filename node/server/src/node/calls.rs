@@ -66,7 +66,7 @@ impl Hub {
         match request {
             Request::Gone { session } => self.forget(session),
             Request::Call { session, number, call } => {
-                self.call(Pending { session, number, call: *call }, None)?;
+                self.call(Pending { session, number, call: *call, user: None }, None)?;
             }
         }
         Ok(())
@@ -82,8 +82,11 @@ impl Hub {
 
     /// Carries a call out, or parks it until `looked_up` comes back with what another home said.
     fn call(&mut self, pending: Pending, looked_up: Option<&Lookup>) -> Result<(), HubError> {
-        let Pending { session, number, call } = pending;
-        let output = match self.carry_out(session, number, call, looked_up) {
+        let Pending { session, number, call, user } = pending;
+        let output = match self
+            .same_user(session, user)
+            .and_then(|()| self.carry_out(session, number, call, looked_up))
+        {
             Ok(Outcome::Answer(answer)) => {
                 Output::Answer { session, number, result: Box::new(Ok(answer)) }
             }
@@ -95,8 +98,28 @@ impl Hub {
             Err(Stop::End(error)) => return Err(error),
         };
         // The answer first, then what others are told.
+        let cap = if let Output::Answer { result, .. } = &output
+            && let Ok(Answer::Opened(opened)) = result.as_ref()
+        {
+            Some(opened.more.then_some(opened.sync.change))
+        } else {
+            None
+        };
         self.outputs.push(output);
+        if let Some(cap) = cap {
+            self.outputs.push(Output::SyncCap { session, cap });
+        }
         self.collect_effects(Some(session))
+    }
+
+    /// A call that waited is its caller's: not of whoever has signed in on that socket since.
+    fn same_user(&self, session: SessionNo, user: Option<Local>) -> Result<(), Stop> {
+        match user {
+            Some(user) if self.user_of(session).as_ref() != Some(&user) => {
+                Err(not_signed_in().into())
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn carry_out(
@@ -235,7 +258,9 @@ impl Hub {
             .with_retry_after_ms(10_000)
             .into());
         }
-        self.spend(user, now)?;
+        if looked_up.is_none() {
+            self.spend(user, now)?;
+        }
         let Call::MessagesSend { target, id, op, body } = call else {
             return Err(bad_token().into());
         };
@@ -401,7 +426,11 @@ impl Hub {
 
     fn sign_in(&mut self, session: SessionNo, user: &Local, device: DeviceId, cap: Option<u64>) {
         let Some(entry) = self.sessions.get_mut(&session) else { return };
-        entry.sync_cap = cap;
+        // Tightened at once, loosened behind the answer.
+        entry.sync_cap = match (entry.sync_cap, cap) {
+            (Some(old), Some(new)) => Some(old.min(new)),
+            (old, new) => old.or(new),
+        };
         let before = entry.user.replace((user.clone(), device));
         match before {
             Some((old, _)) if old == *user => return,
@@ -451,9 +480,7 @@ impl Hub {
     }
 
     fn signed_in(&self, session: SessionNo) -> Result<(Local, DeviceId), Refused> {
-        self.sessions.get(&session).and_then(|s| s.user.clone()).ok_or_else(|| {
-            Refused::new(Code::NotSignedIn, "not_signed_in", "call session.open first")
-        })
+        self.sessions.get(&session).and_then(|s| s.user.clone()).ok_or_else(not_signed_in)
     }
 
     /// A place in the queue of calls that wait for a look-up, in the order they came.
@@ -464,6 +491,11 @@ impl Hub {
         number: u64,
         call: Call,
     ) -> Result<Outcome, Stop> {
+        // A home that nobody vouches for and that never came cannot be asked: made-up ids shall not
+        // make the network look for them.
+        if self.directory.name(&user.home).is_none() && !self.has_met(&user)? {
+            return Err(unknown_home().into());
+        }
         let waiting: usize = self.lookups.values().map(Vec::len).sum();
         if waiting >= self.limits.lookups_waiting {
             return Err(Refused::new(
@@ -475,7 +507,13 @@ impl Hub {
             .into());
         }
         let new = !self.lookups.contains_key(&user);
-        self.lookups.entry(user.clone()).or_default().push(Pending { session, number, call });
+        let caller = self.user_of(session);
+        self.lookups.entry(user.clone()).or_default().push(Pending {
+            session,
+            number,
+            call,
+            user: caller,
+        });
         if new {
             self.look_up(user);
         }
@@ -483,15 +521,17 @@ impl Hub {
     }
 
     fn resolve(&self, address: &Address) -> Result<UserRef, Refused> {
-        self.directory.resolve(address).ok_or_else(|| {
-            Refused::new(Code::NotFound, "unknown_home", "this home does not know that one")
-        })
+        self.directory.resolve(address).ok_or_else(unknown_home)
     }
 
     /// A user of another home is looked up before the first message only.
     fn must_look_up(&mut self, user: &Local, with: &UserRef) -> Result<bool, Stop> {
         if with.home == self.home.id() {
             return Ok(false);
+        }
+        // Where earlier calls wait for it, later ones queue behind: sends keep their order.
+        if self.lookups.contains_key(with) {
+            return Ok(true);
         }
         let id = ChannelId::chat(&self.home.user(user), with);
         let store = self.store.clone();
@@ -524,6 +564,10 @@ impl Hub {
     }
 }
 
+fn not_signed_in() -> Refused {
+    Refused::new(Code::NotSignedIn, "not_signed_in", "call session.open first")
+}
+
 fn parse_cursor(text: &str) -> Option<(u64, ChannelId)> {
     let (at, id) = text.split_once('.')?;
     Some((u64::from_str_radix(at, 16).ok()?, id.parse().ok()?))
@@ -539,6 +583,10 @@ pub(super) fn no_message() -> Refused {
 
 fn no_user() -> Refused {
     Refused::new(Code::NotFound, "user_not_found", "there is no such user")
+}
+
+fn unknown_home() -> Refused {
+    Refused::new(Code::NotFound, "unknown_home", "this home does not know that one")
 }
 
 fn unreachable_home() -> Refused {

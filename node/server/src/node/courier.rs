@@ -5,6 +5,7 @@
 //! turn, at most a window of bytes ahead of the acknowledgements. Each range is answered by one `Have`;
 //! an answer that is behind what was sent, with nothing more under way, sends the courier back.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,21 +42,28 @@ pub(super) struct OwedChannel {
 /// What the hub has for a courier.
 #[derive(Default)]
 pub(super) struct Satchel {
-    owed: Mutex<BTreeMap<ChannelId, OwedChannel>>,
-    marks: Mutex<BTreeMap<ChannelId, Vec<PeerMark>>>,
-    link: Mutex<Option<RelayOut>>,
+    inside: Mutex<Inside>,
     more: Notify,
+}
+
+/// Under one lock: a round takes what is owed only while no newer stream waits, or what was put in for the
+/// new stream would go with the old.
+#[derive(Default)]
+struct Inside {
+    owed: BTreeMap<ChannelId, OwedChannel>,
+    marks: BTreeMap<ChannelId, Vec<PeerMark>>,
+    link: Option<RelayOut>,
 }
 
 impl Satchel {
     /// Events of a channel up to `owed.upto` are on disk and owed.
     pub(super) fn owe(&self, channel: ChannelId, owed: OwedChannel) {
-        match self.owed.lock().entry(channel) {
-            std::collections::btree_map::Entry::Occupied(mut entry) => {
+        match self.inside.lock().owed.entry(channel) {
+            Entry::Occupied(mut entry) => {
                 let known = entry.get_mut();
                 known.upto = known.upto.max(owed.upto);
             }
-            std::collections::btree_map::Entry::Vacant(entry) => {
+            Entry::Vacant(entry) => {
                 entry.insert(owed);
             }
         }
@@ -64,16 +72,31 @@ impl Satchel {
 
     /// The newest marks of a channel.
     pub(super) fn mark(&self, channel: ChannelId, marks: Vec<PeerMark>) {
-        self.marks.lock().insert(channel, marks);
+        self.inside.lock().marks.insert(channel, marks);
         self.more.notify_one();
     }
 
     /// A stream is open: what was on an older one is void. What is owed is put in anew by the hub.
     pub(super) fn open(&self, link: RelayOut) {
-        self.owed.lock().clear();
-        self.marks.lock().clear();
-        *self.link.lock() = Some(link);
+        *self.inside.lock() =
+            Inside { owed: BTreeMap::new(), marks: BTreeMap::new(), link: Some(link) };
         self.more.notify_one();
+    }
+
+    fn take_link(&self) -> Option<RelayOut> {
+        self.inside.lock().link.take()
+    }
+
+    /// What is owed; `None` where a newer stream waits.
+    fn take_owed(&self) -> Option<BTreeMap<ChannelId, OwedChannel>> {
+        let mut inside = self.inside.lock();
+        if inside.link.is_some() { None } else { Some(std::mem::take(&mut inside.owed)) }
+    }
+
+    /// The marks of one channel, if any wait, and no newer stream does.
+    fn take_marks(&self) -> Option<(ChannelId, Vec<PeerMark>)> {
+        let mut inside = self.inside.lock();
+        if inside.link.is_some() { None } else { inside.marks.pop_first() }
     }
 }
 
@@ -95,10 +118,12 @@ struct Parcel {
     upto: Seq,
     /// The last event handed to the stream.
     sent: Seq,
+    /// From where it was started, or last went back to.
+    from: Seq,
     /// The place after it, where known.
     next_pos: Option<Pos>,
-    /// Ranges under way: the first seq and the bytes of each.
-    under_way: VecDeque<(Seq, usize)>,
+    /// Ranges under way: the bytes of each.
+    under_way: VecDeque<usize>,
     /// Not before then: the peer holds back.
     held_until: Option<tokio::time::Instant>,
     queued: bool,
@@ -118,8 +143,7 @@ impl Courier {
     pub(super) async fn run(self) {
         loop {
             let link = loop {
-                let link = self.satchel.link.lock().take();
-                match link {
+                match self.satchel.take_link() {
                     Some(link) => break link,
                     None => self.satchel.more.notified().await,
                 }
@@ -146,8 +170,7 @@ impl Courier {
         };
         let mut outgoing: Option<pb::Frame> = None;
         loop {
-            self.gather(&mut round);
-            if self.satchel.link.lock().is_some() {
+            if !self.gather(&mut round) {
                 return;
             }
             // Marks are few and gathered: they go first. Replies are taken while a frame waits, or both
@@ -183,13 +206,15 @@ impl Courier {
         }
     }
 
-    /// Takes what the hub has put in.
-    fn gather(&self, round: &mut Round) {
-        for (channel, owed) in std::mem::take(&mut *self.satchel.owed.lock()) {
+    /// Takes what the hub has put in. False: a newer stream waits.
+    fn gather(&self, round: &mut Round) -> bool {
+        let Some(owed) = self.satchel.take_owed() else { return false };
+        for (channel, owed) in owed {
             let parcel = round.parcels.entry(channel).or_insert_with(|| Parcel {
                 parties: owed.parties.clone(),
                 upto: owed.upto,
                 sent: owed.acked,
+                from: owed.acked,
                 next_pos: None,
                 under_way: VecDeque::new(),
                 held_until: None,
@@ -201,6 +226,7 @@ impl Courier {
                 round.turn.push_back(channel);
             }
         }
+        true
     }
 
     /// The next range of the next channel in turn.
@@ -208,6 +234,9 @@ impl Courier {
         let channel = round.turn.pop_front()?;
         let parcel = round.parcels.get_mut(&channel)?;
         parcel.queued = false;
+        if parcel.sent >= parcel.upto || parcel.held_until.is_some() {
+            return None;
+        }
         let events = match self.read(channel, parcel) {
             Ok(events) => events,
             Err(error) => {
@@ -240,7 +269,7 @@ impl Courier {
         };
         parcel.sent = last_seq;
         parcel.next_pos = Some(last_pos.next());
-        parcel.under_way.push_back((first, bytes));
+        parcel.under_way.push_back(bytes);
         round.in_flight += bytes;
         if parcel.sent < parcel.upto {
             parcel.queued = true;
@@ -293,7 +322,7 @@ impl Courier {
     }
 
     fn next_marks(&self, round: &mut Round) -> Option<pb::Frame> {
-        let (channel, marks) = self.satchel.marks.lock().pop_first()?;
+        let (channel, marks) = self.satchel.take_marks()?;
         round.marks_sent += 1;
         let number = round.marks_sent;
         round.marks_under_way.insert(number, (channel, marks.clone()));
@@ -340,8 +369,7 @@ impl Courier {
             Some(pb::frame::Frame::Refuse(refuse)) => {
                 let Ok(channel) = ChannelId::from_slice(&refuse.channel) else { return false };
                 if let Some(parcel) = round.parcels.remove(&channel) {
-                    round.in_flight -=
-                        parcel.under_way.iter().map(|(_, bytes)| bytes).sum::<usize>();
+                    round.in_flight -= parcel.under_way.iter().sum::<usize>();
                 }
                 round.turn.retain(|c| *c != channel);
                 let input = Input::RefusedBy { peer: self.peer, channel, reason: refuse.reason };
@@ -372,22 +400,29 @@ impl Courier {
             );
         }
         let Some(parcel) = round.parcels.get_mut(&channel) else { return true };
-        let Some((first, bytes)) = parcel.under_way.pop_front() else {
+        let Some(bytes) = parcel.under_way.pop_front() else {
             warn!(peer = %self.peer, %channel, "a peer acknowledges what was not sent");
             return false;
         };
         round.in_flight -= bytes;
         let seq = Seq(have.seq);
-        if seq > parcel.sent {
+        if seq > parcel.upto {
             warn!(peer = %self.peer, %channel, "a peer acknowledges what was not sent");
             return false;
         }
-        if parcel.under_way.is_empty() && seq < parcel.sent {
-            // Everything is answered and the peer is behind: go on from where it is. Where it did not
-            // even take the first event of the range, it holds back.
+        if seq > parcel.sent {
+            // It had more than was known here: what was owed is noted before the last answers are in.
             parcel.sent = seq;
             parcel.next_pos = None;
-            if seq.next() == first {
+        }
+        if parcel.under_way.is_empty() && seq < parcel.sent {
+            // Everything is answered and the peer is behind: go on from where it is. Where it got no further
+            // than it was, it holds back.
+            let stuck = seq == parcel.from;
+            parcel.sent = seq;
+            parcel.from = seq;
+            parcel.next_pos = None;
+            if stuck {
                 parcel.held_until = Some(tokio::time::Instant::now() + HELD_BACK);
             } else {
                 requeue(parcel, channel, &mut round.turn);

@@ -86,6 +86,8 @@ pub(super) enum Output {
     Effect { effect: Effect, to: Vec<SessionNo> },
     /// A channel, as it was when it was decided.
     Channel { session: SessionNo, change: u64, view: Box<ChannelView> },
+    /// From here on, behind the answer that lifts it, notices carry a `sync` up to this.
+    SyncCap { session: SessionNo, cap: Option<u64> },
     /// To whoever waits for it.
     Reply(Box<dyn FnOnce() + Send>),
     /// A token is dead.
@@ -219,7 +221,10 @@ impl Hub {
                     Some((_, Err(error))) => return Err(HubError::Store(error)),
                     None => return Err(HubError::Store("the commit thread ended".into())),
                 },
-                count = inputs.recv_many(&mut others, room.max(1)), if room > 0 => {
+                // Draining, what peers bring would make new steps for ever: they bring it again.
+                count = inputs.recv_many(&mut others, room.max(1)),
+                    if room > 0 && self.draining.is_none() =>
+                {
                     if count == 0 {
                         return Ok(());
                     }
@@ -295,6 +300,7 @@ impl Hub {
     /// About once a second: marks, sessions that are gone, what is owed to homes out of reach.
     fn tick(&mut self) -> Result<(), HubError> {
         let now = (self.now)();
+        self.want_owed();
         self.home.tick(&*self.store.clone(), now)?;
         self.collect_effects(None)?;
         let gone: Vec<SessionNo> =

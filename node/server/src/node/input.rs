@@ -75,4 +75,6 @@ pub(super) struct Pending {
     pub(super) session: SessionNo,
     pub(super) number: u64,
     pub(super) call: homing_link::Call,
+    /// Who was signed in when it began to wait for a look-up.
+    pub(super) user: Option<homing_wire::Local>,
 }

@@ -282,6 +282,10 @@ impl Hub {
             }
             ControlEffect::Unblocked(peer) => {
                 self.gatekeeper.blocked.write().remove(&peer);
+                // What is owed is seen to by the tick.
+                if self.directory.name(&peer).is_some() {
+                    self.want(peer);
+                }
             }
         }
     }

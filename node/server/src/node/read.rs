@@ -191,7 +191,7 @@ impl Page<'_> {
         let mut taken = 0;
         let mut next = Pos(0);
         for row in &rows {
-            if found.len() == self.limit {
+            if taken == self.limit {
                 break;
             }
             let Some(entry) = self.store.entry(self.channel, row.pos)?.map(Arc::new) else { break };

@@ -113,6 +113,11 @@ impl Hub {
                         sync,
                     });
                 }
+                Output::SyncCap { session, cap } => {
+                    if let Some(entry) = self.sessions.get_mut(&session) {
+                        entry.sync_cap = cap;
+                    }
+                }
                 Output::Reply(reply) => reply(),
                 Output::Revoke { user, device } => self.revoke(&user, device),
             }
