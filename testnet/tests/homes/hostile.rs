@@ -18,7 +18,7 @@ use homing_wire::{
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::party::{Party, WITHIN, history, say};
+use crate::party::{Party, WITHIN, history, next_message, say};
 
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -202,9 +202,8 @@ async fn words_put_into_anothers_mouth_are_refused() {
     let mallory = user("mallory", liar.id);
     let frame = range([&at_acme, &eve], &forged(chat, &mallory, "not my chat"));
     link.frames.send(frame).await.unwrap();
-    assert_eq!(refusal(&mut link).await, "not_a_member");
 
-    // Three such faults, and the liar is cut.
+    // Three such faults, and the liar is cut. (The third refusal may go down with the stream.)
     liar.next(|event| matches!(event, NetEvent::PeerDown { .. }).then_some(())).await;
 
     // Nothing of it is stored or shown, and the honest go on.
@@ -213,11 +212,11 @@ async fn words_put_into_anothers_mouth_are_refused() {
         assert!(channel.channel == honest.channel || channel.head == 0, "{channel:?}");
     }
     let more = say(&alice, "bob@globex.test", "still here").await;
-    let (bob, _) = party.client(1, "bob").await;
+    let (bob, mut bob_hears) = party.client(1, "bob").await;
     let mut there = history(&bob, honest.channel).await;
     while there.len() < 2 {
+        next_message(&mut bob_hears).await;
         there = history(&bob, honest.channel).await;
-        tokio::task::yield_now().await;
     }
     assert_eq!(there[1].order, more.order);
     liar.net.shutdown().await;
