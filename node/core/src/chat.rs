@@ -10,7 +10,7 @@ use homing_wire::{
 
 use crate::home::{Effect, Home};
 use crate::ids;
-use crate::reader::Reader;
+use crate::reader::{Fault, Reader};
 use crate::refusal::{Class, DISABLED, Failure, NO_CHANNEL, NO_USER, Refusal};
 use crate::state::{AccountState, ChainEnd, ChannelState, Cursor, LogEntry, MessageKey, OpDone};
 use crate::write::Write;
@@ -284,6 +284,7 @@ impl Home {
             .filter(|m| m.user.home != self.id)
             .map(|m| Cursor {
                 home: m.user.home,
+                epoch: self.epoch,
                 acked: Seq(0),
                 marks_owed: false,
                 owed_since: None,
@@ -306,12 +307,6 @@ impl Home {
         let Some(slot) = self.change_channel(id) else { return Err(NO_CHANNEL) };
         let end = slot.state.chain(&home, epoch);
         let (seq, prev) = end.map_or((Seq(1), Hash::NONE), |c| (c.seq.next(), c.hash));
-        if seq == Seq(1) {
-            // What was acknowledged before was of an earlier life.
-            for cursor in &mut slot.state.cursors {
-                cursor.acked = Seq(0);
-            }
-        }
         let header = Header {
             channel: id,
             origin: home,
@@ -332,9 +327,9 @@ impl Home {
         };
         let event = Event::new(header, command.body.clone());
         let hash = event.hash();
-        let Some(entry) = self.append(id, event) else { return Err(NO_CHANNEL) };
-        let end = ChainEnd { origin: home, epoch, seq, hash, stamp, pos: entry.pos };
-        self.move_chain(id, end);
+        let Some(entry) = self.append(id, event, now_ms) else { return Err(NO_CHANNEL) };
+        let end = self.end_of(id, home, epoch);
+        self.move_chain(id, ChainEnd { seq, hash, stamp, pos: entry.pos, ..end });
         self.move_own_mark(id, me, &entry);
         let change = self.changed(id);
         self.follows(Effect::Message { entry: entry.clone(), change });
@@ -349,26 +344,35 @@ impl Home {
         command: &SendCommand,
         entry: &Arc<LogEntry>,
     ) -> Result<(), Failure> {
-        let me = self.user(&command.sender);
         // An id that this home chose is remembered alike: the client has been told it and may use it.
-        let id = entry.event.header.id;
-        if let Some(ms) = ids::time_ms(&id).filter(|ms| *ms > self.now_ms)
-            && self.account(reader, &command.sender)?.is_some_and(|a| a.ids_ahead_ms < ms)
-        {
-            let step = self.current_step();
-            if let Some(account) = self.accounts.change(&command.sender, step) {
-                account.ids_ahead_ms = ms;
-                let write = Write::Account(Box::new(account.clone()));
-                self.write(write);
-            }
-        }
-        self.ids.remember(MessageKey::new(&me, &id), entry.clone());
+        self.remember_id(reader, entry)?;
         if let Some(op) = command.op {
             let done = OpDone { at: self.now_ms, channel: entry.channel(), pos: entry.pos };
             let step = self.current_step();
             self.ops.insert((command.sender.clone(), op), done.clone(), step);
             self.write(Write::Op { user: command.sender.clone(), op, done });
         }
+        Ok(())
+    }
+
+    /// Remembers the id of a message of this home, so that a repeat is known.
+    pub(crate) fn remember_id(
+        &mut self,
+        reader: &dyn Reader,
+        entry: &Arc<LogEntry>,
+    ) -> Result<(), Fault> {
+        let header = &entry.event.header;
+        if let Some(ms) = ids::time_ms(&header.id).filter(|ms| *ms > self.now_ms)
+            && self.account(reader, &header.sender)?.is_some_and(|a| a.ids_ahead_ms < ms)
+        {
+            let step = self.current_step();
+            if let Some(account) = self.accounts.change(&header.sender, step) {
+                account.ids_ahead_ms = ms;
+                let write = Write::Account(Box::new(account.clone()));
+                self.write(write);
+            }
+        }
+        self.ids.remember(MessageKey::new(&header.user(), &header.id), entry.clone());
         Ok(())
     }
 

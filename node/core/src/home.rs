@@ -11,7 +11,8 @@ use crate::log::ChannelSlot;
 use crate::marks::{PeerMark, Risen};
 use crate::reader::{Fault, Reader};
 use crate::state::{
-    Account, AccountState, ChannelState, Invite, ListRow, LogEntry, Mark, OpDone, TokenHash,
+    Account, AccountState, ChannelState, Invite, ListRow, LogEntry, Mark, OpDone, PeerState,
+    TokenHash,
 };
 use crate::write::{Batch, Write};
 
@@ -30,6 +31,8 @@ pub struct Policy {
     pub lists_cached: usize,
     /// Bytes of events in each of two generations of remembered message ids.
     pub ids_bytes: usize,
+    /// What has been owed to a peer for longer, in milliseconds, is not pushed: it asks for it.
+    pub pull_after_ms: u64,
 }
 
 impl Default for Policy {
@@ -41,6 +44,7 @@ impl Default for Policy {
             accounts_cached: 20_000,
             lists_cached: 2_000,
             ids_bytes: 16 << 20,
+            pull_after_ms: 30 * 24 * 3_600_000,
         }
     }
 }
@@ -52,6 +56,15 @@ pub enum Effect {
     Message {
         /// The message.
         entry: Arc<LogEntry>,
+        /// Its change number.
+        change: u64,
+    },
+    /// Another home rejected a message of this home: tell this home's members.
+    Rejected {
+        /// The message.
+        entry: Arc<LogEntry>,
+        /// The other home's reason.
+        reason: String,
         /// Its change number.
         change: u64,
     },
@@ -83,10 +96,17 @@ pub enum Effect {
         channel: ChannelId,
         /// Whose chat it is, the lesser first.
         parties: [UserRef; 2],
+        /// Of which life of this home's store.
+        epoch: Epoch,
         /// It has acknowledged up to here.
         acked: Seq,
         /// The last event on disk.
         upto: Seq,
+    },
+    /// What is owed to that peer is too old to be pushed: it is to ask.
+    Pull {
+        /// Whom.
+        peer: HomeId,
     },
     /// Marks of this home's users are for that peer.
     Marks {
@@ -136,6 +156,13 @@ pub struct Home {
     /// Rows of lists that are not in memory, until they are committed.
     list_rows: VecDeque<(u64, Local, ListRow)>,
     pub(crate) owed: BTreeMap<HomeId, BTreeMap<ChannelId, u64>>,
+    /// Homes ever met.
+    pub(crate) peers: BTreeMap<HomeId, PeerState>,
+    /// Those that have still to be asked what they hold. Nothing is pushed to them before.
+    pub(crate) reconciling: BTreeSet<HomeId>,
+    /// Those that have to ask for what they missed, and when they last did. Nothing is pushed to them
+    /// meanwhile.
+    pub(crate) pulling: BTreeMap<HomeId, u64>,
     /// Marks of this home's users that have risen since the last tick.
     pub(crate) risen: BTreeMap<ChannelId, Vec<Risen>>,
     dirty: BTreeSet<ChannelId>,
@@ -159,6 +186,9 @@ impl Home {
         for (peer, channel, since) in reader.owed()? {
             owed.entry(peer).or_default().insert(channel, since);
         }
+        let peers: BTreeMap<HomeId, PeerState> =
+            reader.peers()?.into_iter().map(|peer| (peer.home, peer)).collect();
+        let reconciling = peers.values().filter(|p| p.reconcile).map(|p| p.home).collect();
         // No message was stored later than the greatest stamp says, even if the clock was set back.
         let ids_since_ms = now_ms.max(stamp.ms());
         Ok(Self {
@@ -177,6 +207,9 @@ impl Home {
             invites: Cache::new(INVITES_CACHED),
             list_rows: VecDeque::new(),
             owed,
+            peers,
+            reconciling,
+            pulling: BTreeMap::new(),
             risen: BTreeMap::new(),
             dirty: BTreeSet::new(),
             writes: Vec::new(),

@@ -17,26 +17,35 @@
 
 mod cache;
 mod chat;
+mod courier;
+mod holdings;
 mod home;
 mod ids;
+mod local;
 mod log;
 mod marks;
 mod people;
 mod reader;
+mod receive;
 mod refusal;
 mod relay;
+mod repair;
 mod state;
 mod write;
 
 pub use chat::{SendCommand, SentReply, Target};
+pub use courier::{Courier, CourierLimits, Delivery, OwedChannel};
+pub use holdings::{Holding, Holdings, RangeAnswer, RangeEnd, RangeQuestion, holdings, range_of};
 pub use home::{Effect, Home, Policy, Step};
 pub use marks::PeerMark;
 pub use people::{NewAccount, NewDevice};
 pub use reader::{Fault, Reader};
+pub use receive::{RangeIn, RangeReply};
 pub use refusal::{Class, Failure, Refusal};
-pub use relay::{PeerFault, RangeIn, RangeReply};
+pub use relay::PeerFault;
+pub use repair::{Answered, Question, Repair};
 pub use state::{
-    Account, AccountState, ChainEnd, ChannelState, Cursor, Device, EntryRow, Invite, ListRow,
-    LogEntry, Mark, MarkTime, Member, MessageKey, OpDone, PeerState, TokenHash,
+    Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Device, EntryRow, Fork,
+    Invite, ListRow, LogEntry, Mark, MarkTime, Member, MessageKey, OpDone, PeerState, TokenHash,
 };
 pub use write::{Batch, Write};

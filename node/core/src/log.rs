@@ -100,8 +100,13 @@ impl Home {
         }
     }
 
-    /// Adds an entry to the end of a channel's log. The caller has moved the chain's end.
-    pub(crate) fn append(&mut self, id: ChannelId, event: Event) -> Option<Arc<LogEntry>> {
+    /// Adds an entry to the end of a channel's log. The caller moves the chain's end.
+    pub(crate) fn append(
+        &mut self,
+        id: ChannelId,
+        event: Event,
+        arrived_at: u64,
+    ) -> Option<Arc<LogEntry>> {
         let (step, committed, now_ms) = (self.current_step(), self.committed, self.now_ms);
         let slot = self.change_channel(id)?;
         let state = &mut slot.state;
@@ -119,12 +124,8 @@ impl Home {
                 }
             }
         }
-        let entry = Arc::new(LogEntry {
-            pos: state.head,
-            counted: state.counted,
-            arrived_at: now_ms,
-            event,
-        });
+        let entry =
+            Arc::new(LogEntry { pos: state.head, counted: state.counted, arrived_at, event });
         if is_message {
             slot.last = Some(entry.clone());
         }

@@ -46,6 +46,14 @@ struct Held {
 }
 
 impl Risen {
+    /// Everything at or below `upto`, the entry of that count, is gone: it counts for nobody any more.
+    pub(crate) fn pruned(&mut self, upto: Pos, counted: u64) {
+        if let Some(held) = &mut self.held {
+            held.read_counted = held.read_counted.max(counted);
+            held.mentions.retain(|pos| *pos > upto);
+        }
+    }
+
     /// Puts back into what goes to disk what is not given out yet.
     pub(crate) fn hold_back(&self, state: &mut ChannelState) {
         let Some(held) = &self.held else { return };
@@ -98,8 +106,9 @@ impl Home {
         Ok(())
     }
 
-    /// Users of another home have got further with this home's events. Marks of another life are left
-    /// out: they are late. Every other mark that makes no sense is the peer's fault, and then none counts.
+    /// Users of another home have got further with this home's events. Marks of an earlier life that go beyond
+    /// what is left of it are left out. Every other mark that makes no sense is the peer's fault, and then
+    /// none counts.
     pub fn receive_marks(
         &mut self,
         reader: &dyn Reader,
@@ -111,23 +120,27 @@ impl Home {
         self.at(now_ms);
         let (home, epoch) = (self.id, self.epoch);
         let Some(state) = self.channel(reader, channel)? else { return Ok(Ok(())) };
-        let written = state.chain(&home, epoch).map_or(Seq(0), |c| c.seq);
+        let written = |epoch| state.chain(&home, epoch).map_or(Seq(0), |c| c.seq);
+        let mut sound = Vec::new();
         for mark in marks {
             if state.member(&UserRef::new(peer, mark.user.clone())).is_none() {
                 return Ok(Err(PeerFault("mark_of_stranger")));
             }
-            if mark.epoch == epoch && mark.delivered.max(mark.read) > written {
+            if mark.delivered.max(mark.read) <= written(mark.epoch) {
+                sound.push(mark);
+            } else if mark.epoch == epoch {
                 return Ok(Err(PeerFault("mark_ahead")));
             }
         }
-        for mark in marks.iter().filter(|mark| mark.epoch == epoch) {
+        for mark in sound {
             let user = UserRef::new(peer, mark.user.clone());
             let mut wished = Mark::default();
             for (seq, pos) in
                 [(mark.delivered, &mut wished.delivered), (mark.read, &mut wished.read)]
             {
                 if seq > Seq(0)
-                    && let Some(row) = self.row_of_seq(reader, channel, home, epoch, seq)?
+                    && let Some(row) = self.row_of_seq(reader, channel, home, mark.epoch, seq)?
+                    && row.seq == seq // or it is gone, and what is left was not meant
                 {
                     *pos = row.pos;
                 }
@@ -154,7 +167,7 @@ impl Home {
             }
             self.owe_marks(reader, channel)?;
         }
-        Ok(())
+        self.resume_pulled(reader)
     }
 
     /// Notes when a mark rose, and tells of it. `at_ms` is the word of the user's home.
@@ -312,12 +325,24 @@ impl Home {
     /// Owes the marks of this home's users to every other home whose events they cover.
     fn owe_marks(&mut self, reader: &dyn Reader, channel: ChannelId) -> Result<(), Fault> {
         for peer in self.takers(channel) {
-            self.owe_marks_to(reader, channel, peer)?;
+            self.tell_marks(reader, channel, peer)?;
         }
         Ok(())
     }
 
-    pub(crate) fn owe_marks_to(
+    /// The marks of this home's users are owed to `peer` anew: it has asked what is held, so it has lost some.
+    pub fn owe_marks_to(
+        &mut self,
+        reader: &dyn Reader,
+        channel: ChannelId,
+        peer: HomeId,
+    ) -> Result<(), Fault> {
+        self.heard_from(peer);
+        self.tell_marks(reader, channel, peer)
+    }
+
+    /// The newest marks of this home's users are for `peer`.
+    pub(crate) fn tell_marks(
         &mut self,
         reader: &dyn Reader,
         channel: ChannelId,

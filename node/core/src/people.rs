@@ -1,6 +1,6 @@
 //! Accounts, devices, invites, and other homes.
 
-use homing_wire::{DeviceId, Local, OpId, UserId};
+use homing_wire::{DeviceId, HomeId, Local, OpId, UserId};
 
 use crate::home::Home;
 use crate::reader::{Fault, Reader};
@@ -179,7 +179,57 @@ impl Home {
 
     /// Notes what is known of another home.
     pub fn put_peer(&mut self, peer: PeerState) {
+        if peer.reconcile {
+            self.reconciling.insert(peer.home);
+        } else {
+            self.reconciling.remove(&peer.home);
+        }
+        self.peers.insert(peer.home, peer.clone());
         self.write(Write::Peer(Box::new(peer)));
+    }
+
+    /// What is known of another home, uncommitted news included.
+    pub fn peer(&self, home: &HomeId) -> Option<&PeerState> {
+        self.peers.get(home)
+    }
+
+    /// Whether a home has still to be asked what it holds of the channels that both share.
+    pub fn is_reconciling(&self, home: &HomeId) -> bool {
+        self.reconciling.contains(home)
+    }
+
+    /// A home has been asked what it holds, and everything of it was fetched: what is owed to it is pushed
+    /// again.
+    pub fn reconciled(&mut self, reader: &dyn Reader, home: HomeId) -> Result<(), Fault> {
+        if let Some(peer) = self.peers.get(&home).filter(|peer| peer.reconcile) {
+            self.put_peer(PeerState { reconcile: false, ..peer.clone() });
+        }
+        self.resume(reader, home)
+    }
+
+    /// An account that is named in what comes back after a restore, and was made after the backup: the name
+    /// is kept for its owner, shut until the operator sets a password.
+    pub fn hold_name(
+        &mut self,
+        reader: &dyn Reader,
+        now_ms: u64,
+        local: &Local,
+        user_id: UserId,
+    ) -> Result<bool, Fault> {
+        self.at(now_ms);
+        if self.account(reader, local)?.is_some() {
+            return Ok(false);
+        }
+        self.put_account(Account {
+            local: local.clone(),
+            user_id,
+            display_name: local.to_string(),
+            password: String::new(),
+            created_at: self.now_ms,
+            state: AccountState::Disabled,
+            ids_ahead_ms: 0,
+        });
+        Ok(true)
     }
 
     /// Forgets `op`s that are too old to be repeated.

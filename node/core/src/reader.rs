@@ -1,5 +1,7 @@
 //! What the core may ask of what is committed.
 
+use std::sync::Arc;
+
 use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq};
 
 use crate::state::{
@@ -33,6 +35,18 @@ pub trait Reader {
         last: Pos,
         max_bytes: usize,
     ) -> Result<Vec<LogEntry>, Fault>;
+    /// The same, sharing entries where the store has them in memory.
+    fn log(
+        &self,
+        channel: ChannelId,
+        first: Pos,
+        last: Pos,
+        max_bytes: usize,
+    ) -> Result<Vec<Arc<LogEntry>>, Fault> {
+        Ok(self.entries(channel, first, last, max_bytes)?.into_iter().map(Arc::new).collect())
+    }
+    /// Channels by rising id, above `after`, at most `limit`.
+    fn channels(&self, after: Option<ChannelId>, limit: usize) -> Result<Vec<ChannelState>, Fault>;
     /// What the index holds of one entry.
     fn row(&self, channel: ChannelId, pos: Pos) -> Result<Option<EntryRow>, Fault>;
     /// The last entry of `origin` (any epoch) at or below `pos`.

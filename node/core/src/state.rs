@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use homing_wire::{
     ChannelId, DeviceId, Epoch, Event, Hash, HomeId, HomeName, Local, MessageId, Pos, Seq, Stamp,
     UserId, UserRef,
@@ -31,6 +32,10 @@ pub struct ChannelState {
     pub chains: Vec<ChainEnd>,
     /// How far the other homes in it have got with this home's events.
     pub cursors: Vec<Cursor>,
+    /// Everything at or below was removed by retention.
+    pub pruned: Pos,
+    /// Messages of this home that another rejected, and why: the latest [`ChannelState::REJECTED`] by place.
+    pub rejected: Vec<(Pos, String)>,
 }
 
 /// The end of a chain.
@@ -48,6 +53,40 @@ pub struct ChainEnd {
     pub stamp: Stamp,
     /// The place here of the chain's last event that has one; 0 where none has.
     pub pos: Pos,
+    /// The newest proof of it that is held; of a chain of this home, none is needed.
+    pub proof: Option<ChainProof>,
+    /// What retention removed of it: the last event, and the hash of its header.
+    pub pruned: Option<(Seq, Hash)>,
+    /// Its origin has signed something else, too: nothing more is taken of it.
+    pub fork: Option<Box<Fork>>,
+}
+
+/// What proves a chain, as its origin signed it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ChainProof {
+    /// Up to here: the end of the chain, or below it while the rest is being fetched.
+    pub seq: Seq,
+    /// Hash of the header of `seq`.
+    pub hash: Hash,
+    /// `homing.event.v1.Proof`.
+    pub proof: Bytes,
+}
+
+/// The proof that an origin wrote two different chains under one name (equivocation): either a dishonest
+/// home, or one that was set back without a new epoch. Both sides' signatures are kept.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Fork {
+    /// What is held here.
+    pub held: ChainProof,
+    /// What was shown later.
+    pub shown: ChainProof,
+    /// Headers of `shown`, from the first that cannot follow on what is held, at most [`Fork::BYTES`].
+    pub headers: Vec<Bytes>,
+}
+
+impl Fork {
+    /// Bytes of headers kept: some dozens of them. They only spare a person the look-up.
+    pub const BYTES: usize = 16_384;
 }
 
 /// How far a user has got. Rises only.
@@ -90,7 +129,9 @@ pub struct Member {
 pub struct Cursor {
     /// The other home.
     pub home: HomeId,
-    /// It has acknowledged everything up to here of this home's present epoch.
+    /// The life of this home's store whose events it is at; all of earlier lives it has.
+    pub epoch: Epoch,
+    /// It has acknowledged everything up to here of that epoch.
     pub acked: Seq,
     /// Marks of this home's users have risen since it acknowledged any.
     pub marks_owed: bool,
@@ -270,6 +311,9 @@ pub struct PeerState {
     pub seen_at: u64,
     /// The operator has blocked it.
     pub blocked: bool,
+    /// It has still to be asked what it holds of the channels that both share: it is new, or this home was
+    /// restored from a backup.
+    pub reconcile: bool,
 }
 
 /// What an `op` has done: repeated within seven days it returns this and changes nothing.
@@ -302,7 +346,33 @@ impl Member {
     }
 }
 
+impl ChainEnd {
+    /// A chain of which nothing is held.
+    pub fn none(origin: HomeId, epoch: Epoch) -> Self {
+        Self {
+            origin,
+            epoch,
+            seq: Seq(0),
+            hash: Hash::NONE,
+            stamp: Stamp(0),
+            pos: Pos(0),
+            proof: None,
+            pruned: None,
+            fork: None,
+        }
+    }
+
+    /// Up to where others can be shown that the chain is its origin's: for `home`'s own, all of it.
+    pub fn proven(&self, home: &HomeId) -> Seq {
+        if self.origin == *home { self.seq } else { self.proof.as_ref().map_or(Seq(0), |p| p.seq) }
+    }
+}
+
 impl ChannelState {
+    /// Rejected messages remembered. Homes of one version reject none of each other's: more than a few are
+    /// a fault that the operator has to look at.
+    pub const REJECTED: usize = 64;
+
     /// A new chat of two users.
     pub fn chat(a: UserRef, b: UserRef, now_ms: u64) -> Self {
         let id = ChannelId::chat(&a, &b);
@@ -318,6 +388,8 @@ impl ChannelState {
             members: vec![Member::new(a, true), Member::new(b, true)],
             chains: Vec::new(),
             cursors: Vec::new(),
+            pruned: Pos(0),
+            rejected: Vec::new(),
         }
     }
 
@@ -344,6 +416,11 @@ impl ChannelState {
     /// How many events of `home` are in it, of all lives of its store.
     pub fn written_by(&self, home: &HomeId) -> u64 {
         self.chains.iter().filter(|c| c.origin == *home).map(|c| c.seq.0).sum()
+    }
+
+    /// Why the message at `pos` was rejected by another home, if it was.
+    pub fn rejection(&self, pos: Pos) -> Option<&str> {
+        self.rejected.iter().find(|(at, _)| *at == pos).map(|(_, reason)| reason.as_str())
     }
 
     /// Whether a user of `home` is in it.

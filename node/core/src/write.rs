@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use homing_wire::{ChannelId, DeviceId, HomeId, Local, OpId, Stamp};
+use homing_wire::{ChannelId, DeviceId, HomeId, Local, OpId, Pos, Stamp};
 
 use crate::state::{
     Account, ChannelState, Device, Invite, ListRow, LogEntry, OpDone, PeerState, TokenHash,
@@ -15,6 +15,14 @@ pub enum Write {
     Entry(Arc<LogEntry>),
     /// A channel's state.
     Channel(Box<ChannelState>),
+    /// Entries of a log at or below a place are gone, by retention: with their bodies, their rows and the
+    /// ways from their ids to them.
+    Pruned {
+        /// Of which channel.
+        channel: ChannelId,
+        /// The last that is gone.
+        upto: Pos,
+    },
     /// A row of a user's list of channels.
     Listing {
         /// Whose list.

@@ -98,7 +98,7 @@ pub enum Direction {
 /// Our stream to a home. Dropping it closes the stream; a new one follows while the peer is up.
 #[derive(Debug)]
 pub struct RelayOut {
-    /// Range, Marks and Heads, sent in order. Bounded: waiting here is the peer's back-pressure.
+    /// Range, Pruned, Pull and Marks, sent in order. Bounded: waiting here is the peer's back-pressure.
     pub frames: mpsc::Sender<Frame>,
     /// Ack and Refuse.
     pub replies: Frames,
@@ -107,7 +107,7 @@ pub struct RelayOut {
 /// A home's stream to us. Dropping it closes the stream; the peer opens another.
 #[derive(Debug)]
 pub struct RelayIn {
-    /// Range, Marks and Heads, in order. Not reading stalls this peer and nobody else.
+    /// Range, Pruned, Pull and Marks, in order. Not reading stalls this peer and nobody else.
     pub frames: Frames,
     /// Ack and Refuse.
     pub replies: mpsc::Sender<Frame>,

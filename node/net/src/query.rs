@@ -21,7 +21,7 @@ pub(crate) async fn ask(opened: Opened, query: Query) -> Result<Answer, QueryErr
     };
     let mut stream = stream.compat();
     write_one(&mut stream, limits::QUERY_BYTES, query).await.map_err(asked)?;
-    let answer: Answer = read_one(&mut stream, limits::QUERY_BYTES).await.map_err(answered)?;
+    let answer: Answer = read_one(&mut stream, limits::ANSWER_BYTES).await.map_err(answered)?;
     // Our side is done; the peer has nothing more to say.
     let _ = stream.shutdown().await;
     match answer.answer {
@@ -59,11 +59,11 @@ pub(crate) async fn read(stream: &mut Compat<Stream>) -> Result<Query, &'static 
 
 /// Writes the answer. That the asker has gone is its own affair.
 pub(crate) async fn answer(mut stream: Compat<Stream>, answer: Answer) {
-    let mut written = write_one(&mut stream, limits::QUERY_BYTES, answer).await;
+    let mut written = write_one(&mut stream, limits::ANSWER_BYTES, answer).await;
     if let Err(FrameError::TooLarge { size, .. }) = written {
         tracing::error!(size, "an answer of our own is too large: a bug");
         let refusal = refusal("answer_too_large", "the answer is too large");
-        written = write_one(&mut stream, limits::QUERY_BYTES, refusal).await;
+        written = write_one(&mut stream, limits::ANSWER_BYTES, refusal).await;
     }
     if let Err(error) = written {
         tracing::debug!(%error, "an answer was not sent");

@@ -366,7 +366,7 @@ pub fn apply(
             if id == home.id() {
                 return Err(ControlError::refused("own_home", "this is the home itself"));
             }
-            peers::block(home, reader, live, id, blocked)?;
+            peers::block(home, live, id, blocked)?;
             let effect =
                 if blocked { ControlEffect::Blocked(id) } else { ControlEffect::Unblocked(id) };
             Applied::with(ControlReply::Done, effect)

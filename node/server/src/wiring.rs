@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use homing_bridge::{BridgeConfig, BridgeLimits};
-use homing_core::Policy;
+use homing_core::{CourierLimits, Policy};
 use homing_net::{NetConfig, NetLimits};
 use homing_store::{JournalConfig, JournalStore, StoreError};
 use homing_wire::{Epoch, HomeId};
@@ -21,6 +21,17 @@ pub fn policy(config: &Config) -> Policy {
         accounts_cached: l.accounts_cached,
         lists_cached: l.lists_cached,
         ids_bytes: l.ids_bytes,
+        pull_after_ms: l.relay_pull_after_ms,
+    }
+}
+
+/// What goes to another home, and how far ahead of its answers.
+pub fn courier(config: &Config) -> CourierLimits {
+    let l = &config.limits;
+    CourierLimits {
+        window_bytes: l.relay_window_bytes,
+        answer_ms: l.relay_answer_ms,
+        ..CourierLimits::default()
     }
 }
 

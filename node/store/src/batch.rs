@@ -7,7 +7,7 @@ use std::sync::Arc;
 use homing_core::{Batch, Fault, LogEntry, OpDone, Write};
 
 use crate::keys::Key;
-use crate::values::{self, Listing, OpAge, OwedSince, Stored, TokenOf};
+use crate::values::{self, Listing, OpAge, OwedSince, PrunedTo, Stored, TokenOf};
 
 /// Takes what a batch changes, in order. Later changes of a key win.
 pub(crate) trait Sink {
@@ -30,6 +30,7 @@ pub(crate) fn translate(
         match write {
             Write::Entry(entry) => sink.entry(entry),
             Write::Channel(state) => sink.put(&Key::channel(state.id), state.as_ref()),
+            Write::Pruned { channel, upto } => sink.put(&Key::pruned(*channel), &PrunedTo(*upto)),
             Write::Listing { user, row } => sink.put(
                 &Key::listing(user, row.channel),
                 &Listing { changed: row.changed, active_at: row.active_at },
@@ -83,6 +84,7 @@ fn superseded(batch: &Batch) -> Vec<bool> {
             Write::Channel(state) => !channels.insert(state.id),
             Write::Listing { user, row } => !rows.insert((user, row.channel)),
             Write::Entry(_)
+            | Write::Pruned { .. }
             | Write::Account(_)
             | Write::Device(_)
             | Write::DeviceGone { .. }

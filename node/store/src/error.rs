@@ -50,6 +50,14 @@ pub enum StoreError {
         /// The newest format this program knows.
         known: u32,
     },
+    /// A program from before the first release wrote it; those are not migrated.
+    #[error("{} has format {found}, which this program cannot read: it was made before the first release; make the home anew", path.display())]
+    OlderFormat {
+        /// Which file says so.
+        path: PathBuf,
+        /// The format it is in.
+        found: u32,
+    },
     /// It belongs to another home.
     #[error("{} belongs to home {found}, not to {expected}", path.display())]
     WrongHome {
@@ -114,6 +122,7 @@ impl StoreError {
             Self::NotAStore { .. } => "not_a_store",
             Self::Locked { .. } => "store_locked",
             Self::NewerFormat { .. } => "newer_format",
+            Self::OlderFormat { .. } => "older_format",
             Self::WrongHome { .. } => "wrong_home",
             Self::Damaged { .. } => "store_damaged",
             Self::SegmentMissing { .. } => "segment_missing",

@@ -23,6 +23,8 @@ pub(crate) mod kind {
     pub(crate) const OP: u8 = b'x';
     /// The same `op`s by age.
     pub(crate) const OP_AGE: u8 = b'y';
+    /// Up to where entries of a channel may be thrown away.
+    pub(crate) const PRUNED: u8 = b'r';
     /// A piece of a value too large for one entry of the index.
     pub(crate) const PART: u8 = b'P';
     /// How far the index has got in the journal.
@@ -61,6 +63,10 @@ impl Key {
 
     pub(crate) fn channel(id: ChannelId) -> Self {
         Self::of(kind::CHANNEL, &[id.as_bytes()])
+    }
+
+    pub(crate) fn pruned(id: ChannelId) -> Self {
+        Self::of(kind::PRUNED, &[id.as_bytes()])
     }
 
     pub(crate) fn account(local: &Local) -> Self {

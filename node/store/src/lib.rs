@@ -30,10 +30,8 @@ mod stats;
 mod values;
 mod view;
 
-use std::sync::Arc;
-
-use homing_core::{Batch, Fault, LogEntry, Reader};
-use homing_wire::{ChannelId, Epoch, HomeId, Pos, Stamp};
+use homing_core::{Batch, Reader};
+use homing_wire::{Epoch, HomeId, Stamp};
 
 pub use error::StoreError;
 pub use journal::{JournalConfig, JournalStore};
@@ -41,21 +39,12 @@ pub use memory::MemoryStore;
 pub use stats::{StoreStats, TIMING_BUCKETS, Timing};
 
 /// The format that this program writes, and the newest it reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// An engine. See the crate's page for the order of calls and what a batch must keep.
 pub trait Store: Reader + Send + Sync + 'static {
     /// Makes a batch durable, whole. When it returns, every reader shows it.
     fn commit(&self, batch: &Batch) -> Result<(), StoreError>;
-
-    /// Like [`Reader::entries`], sharing entries instead of copying them.
-    fn log(
-        &self,
-        channel: ChannelId,
-        first: Pos,
-        last: Pos,
-        max_bytes: usize,
-    ) -> Result<Vec<Arc<LogEntry>>, Fault>;
 
     /// What the store is and how far it has got.
     fn meta(&self) -> Meta;

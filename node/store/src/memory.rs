@@ -84,16 +84,6 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn log(
-        &self,
-        channel: ChannelId,
-        first: Pos,
-        last: Pos,
-        max_bytes: usize,
-    ) -> Result<Vec<Arc<LogEntry>>, Fault> {
-        self.shared_entries(channel, first, last, max_bytes)
-    }
-
     fn meta(&self) -> Meta {
         let state = self.state.read();
         Meta {

@@ -109,6 +109,10 @@ pub(crate) struct TokenOf {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct OwedSince(pub(crate) u64);
 
+/// Entries of a channel up to here may be thrown away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct PrunedTo(pub(crate) Pos);
+
 /// Where a message is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct MessagePlace {
@@ -129,6 +133,7 @@ stored!(OpDone, 1);
 stored!(Listing, 1);
 stored!(TokenOf, 1);
 stored!(OwedSince, 1);
+stored!(PrunedTo, 1);
 stored!(MessagePlace, 1);
 stored!(OpAge, 1);
 
@@ -206,11 +211,11 @@ mod tests {
             ("listing", hash(&encode(&Listing { changed: 1 << 40, active_at: 2 }))),
         ];
         let pinned = [
-            ("channel", "c02b8f88049102b1"),
+            ("channel", "c211ebeb638bf7a1"),
             ("account", "fe91d4836501fb99"),
             ("device", "506c35afbfb3ef34"),
             ("invite", "22953a3b7d52fe2b"),
-            ("peer", "74bbdf8a48322ad1"),
+            ("peer", "a5e1cf2cc17f2c60"),
             ("op", "bf8bf6ac981ab7ef"),
             ("listing", "bddf29fd38b564f2"),
         ];

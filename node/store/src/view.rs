@@ -70,6 +70,26 @@ pub(crate) fn channel(view: &impl View, id: ChannelId) -> Result<Option<ChannelS
     view.one("channel", &Key::channel(id))
 }
 
+pub(crate) fn channels(
+    view: &impl View,
+    after: Option<ChannelId>,
+    limit: usize,
+) -> Result<Vec<ChannelState>, Fault> {
+    let all = Key::all(kind::CHANNEL);
+    let from = after.map_or_else(
+        || all.to_vec(),
+        |id| {
+            let mut from = Key::channel(id).to_vec();
+            from.push(0);
+            from
+        },
+    );
+    view.scan(&from, &keys::end_of(&all), limit)?
+        .into_iter()
+        .map(|(_, bytes)| values::decode_named("channel", &bytes))
+        .collect()
+}
+
 pub(crate) fn account(view: &impl View, local: &Local) -> Result<Option<Account>, Fault> {
     view.one("account", &Key::account(local))
 }
@@ -203,6 +223,22 @@ macro_rules! reader {
             ) -> Result<Vec<LogEntry>, Fault> {
                 let entries = self.view().shared_entries(channel, first, last, max_bytes)?;
                 Ok(entries.into_iter().map(Arc::unwrap_or_clone).collect())
+            }
+            fn log(
+                &self,
+                channel: ChannelId,
+                first: Pos,
+                last: Pos,
+                max_bytes: usize,
+            ) -> Result<Vec<Arc<LogEntry>>, Fault> {
+                self.view().shared_entries(channel, first, last, max_bytes)
+            }
+            fn channels(
+                &self,
+                after: Option<ChannelId>,
+                limit: usize,
+            ) -> Result<Vec<ChannelState>, Fault> {
+                view::channels(self.view(), after, limit)
             }
             fn row(&self, channel: ChannelId, pos: Pos) -> Result<Option<EntryRow>, Fault> {
                 View::row(self.view(), channel, pos)

@@ -25,6 +25,8 @@ pub enum Kind {
     Reaction,
     /// An `x.…` body of the client's own.
     Custom,
+    /// Something that the node itself tells its users. Never sent to another home.
+    Notice,
     /// A kind of a later version.
     Unknown(u32),
 }
@@ -39,6 +41,7 @@ impl Kind {
             Self::Delete => 4,
             Self::Reaction => 5,
             Self::Custom => 6,
+            Self::Notice => 64,
             Self::Unknown(code) => code,
         }
     }
@@ -52,6 +55,7 @@ impl Kind {
             4 => Self::Delete,
             5 => Self::Reaction,
             6 => Self::Custom,
+            64 => Self::Notice,
             other => Self::Unknown(other),
         }
     }

@@ -118,6 +118,9 @@ impl ChannelId {
 pub struct HomeId(pub [u8; 32]);
 
 impl HomeId {
+    /// No home: the origin of entries that a node writes for its own users alone.
+    pub const LOCAL: Self = Self([0; 32]);
+
     /// Characters of a written home id.
     pub const TEXT_LEN: usize = 52;
 

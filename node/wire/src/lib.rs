@@ -20,6 +20,9 @@ pub mod record;
 pub use address::{Address, AddressError, HomeName, HomeRef, Local, UserRef};
 pub use body::{Body, BodyError};
 pub use event::{Event, Header, HeaderError, Kind, MediaReference, Target};
+pub use heads::{
+    Checker, Head, ProofError, ProvenHead, SigningKeys, Signs, Verifies, prove, read_proof,
+};
 pub use id::{
     ChannelId, DeviceId, Epoch, Hash, HomeId, IdError, MessageId, OpId, Pos, Seq, Stamp, UserId,
 };

@@ -19,8 +19,16 @@ pub const RELAY_FRAME_BYTES: usize = 1 << 20;
 pub const RANGE_EVENTS: usize = 1_024;
 /// A hello: a record and a few numbers.
 pub const HELLO_BYTES: usize = 65_536;
-/// A query or its answer.
+/// A query.
 pub const QUERY_BYTES: usize = 65_536;
+/// An answer to a query: several events of full size share one; a single event always fits.
+pub const ANSWER_BYTES: usize = 1 << 20;
+/// Channels in one answer about what is held: with both parties' longest names and all their lives they
+/// still fit an answer.
+pub const HOLDINGS: usize = 256;
+/// Lives of one home's store in one channel: each is a disaster that an honest home has survived. Bounds
+/// what a dishonest one makes others keep.
+pub const LIVES: usize = 16;
 /// A home record: 64 nodes with 6 addresses of 64 characters each fit, or fewer with more.
 pub const RECORD_BYTES: usize = 32_768;
 /// Nodes in a record.

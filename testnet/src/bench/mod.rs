@@ -50,6 +50,9 @@ pub struct BenchArgs {
     /// Messages of `restart`.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     messages: u64,
+    /// Messages of `relay-catchup`.
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
+    owed: u64,
     /// The disk to measure: a directory below which the homes' data lies while it runs.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -74,10 +77,13 @@ pub enum Scenario {
     Idle,
     /// From starting the program to ready, with a million messages, after kill -9.
     Restart,
+    /// A home was away while 200,000 messages of 1 KiB in 100 chats were sent to it: how fast it has them.
+    RelayCatchup,
 }
 
 impl Scenario {
-    const ALL: [Self; 5] = [Self::Local, Self::Federated, Self::Quiet, Self::Idle, Self::Restart];
+    const ALL: [Self; 6] =
+        [Self::Local, Self::Federated, Self::Quiet, Self::Idle, Self::Restart, Self::RelayCatchup];
 }
 
 /// What every scenario needs.
@@ -87,6 +93,7 @@ pub(crate) struct Bench {
     dir: PathBuf,
     seconds: u64,
     messages: u64,
+    owed: u64,
     open_files: u64,
     /// Progress for people.
     quiet: bool,
@@ -138,6 +145,7 @@ async fn measure(args: BenchArgs) -> anyhow::Result<bool> {
         dir: data.path().to_owned(),
         seconds: args.seconds,
         messages: args.messages,
+        owed: args.owed,
         open_files: raise_open_files(),
         quiet: args.json,
     };

@@ -1,11 +1,11 @@
 //! The scenarios: homes, users, a load process, and what the kernel says about the homes meanwhile.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use futures::StreamExt as _;
-use homing_client::{Client, Options};
+use homing_client::{Client, Options, Target, TextBody};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
@@ -30,6 +30,16 @@ const IDLE_SOCKETS_EACH: usize = 200;
 const OTHER_FILES: u64 = 500;
 /// Users being made at once: each costs the home a password hash.
 const USERS_AT_ONCE: usize = 4;
+/// Of `relay-catchup`.
+const CHANNELS_OWED: usize = 100;
+/// Characters of text: with what is around them a body of 1 KiB.
+const OWED_BODY_BYTES: usize = 999;
+const SENDERS_AT_ONCE: usize = 20;
+const OWED_IN_FLIGHT: usize = 64;
+/// How often a home's counters are read while something is awaited: a hundredth of what is measured.
+const POLL: Duration = Duration::from_millis(20);
+/// What has not moved for so long does not move any more.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// After which a home has put away what the sign-ins left behind.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -67,6 +77,7 @@ pub(super) async fn run(
         }
         Scenario::Idle => lines.send(Box::pin(idle(bench)).await?).await?,
         Scenario::Restart => lines.send(Box::pin(restart(bench)).await?).await?,
+        Scenario::RelayCatchup => lines.send(Box::pin(relay_catchup(bench)).await?).await?,
     }
     Ok(())
 }
@@ -271,6 +282,111 @@ async fn restart(bench: &Bench) -> anyhow::Result<Line> {
         verdict: report.verdict.and(gone),
         ..Line::default()
     })
+}
+
+/// What one home owes another when that returns.
+async fn relay_catchup(bench: &Bench) -> anyhow::Result<Line> {
+    let mut homes = start(bench, "relay-catchup", 2).await?;
+    let pairs = make_pairs(&homes, 0, 1, CHANNELS_OWED).await?;
+    // The chats are there, and both homes know each other.
+    send_all(&pairs, 1).await?;
+    arrived(&homes[1], CHANNELS_OWED as u64).await?;
+    homes[1].stop().await?;
+    let each = bench.owed.div_ceil(CHANNELS_OWED as u64);
+    let owed = each * CHANNELS_OWED as u64;
+    bench.note(&format!("relay-catchup: sending {owed} messages to a home that is away …"));
+    send_all(&pairs, each).await?;
+    homes[1].start().await?;
+    let started = Instant::now();
+    let before = Usage::of(&homes)?;
+    // Both homes' counters began with the process: what arrives now is what was owed.
+    arrived(&homes[1], owed).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    let used = Usage::of(&homes)?.since(&before);
+    let mut there = 0;
+    for (_, receiver) in &pairs {
+        let (client, _events) =
+            Client::connect(Options::new(receiver.server.parse()?, &receiver.token)).await?;
+        there += client.all_channels().await?.iter().map(|channel| channel.head).sum::<u64>();
+        client.close().await;
+    }
+    homes.stop_all().await?;
+    let sent = owed + CHANNELS_OWED as u64;
+    Ok(Line {
+        scenario: "relay-catchup",
+        variant: format!("messages={owed}"),
+        unit: "messages",
+        count: owed,
+        per_s: owed as f64 / seconds.max(f64::EPSILON),
+        p50_ms: seconds * 1e3,
+        p99_ms: seconds * 1e3,
+        p999_ms: seconds * 1e3,
+        cpu_s_per_1000: used.cpu_s * 1000.0 / owed as f64,
+        rss_peak_bytes: used.peak_bytes,
+        disk_bytes_per_message: Some(used.disk_bytes as f64 / owed as f64),
+        verdict: Verdict {
+            lost: sent.saturating_sub(there),
+            doubled: there.saturating_sub(sent),
+            ..Verdict::default()
+        },
+        ..Line::default()
+    })
+}
+
+/// Every sender sends so many to its receiver, some at a time; all are answered.
+async fn send_all(pairs: &[(Login, Login)], each: u64) -> anyhow::Result<()> {
+    let words = "x".repeat(OWED_BODY_BYTES);
+    let senders = futures::stream::iter(pairs.iter().map(|(sender, receiver)| {
+        let words = &words;
+        async move {
+            let server = sender.server.parse()?;
+            let (client, _events) = Client::connect(Options::new(server, &sender.token)).await?;
+            let sends = futures::stream::iter(0..each).map(|_| {
+                let (client, body) = (&client, TextBody::new(words));
+                async move {
+                    let id = homing_client::new_message_id();
+                    client.send(Target::To(&receiver.address), id, &body).await
+                }
+            });
+            {
+                let sends = sends.buffered(OWED_IN_FLIGHT);
+                futures::pin_mut!(sends);
+                while let Some(sent) = sends.next().await {
+                    sent?;
+                }
+            }
+            client.close().await;
+            anyhow::Ok(())
+        }
+    }))
+    .buffer_unordered(SENDERS_AT_ONCE);
+    futures::pin_mut!(senders);
+    while let Some(done) = senders.next().await {
+        done?;
+    }
+    Ok(())
+}
+
+/// Waits until a home has stored so many messages of other homes since it started.
+async fn arrived(home: &Home, count: u64) -> anyhow::Result<()> {
+    let url = format!("{}/metrics", home.ready().context("the home is not running")?.admin);
+    let http = reqwest::Client::new();
+    let (mut last, mut moved) = (0, Instant::now());
+    loop {
+        let text = http.get(&url).send().await?.text().await?;
+        let name = "homing_messages_received_total ";
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let received = line.context("the home counts nothing")?.trim().parse::<f64>()? as u64;
+        if received >= count {
+            return Ok(());
+        }
+        if received > last {
+            (last, moved) = (received, Instant::now());
+        } else if moved.elapsed() > PATIENCE {
+            bail!("{received} of {count} messages arrived, and no more come");
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 /// What homes have used so far, together.

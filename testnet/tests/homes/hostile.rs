@@ -12,8 +12,8 @@ use homing_wire::proto::event::v1 as pb_event;
 use homing_wire::proto::hello::v1::Hello;
 use homing_wire::proto::relay::v1 as pb;
 use homing_wire::{
-    ChannelId, Epoch, Event, Hash, Header, HomeId, HomeRecord, Kind, MessageId, Node, Seq, Stamp,
-    UserRef,
+    ChannelId, Epoch, Event, Hash, Head, Header, HomeId, HomeRecord, Kind, MessageId, Node, Seq,
+    Stamp, UserRef, prove,
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -28,6 +28,7 @@ fn now() -> u64 {
 /// A home of which everything is real but its honesty.
 struct Liar {
     id: HomeId,
+    key: SigningKey,
     net: NetHandle,
     events: mpsc::Receiver<NetEvent>,
 }
@@ -69,7 +70,15 @@ impl Liar {
         let admission = Arc::new(TakesAll(record.sign(&identity)));
         let config = NetConfig { listen: Vec::new(), allow_private: true, ..NetConfig::default() };
         let (net, events) = homing_net::start(config, &key, admission).unwrap();
-        Self { id, net, events }
+        Self { id, key: identity, net, events }
+    }
+
+    /// A range of one event, proven with the liar's own key.
+    fn range(&self, parties: [&UserRef; 2], event: &Event) -> pb::Frame {
+        let head =
+            Head { channel: event.header.channel, seq: event.header.seq, hash: event.hash() };
+        let proof = prove(self.id, event.header.epoch, now(), &[head], &self.key).pop();
+        range(parties, event, proof)
     }
 
     /// Wants to talk to the home at those addresses.
@@ -123,7 +132,7 @@ fn forged(channel: ChannelId, sender: &UserRef, text: &str) -> Event {
     Event::new(header, body)
 }
 
-fn range(parties: [&UserRef; 2], event: &Event) -> pb::Frame {
+fn range(parties: [&UserRef; 2], event: &Event, proof: Option<pb_event::Proof>) -> pb::Frame {
     let mut parties = parties.map(ToString::to_string);
     parties.sort();
     let [a, b] = parties;
@@ -137,6 +146,7 @@ fn range(parties: [&UserRef; 2], event: &Event) -> pb::Frame {
                 header: event.header_bytes.clone(),
                 body: event.body.clone(),
             }],
+            proof,
         })),
     }
 }
@@ -187,20 +197,20 @@ async fn words_put_into_anothers_mouth_are_refused() {
 
     // 1. Bob's words, in the chat of alice and bob, to which the liar does not belong.
     let chat = ChannelId::chat(&at_acme, &bob);
-    let frame = range([&at_acme, &bob], &forged(chat, &bob, "send me money"));
+    let frame = liar.range([&at_acme, &bob], &forged(chat, &bob, "send me money"));
     link.frames.send(frame).await.unwrap();
     assert_eq!(refusal(&mut link).await, "not_a_member");
 
     // 2. Bob's words, in the liar's own chat with alice.
     let chat = ChannelId::chat(&at_acme, &eve);
-    let frame = range([&at_acme, &eve], &forged(chat, &bob, "send me money"));
+    let frame = liar.range([&at_acme, &eve], &forged(chat, &bob, "send me money"));
     link.frames.send(frame).await.unwrap();
     let reason = refusal(&mut link).await;
     assert!(["speaks_for_another_home", "unknown_channel"].contains(&reason.as_str()), "{reason}");
 
     // 3. A user of the liar's own who is not in the chat.
     let mallory = user("mallory", liar.id);
-    let frame = range([&at_acme, &eve], &forged(chat, &mallory, "not my chat"));
+    let frame = liar.range([&at_acme, &eve], &forged(chat, &mallory, "not my chat"));
     link.frames.send(frame).await.unwrap();
 
     // Three such faults, and the liar is cut. (The third refusal may go down with the stream.)

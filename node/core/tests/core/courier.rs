@@ -13,7 +13,7 @@ const WINDOW: usize = 2;
 /// What goes from home to home.
 #[derive(Clone)]
 pub(crate) enum Frame {
-    Range(RangeIn),
+    Range(Box<RangeIn>),
     Marks { number: u64, channel: ChannelId, marks: Vec<PeerMark> },
     Have { channel: ChannelId, epoch: Epoch, have: Seq },
     MarksTaken { number: u64 },
@@ -59,7 +59,7 @@ impl Courier {
                 assert!(!range.events.is_empty(), "what is owed is on disk");
                 parcel.sent = Seq(parcel.sent.0 + range.events.len() as u64);
                 parcel.under_way += 1;
-                frames.push(Frame::Range(range));
+                frames.push(Frame::Range(Box::new(range)));
             }
         }
         frames

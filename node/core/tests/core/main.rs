@@ -10,4 +10,5 @@ mod misbehaving;
 mod model;
 mod node;
 mod relay;
+mod repair;
 mod store;

@@ -90,6 +90,8 @@ fn whoever_answers_has_read_even_over_a_crash() {
         Effect::Message { .. }
         | Effect::Marked { .. }
         | Effect::Channel { .. }
+        | Effect::Rejected { .. }
+        | Effect::Pull { .. }
         | Effect::Owed { .. } => None,
     });
     acme.receive_marks(globex.id, channel, &marks.unwrap()).unwrap();

@@ -1,10 +1,10 @@
 //! A home that does what no honest home does: nothing of it is stored, it is told apart by a typed fault, and
 //! honest traffic goes on.
 
-use homing_core::{Effect, PeerMark, Policy};
+use homing_core::{PeerMark, Policy};
 use homing_wire::{ChannelId, Epoch, HeaderError, HomeId, Seq, UserRef};
 
-use crate::node::{Forge, Node, accepting, local};
+use crate::node::{Forge, Node, accepting, local, text};
 
 struct Stage {
     acme: Node,
@@ -123,33 +123,110 @@ fn it_breaks_its_own_chain() {
     let parties = [s.mallory.clone(), s.carol.clone()];
     s.globex.receive(s.evil, &first.chain(parties.clone(), 1)).unwrap();
     s.globex.settle();
-    let second = first.next();
-    let mut bad = first.next();
-    bad.header.prev = homing_wire::Hash([1; 32]);
-    let range = bad.chain(parties.clone(), 1);
-    assert_eq!(s.globex.receive(s.evil, &range).unwrap_err().0, "broken_chain");
     // The replay of the first, as the second.
     let mut range = first.chain(parties.clone(), 1);
     range.first = Seq(2);
     assert_eq!(s.globex.receive(s.evil, &range).unwrap_err().0, "event_out_of_place");
-    // Another event in the place of the first is not looked at.
-    let mut other = Forge::new(&s.mallory, &s.carol, s.globex.now);
-    other.body = crate::node::text("I never said hello");
-    let reply = s.globex.receive(s.evil, &other.chain(parties.clone(), 1)).unwrap();
-    assert_eq!((reply.have.0, reply.applied), (1, 0));
-    // And the one after it does not fit any more.
-    let range = other.next().chain(parties.clone(), 1);
+    // Events that do not follow each other.
+    let second = first.next();
+    let mut bad = second.next();
+    bad.header.prev = homing_wire::Hash([1; 32]);
+    let mut range = second.chain(parties.clone(), 1);
+    range.events.push(Ok(bad.event()));
     assert_eq!(s.globex.receive(s.evil, &range).unwrap_err().0, "broken_chain");
+    assert!(!s.globex.home.has_step(), "of a bad range nothing is taken");
+    s.globex.receive(s.evil, &second.chain(parties, 1)).unwrap();
     s.globex.settle();
-    assert_eq!(s.globex.words(first.header.channel), ["hello"]);
-    // A sound event before a bad one stays.
-    let mut range = second.chain(parties, 1);
-    range.events.push(Ok(second.event()));
-    assert!(s.globex.receive(s.evil, &range).is_err());
-    assert!(s.globex.home.is_urgent(), "Carol is told of it once it is on disk");
-    let effects = s.globex.settle();
-    assert!(matches!(effects[..], [Effect::Message { .. }]), "{effects:?}");
     assert_eq!(s.globex.words(first.header.channel).len(), 2);
+    s.unharmed();
+}
+
+/// Whoever signs two histories is not heard any more, until a new life; both signatures are kept.
+#[test]
+fn it_writes_two_histories() {
+    type Way = fn(&Forge) -> Forge;
+    let ways: [(&str, Way, usize); 3] = [
+        ("another event in the place of the last", rewritten_last, 1),
+        ("another history of more events", rewritten_first, 3),
+        ("an event that follows on another history", follows_on_another, 1),
+    ];
+    for (what, way, count) in ways {
+        let mut s = stage();
+        let first = Forge::new(&s.mallory, &s.carol, s.globex.now);
+        let parties = [s.mallory.clone(), s.carol.clone()];
+        s.globex.receive(s.evil, &first.chain(parties.clone(), 2)).unwrap();
+        s.globex.settle();
+        let range = way(&first).chain(parties.clone(), count);
+        assert_eq!(s.globex.receive(s.evil, &range).unwrap_err().0, "equivocation", "{what}");
+        s.globex.settle();
+        s.globex.crash();
+        let channel = first.header.channel;
+        assert_eq!(s.globex.words(channel).len(), 2, "{what}");
+        let chain = s.globex.state(channel).chains[0].clone();
+        let fork = chain.fork.expect(what);
+        assert_eq!((fork.held.seq, fork.held.hash), (Seq(2), chain.hash), "{what}");
+        assert!(!fork.headers.is_empty() && fork.shown.hash != fork.held.hash, "{what}");
+        let kept = homing_wire::read_proof(&fork.shown.proof).unwrap();
+        let head = homing_wire::Head { channel, seq: fork.shown.seq, hash: fork.shown.hash };
+        let seal = crate::node::Seal(s.evil);
+        homing_wire::Checker::default()
+            .check(s.evil, first.header.epoch, head, &kept, &seal)
+            .expect("anybody can check it");
+        // The true history is not gone on with either.
+        let more = first.next().next().chain(parties.clone(), 1);
+        assert_eq!(s.globex.receive(s.evil, &more).unwrap().refused, Some("equivocation"));
+        // A new life is heard.
+        let mut anew = Forge::new(&s.mallory, &s.carol, s.globex.now);
+        anew.header.epoch = Epoch(anew.header.epoch.0 + 1);
+        anew.header.id = crate::node::v7(s.globex.now, 77);
+        assert_eq!(s.globex.receive(s.evil, &anew.chain(parties, 1)).unwrap().applied, 1);
+        s.globex.settle();
+        s.unharmed();
+    }
+}
+
+fn rewritten_first(first: &Forge) -> Forge {
+    let mut other = Forge { header: first.header.clone(), body: text("I never said hello") };
+    other.header.id = crate::node::v7(first.header.stamp.ms(), 900);
+    other
+}
+
+fn rewritten_last(first: &Forge) -> Forge {
+    let mut other = first.next();
+    other.body = text("I never said that");
+    other
+}
+
+fn follows_on_another(first: &Forge) -> Forge {
+    rewritten_last(first).next()
+}
+
+#[test]
+fn without_the_proof_of_its_end_nothing_is_taken() {
+    let mut s = stage();
+    let first = Forge::new(&s.mallory, &s.carol, s.globex.now);
+    let parties = [s.mallory.clone(), s.carol.clone()];
+    let sound = first.chain(parties.clone(), 2);
+    let elsewhere = Forge::new(&s.mallory, &s.globex.user("dave"), s.globex.now);
+    let ends = [
+        None,
+        // Of an earlier event, of another chat, of another home, of another life.
+        first.chain(parties.clone(), 1).end,
+        elsewhere.chain([s.mallory.clone(), s.globex.user("dave")], 2).end,
+        s.acme.range(s.channel, 1, 9).end,
+        {
+            let mut later = Forge { header: first.header.clone(), body: first.body.clone() };
+            later.header.epoch = Epoch(later.header.epoch.0 + 1);
+            later.chain(parties, 2).end
+        },
+    ];
+    for end in ends {
+        let range = homing_core::RangeIn { end, ..sound.clone() };
+        assert_eq!(s.globex.receive_as_is(s.evil, &range).unwrap_err().0, "unproven");
+        assert!(!s.globex.home.has_step());
+    }
+    assert_eq!(s.globex.receive_as_is(s.evil, &sound).unwrap().applied, 2);
+    s.globex.settle();
     s.unharmed();
 }
 

@@ -423,6 +423,9 @@ impl World {
                 let peer = self.at(peer);
                 self.members[home].couriers.entry(peer).or_default().mark(channel, marks);
             }
+            Effect::Rejected { .. } | Effect::Pull { .. } => {
+                panic!("among honest homes: {effect:?}")
+            }
         }
     }
 

@@ -3,12 +3,12 @@
 
 use bytes::Bytes;
 use homing_core::{
-    ChannelState, Effect, Failure, Home, Mark, NewAccount, PeerFault, PeerMark, Policy, RangeIn,
-    RangeReply, Refusal, SendCommand, SentReply, Target,
+    ChannelState, Effect, Failure, Home, Mark, NewAccount, PeerFault, PeerMark, PeerState, Policy,
+    RangeIn, RangeReply, Refusal, SendCommand, SentReply, Target,
 };
 use homing_wire::{
-    ChannelId, Epoch, Event, Hash, Header, HomeId, Kind, Local, MessageId, Pos, Seq, Stamp, UserId,
-    UserRef,
+    ChannelId, Checker, Epoch, Event, Hash, Head, Header, HeaderError, HomeId, Kind, Local,
+    MessageId, Pos, ProofError, ProvenHead, Seq, Signs, Stamp, UserId, UserRef, Verifies, prove,
 };
 use uuid::Uuid;
 
@@ -92,6 +92,32 @@ impl Node {
             &self.store,
         )
         .unwrap();
+    }
+
+    /// What `homing restore` makes of a backup: a new life, no tokens, and all homes to be asked first what
+    /// they hold.
+    pub(crate) fn restore(&mut self, backup: TestStore) {
+        self.epoch = Epoch(self.epoch.0 + 1_000);
+        self.store = backup;
+        for peer in self.store.peers.values_mut() {
+            peer.reconcile = true;
+        }
+        self.crash();
+    }
+
+    /// Another home is known.
+    pub(crate) fn meets(&mut self, home: HomeId, reconcile: bool) {
+        self.home.put_peer(PeerState {
+            home,
+            name: None,
+            record: Vec::new(),
+            epoch: self.epoch,
+            boot: 1,
+            seen_at: self.now,
+            blocked: false,
+            reconcile,
+        });
+        self.settle();
     }
 
     /// Commits everything decided, as one step; answers with what follows.
@@ -185,7 +211,20 @@ impl Node {
             .collect()
     }
 
+    /// A range that comes from `from`, as its receiver takes it: whatever it holds, it is of the sender's
+    /// chain, and the sender can sign anything.
     pub(crate) fn receive(
+        &mut self,
+        from: HomeId,
+        range: &RangeIn,
+    ) -> Result<RangeReply, PeerFault> {
+        let mut range = RangeIn { origin: from, ..range.clone() };
+        prove_end(&mut range);
+        self.receive_as_is(from, &range)
+    }
+
+    /// The same with the proof that it has.
+    pub(crate) fn receive_as_is(
         &mut self,
         from: HomeId,
         range: &RangeIn,
@@ -213,23 +252,22 @@ impl Node {
 
     /// This home's committed events of a channel, from `first` on, as they go over the wire.
     pub(crate) fn range(&self, channel: ChannelId, first: u64, most: usize) -> RangeIn {
+        self.range_of_life(channel, self.epoch, first, most)
+    }
+
+    fn range_of_life(&self, channel: ChannelId, epoch: Epoch, first: u64, most: usize) -> RangeIn {
         let state = &self.store.channels[&channel];
         let events = self.store.logs[&channel]
             .values()
             .filter(|e| {
                 let h = &e.event.header;
-                h.origin == self.id && h.epoch == self.epoch && h.seq >= Seq(first)
+                h.origin == self.id && h.epoch == epoch && h.seq >= Seq(first)
             })
             .take(most)
             .map(|e| Event::from_bytes(e.event.header_bytes.clone(), e.event.body.clone()))
             .collect();
-        RangeIn {
-            channel,
-            parties: [state.members[0].user.clone(), state.members[1].user.clone()],
-            epoch: self.epoch,
-            first: Seq(first),
-            events,
-        }
+        let parties = [state.members[0].user.clone(), state.members[1].user.clone()];
+        range_of(channel, parties, self.id, epoch, Seq(first), events)
     }
 
     /// Brings everything owed to `other` there and back, on a good day.
@@ -238,15 +276,31 @@ impl Node {
         let channels: Vec<ChannelId> =
             self.home.owed().get(&other.id).into_iter().flat_map(|c| c.keys()).copied().collect();
         for channel in channels {
-            let acked = self.state(channel).cursor(&other.id).unwrap().acked;
-            let range = self.range(channel, acked.0 + 1, usize::MAX);
-            let reply = other.receive(self.id, &range).unwrap();
-            other.settle();
-            match reply.refused {
-                Some(reason) => {
-                    self.home.refused_by(&self.store, other.id, channel, reason).unwrap();
+            // An earlier life of this home's store first, then the next one.
+            while let Some(cursor) = self.state(channel).cursor(&other.id).cloned()
+                && cursor.refused.is_none()
+                && self
+                    .state(channel)
+                    .chain(&self.id, cursor.epoch)
+                    .is_some_and(|c| c.seq > cursor.acked)
+            {
+                let range =
+                    self.range_of_life(channel, cursor.epoch, cursor.acked.0 + 1, usize::MAX);
+                let reply = other.receive(self.id, &range).unwrap();
+                other.settle();
+                match reply.refused {
+                    Some(reason) => {
+                        self.home.refused_by(&self.store, other.id, channel, reason).unwrap();
+                    }
+                    None => self
+                        .home
+                        .acknowledged(&self.store, other.id, channel, cursor.epoch, reply.have)
+                        .unwrap()
+                        .unwrap(),
                 }
-                None => self.acknowledged(other.id, channel, reply.have.0).unwrap(),
+                if reply.have <= cursor.acked {
+                    break; // it holds back
+                }
             }
         }
         self.settle();
@@ -265,6 +319,71 @@ impl Node {
         }
         self.settle();
     }
+}
+
+/// Signs for a home, with a keyed hash: as good as a signature among tests, and a hundred times faster.
+#[derive(Clone, Copy)]
+pub(crate) struct Seal(pub(crate) HomeId);
+
+impl Seal {
+    fn over(&self, message: &[u8]) -> [u8; 64] {
+        let mut seal = [0; 64];
+        seal[..32].copy_from_slice(blake3::keyed_hash(&self.0.0, message).as_bytes());
+        seal
+    }
+}
+
+impl Signs for Seal {
+    fn public(&self) -> [u8; 32] {
+        self.0.0
+    }
+
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.over(message)
+    }
+}
+
+impl Verifies for Seal {
+    fn verify(
+        &self,
+        key: &[u8; 32],
+        message: &[u8],
+        signature: &[u8; 64],
+    ) -> Result<(), ProofError> {
+        if *key != self.0.0 {
+            return Err(ProofError::Key);
+        }
+        if *signature == self.over(message) { Ok(()) } else { Err(ProofError::Signature) }
+    }
+}
+
+/// A head that its origin has signed, and the signature checked.
+pub(crate) fn proven(origin: HomeId, epoch: Epoch, head: Head) -> ProvenHead {
+    let proof = prove(origin, epoch, MONDAY_MS, &[head], &Seal(origin)).remove(0);
+    Checker::default().check(origin, epoch, head, &proof, &Seal(origin)).unwrap()
+}
+
+/// A range, its end signed by its origin.
+pub(crate) fn range_of(
+    channel: ChannelId,
+    parties: [UserRef; 2],
+    origin: HomeId,
+    epoch: Epoch,
+    first: Seq,
+    events: Vec<Result<Event, HeaderError>>,
+) -> RangeIn {
+    let mut range = RangeIn { channel, parties, origin, epoch, first, events, end: None };
+    prove_end(&mut range);
+    range
+}
+
+/// Signs the end of a range anew, as its origin would.
+pub(crate) fn prove_end(range: &mut RangeIn) {
+    range.end = range.events.last().and_then(|last| {
+        let last = last.as_ref().ok()?;
+        let (channel, seq) = (range.channel, last.header.seq);
+        Some(proven(range.origin, range.epoch, Head { channel, seq, hash: last.hash() }))
+    });
 }
 
 /// Events made by hand, for homes that make them wrongly.
@@ -326,12 +445,7 @@ impl Forge {
             events.push(Ok(at.event()));
             at = at.next();
         }
-        RangeIn {
-            channel: self.header.channel,
-            parties,
-            epoch: self.header.epoch,
-            first: self.header.seq,
-            events,
-        }
+        let Header { channel, origin, epoch, seq, .. } = self.header;
+        range_of(channel, parties, origin, epoch, seq, events)
     }
 }

@@ -8,7 +8,7 @@ use homing_core::{
 };
 use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, Stamp, UserRef};
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct TestStore {
     pub(crate) change: u64,
     pub(crate) stamp: Stamp,
@@ -20,7 +20,7 @@ pub(crate) struct TestStore {
     devices: BTreeMap<(Local, DeviceId), Device>,
     invites: BTreeMap<TokenHash, Invite>,
     pub(crate) owed: BTreeMap<(HomeId, ChannelId), u64>,
-    peers: BTreeMap<HomeId, PeerState>,
+    pub(crate) peers: BTreeMap<HomeId, PeerState>,
     ops: BTreeMap<(Local, OpId), OpDone>,
 }
 
@@ -35,7 +35,9 @@ impl TestStore {
             match write {
                 Write::Entry(entry) => {
                     let log = self.logs.entry(entry.channel()).or_default();
-                    assert_eq!(entry.pos.0, log.len() as u64 + 1, "a gap in a log");
+                    let known = self.channels.get(&entry.channel()).map_or(Pos(0), |s| s.head);
+                    let last = log.keys().next_back().copied().unwrap_or(known);
+                    assert_eq!(entry.pos, last.next(), "a gap in a log");
                     log.insert(entry.pos, (**entry).clone());
                     let header = &entry.event.header;
                     let key = MessageKey::new(&header.user(), &header.id);
@@ -47,6 +49,11 @@ impl TestStore {
                     let before = self.channels.insert(state.id, (**state).clone());
                     marks_rise(before.as_ref(), state);
                     touched.push(state.id);
+                }
+                Write::Pruned { channel, upto } => {
+                    let log = self.logs.entry(*channel).or_default();
+                    *log = log.split_off(&upto.next());
+                    touched.push(*channel);
                 }
                 Write::Listing { user, row } => {
                     self.listings.insert((user.clone(), row.channel), *row);
@@ -98,9 +105,13 @@ impl TestStore {
         let empty = BTreeMap::new();
         let log = self.logs.get(&id).unwrap_or(&empty);
         let messages = || log.values().filter(|e| e.event.header.kind.is_message());
-        assert_eq!(state.head.0, log.len() as u64);
-        assert_eq!(state.last, messages().last().map_or(Pos(0), |e| e.pos));
-        assert_eq!(state.counted, messages().count() as u64);
+        let kept = state.pruned > Pos(0);
+        assert_eq!(state.head.0, state.pruned.0 + log.len() as u64);
+        assert_eq!(log.keys().next().map_or(state.head.0, |pos| pos.0 - 1), state.pruned.0);
+        if !kept {
+            assert_eq!(state.last, messages().last().map_or(Pos(0), |e| e.pos));
+            assert_eq!(state.counted, messages().count() as u64);
+        }
         assert!(state.changed <= self.change);
         let mut chains: BTreeMap<_, (Seq, Stamp)> = BTreeMap::new();
         for entry in log.values() {
@@ -109,7 +120,12 @@ impl TestStore {
             assert!(h.seq > end.0, "an origin's order is not kept");
             assert!(h.stamp >= end.1, "stamps fell along a chain");
             *end = (h.seq, h.stamp);
-            assert!(state.member(&h.user()).is_some(), "a stranger's words are stored");
+            let local = h.origin == HomeId::LOCAL;
+            assert!(local || state.member(&h.user()).is_some(), "a stranger's words are stored");
+        }
+        for chain in state.chains.iter().filter(|c| c.origin != home && c.origin != HomeId::LOCAL) {
+            let proof = chain.proof.as_ref().expect("what is held of others is proven");
+            assert_eq!((proof.seq, proof.hash), (chain.seq, chain.hash), "the end is proven");
         }
         for member in &state.members {
             assert!(
@@ -118,7 +134,7 @@ impl TestStore {
             let times: Vec<Mark> = member.times.iter().map(|t| t.mark).collect();
             assert!(times.is_sorted_by(|a, b| a.read <= b.read && a.delivered <= b.delivered));
             assert!(member.times.iter().map(|t| t.at).is_sorted());
-            if member.user.home != home {
+            if member.user.home != home || kept {
                 continue;
             }
             let unread = messages()
@@ -135,7 +151,8 @@ impl TestStore {
             assert_eq!((row.changed, row.active_at), (state.changed, state.active_at));
         }
         for cursor in &state.cursors {
-            let written = state.chain(&home, epoch).map_or(Seq(0), |c| c.seq);
+            let written = state.chain(&home, cursor.epoch).map_or(Seq(0), |c| c.seq);
+            assert!(cursor.epoch <= epoch && cursor.acked <= written);
             let owed = cursor.refused.is_none() && (cursor.acked < written || cursor.marks_owed);
             assert_eq!(cursor.owed_since.is_some(), owed, "owed, says the cursor");
             assert_eq!(self.owed.get(&(cursor.home, id)).copied(), cursor.owed_since, "owed rows");
@@ -189,10 +206,24 @@ impl Reader for TestStore {
         channel: ChannelId,
         first: Pos,
         last: Pos,
-        _max_bytes: usize,
+        max_bytes: usize,
     ) -> Result<Vec<LogEntry>, Fault> {
-        let log = self.logs.get(&channel);
-        Ok(log.into_iter().flat_map(|l| l.range(first..=last)).map(|(_, e)| e.clone()).collect())
+        let log = self.logs.get(&channel).into_iter().flat_map(|l| l.range(first..=last));
+        let mut room = max_bytes;
+        let mut found = Vec::new();
+        for (_, entry) in log {
+            let size = entry.event.size_bytes();
+            if size > room && !found.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(size);
+            found.push(entry.clone());
+        }
+        Ok(found)
+    }
+    fn channels(&self, after: Option<ChannelId>, limit: usize) -> Result<Vec<ChannelState>, Fault> {
+        let above = |c: &&ChannelState| after.is_none_or(|after| c.id > after);
+        Ok(self.channels.values().filter(above).take(limit).cloned().collect())
     }
     fn row(&self, channel: ChannelId, pos: Pos) -> Result<Option<EntryRow>, Fault> {
         Ok(self.logs.get(&channel).and_then(|log| log.get(&pos)).map(LogEntry::row))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
 use homing_net::{NetEvent, NetLimits};
 use homing_wire::frame::{HELLO, QUERY, RELAY};
 use homing_wire::proto::hello::v1::{Hello, HelloReply};
@@ -12,7 +12,9 @@ use homing_wire::{HomeId, limits};
 use libp2p::Stream;
 
 use crate::support::raw::{Raw, receive, send};
-use crate::support::{Home, Identity, TCP, ack, heads, limits as quick, marks, number_of, soon};
+use crate::support::{
+    Home, Identity, TCP, ack, limits as quick, marks, number_of, pruned, pull, range, soon,
+};
 
 fn ping(number: u64) -> Frame {
     Frame { frame: Some(frame::Frame::Ping(Ping { number })) }
@@ -111,6 +113,53 @@ async fn a_frame_of_the_wrong_direction_drops_the_peer() {
     is_dropped_after(&bytes, "frame_unexpected").await;
 }
 
+/// Acme opens a stream to a plain libp2p peer, which answers with what only the opener may send.
+async fn is_dropped_for_answering(frame: Frame) {
+    let mut acme = Home::start("acme", &[TCP]).await;
+    let guest = Identity::new("guest");
+    let mut raw = Raw::connect(&guest.key, &acme.addresses[0]).await;
+    let mut opened = raw.accept(RELAY);
+    raw.hello(&guest).await;
+    acme.up(guest.id).await;
+    let (_, mut relay) = soon(opened.next()).await.expect("acme opens its stream");
+    let first: Frame = receive(&mut relay).await.expect("a Ping");
+    let Some(frame::Frame::Ping(Ping { number })) = first.frame else { panic!("{first:?}") };
+    send(&mut relay, &pong(number)).await;
+    let mut link = acme.relay_out(guest.id).await;
+    // All is as it should be until it answers wrongly.
+    link.frames.send(pull()).await.unwrap();
+    link.frames.send(pruned(3)).await.unwrap();
+    let mut got = Vec::new();
+    while got.len() < 2 {
+        let frame: Frame = receive(&mut relay).await.expect("a frame");
+        if !matches!(frame.frame, Some(frame::Frame::Ping(_))) {
+            got.push(frame);
+        }
+    }
+    assert_eq!(got, [pull(), pruned(3)]);
+    send(&mut relay, &ack(1)).await;
+    assert_eq!(number_of(&soon(link.replies.recv()).await.unwrap()), 1);
+    send(&mut relay, &frame).await;
+    assert_eq!(acme.down(guest.id).await, "frame_unexpected");
+    assert_eq!(soon(link.replies.recv()).await, None, "the server never sees it");
+    assert_eq!(acme.net.stats().dropped["frame_unexpected"], 1);
+}
+
+#[tokio::test]
+async fn only_the_opener_may_say_what_is_gone() {
+    is_dropped_for_answering(pruned(1)).await;
+}
+
+#[tokio::test]
+async fn only_the_opener_may_ask_to_be_pulled_from() {
+    is_dropped_for_answering(pull()).await;
+}
+
+#[tokio::test]
+async fn only_the_opener_may_send_events() {
+    is_dropped_for_answering(range(1)).await;
+}
+
 #[tokio::test]
 async fn a_range_of_too_many_events_drops_the_peer() {
     let events = vec![Default::default(); limits::RANGE_EVENTS + 1];
@@ -129,9 +178,9 @@ async fn frames_of_a_later_version_are_skipped() {
     relay.write_all(&[5, 0x9a, 0x06, 2, 1, 2]).await.unwrap();
     send(&mut relay, &marks(4)).await;
     assert_eq!(number_of(&soon(inward.frames.recv()).await.unwrap()), 4);
-    let overhead = prost::Message::encoded_len(&heads(limits::RELAY_FRAME_BYTES - 100))
+    let overhead = prost::Message::encoded_len(&range(limits::RELAY_FRAME_BYTES - 100))
         - (limits::RELAY_FRAME_BYTES - 100);
-    let largest = heads(limits::RELAY_FRAME_BYTES - overhead);
+    let largest = range(limits::RELAY_FRAME_BYTES - overhead);
     assert_eq!(prost::Message::encoded_len(&largest), limits::RELAY_FRAME_BYTES);
     send(&mut relay, &largest).await;
     assert_eq!(soon(inward.frames.recv()).await, Some(largest));

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::support::{
-    Home, Identity, QUIC, TCP, ack, bulky, heads, limits, marks, number_of, soon,
+    Home, Identity, QUIC, TCP, ack, bulky, limits, marks, number_of, pruned, pull, range, soon,
 };
 
 const MANY: u64 = 20_000;
@@ -146,11 +146,37 @@ async fn our_own_bad_frames_never_leave() {
     let mut bolt = Home::start("bolt", &[TCP]).await;
     acme.want(&bolt).await;
     let (out, _acme_in) = acme.links(bolt.id()).await;
-    let (_bolt_out, mut inward) = bolt.links(acme.id()).await;
-    out.frames.send(heads(homing_wire::limits::RELAY_FRAME_BYTES + 1)).await.unwrap();
+    let (mut bolt_out, mut inward) = bolt.links(acme.id()).await;
+    out.frames.send(range(homing_wire::limits::RELAY_FRAME_BYTES)).await.unwrap();
     out.frames.send(ack(1)).await.unwrap();
     out.frames.send(marks(2)).await.unwrap();
     assert_eq!(number_of(&soon(inward.frames.recv()).await.unwrap()), 2);
     let dropped = acme.net.stats().dropped;
     assert_eq!((dropped["own_frame_too_large"], dropped["own_frame_unexpected"]), (1, 1));
+    // The acceptor has no chain to send on this stream.
+    for frame in [range(1), pruned(1), pull(), marks(1)] {
+        inward.replies.send(frame).await.unwrap();
+    }
+    inward.replies.send(ack(3)).await.unwrap();
+    let mut replies = out.replies;
+    assert_eq!(number_of(&soon(replies.recv()).await.unwrap()), 3);
+    assert_eq!(bolt.net.stats().dropped["own_frame_unexpected"], 4);
+    assert!(bolt_out.replies.try_recv().is_none(), "the other stream has nothing of it");
+}
+
+#[tokio::test]
+async fn what_is_gone_and_what_is_to_be_asked_for_comes_in_its_place() {
+    let mut acme = Home::start("acme", &[TCP]).await;
+    let mut bolt = Home::start("bolt", &[TCP]).await;
+    acme.want(&bolt).await;
+    let (out, _acme_in) = acme.links(bolt.id()).await;
+    let (_bolt_out, mut inward) = bolt.links(acme.id()).await;
+    let frames = [range(10), pruned(7), range(0), pull(), marks(1), pull(), pruned(8)];
+    for frame in &frames {
+        out.frames.send(frame.clone()).await.unwrap();
+    }
+    for frame in frames {
+        assert_eq!(soon(inward.frames.recv()).await, Some(frame));
+    }
+    assert!(acme.net.stats().dropped.is_empty() && bolt.net.stats().dropped.is_empty());
 }

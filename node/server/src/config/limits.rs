@@ -131,6 +131,12 @@ section! {
         relay_frame_bytes: usize = homing_wire::limits::RELAY_FRAME_BYTES, in 131_072..=1_048_576;
         /// Sent to one home and not yet acknowledged. Over a 100 ms path it carries 40 MiB a second.
         relay_window_bytes: usize = 4 << 20, in 131_072..=MEMORY;
+        /// How long a home may take to answer what it was sent. A commit takes milliseconds, a full disk minutes.
+        relay_answer_ms: u64 = 60_000, in 1_000..=3_600_000;
+        /// What has been owed to a home for longer is not pushed when it returns: it asks, at its own pace.
+        relay_pull_after_ms: u64 = 30 * DAY_MS, in 60_000..=365 * DAY_MS;
+        /// After a restore, messages to a home within reach wait at most so long for what it still holds.
+        reconcile_hold_ms: u64 = 60_000, in 0..=3_600_000;
         /// From a connection to the end of hello.
         hello_deadline_ms: u64 = 5_000, in 100..=600_000;
         /// How long a look-up at another home may take, connecting included. channels.open waits so long.

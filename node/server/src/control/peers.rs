@@ -129,13 +129,11 @@ fn why(running: bool, peer: Option<&PeerRow>) -> String {
 
 pub(super) fn block(
     home: &mut Home,
-    reader: &dyn Reader,
     live: &PeersLive,
     id: HomeId,
     blocked: bool,
 ) -> Result<(), ControlError> {
-    let met = reader.peers()?.into_iter().find(|p| p.home == id);
-    let mut peer = met.unwrap_or_else(|| PeerState {
+    let mut peer = home.peer(&id).cloned().unwrap_or_else(|| PeerState {
         home: id,
         name: live.homes.get(&id).and_then(|l| l.name.clone()),
         record: Vec::new(),
@@ -143,6 +141,7 @@ pub(super) fn block(
         boot: 0,
         seen_at: 0,
         blocked: false,
+        reconcile: true,
     });
     peer.blocked = blocked;
     home.put_peer(peer);

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::bucket::Bucket;
 use super::hub::{Hub, HubError, Output, bad_token, refused};
 use super::input::{Lookup, Pending};
-use super::read::ReadJob;
+use super::read::{Known, ReadJob};
 use crate::token::token_hash;
 
 /// What becomes of a call.
@@ -165,14 +165,15 @@ impl Hub {
             }
             Call::MessagesList { channel, place, limit } => {
                 let head = self.head_for_member(&user, channel)?;
-                let chains = match self.home.channel(reader, channel)? {
-                    Some(state) => state.chains.clone(),
+                let (chains, known) = match self.home.channel(reader, channel)? {
+                    Some(state) => (state.chains.clone(), Known::of(state)),
                     None => return Err(no_channel().into()),
                 };
                 Ok(Outcome::Read(ReadJob::Messages {
                     channel,
                     head,
                     chains,
+                    known,
                     place,
                     limit: limit.clamp(1, self.limits.page),
                     max_bytes: self.limits.page_bytes,
@@ -184,7 +185,8 @@ impl Hub {
                     Some(address) => vec![self.directory.resolve(&address).ok_or_else(no_message)?],
                     None => self.members_of(channel, &user)?,
                 };
-                Ok(Outcome::Read(ReadJob::Message { channel, id, senders }))
+                let known = self.home.channel(reader, channel)?.map(Known::of).unwrap_or_default();
+                Ok(Outcome::Read(ReadJob::Message { channel, id, senders, known }))
             }
             Call::MessagesSend { .. } => self.send(session, number, &user, call, looked_up),
             Call::ReceiptsDelivered { channel, pos } => {
@@ -293,6 +295,7 @@ impl Hub {
             let sender = self.directory.resolve(address)?;
             Some(homing_wire::Target { sender, id: *id })
         });
+        self.check_reconciled(user, &target, now)?;
         let sent = self.home.send(
             &*store,
             now,
@@ -318,6 +321,39 @@ impl Hub {
             order: sent.order,
             sent_at: sent.sent_at,
         })))
+    }
+
+    /// After a restore, what a home within reach still holds of ours comes back first: a message that is sent
+    /// once more would be there twice.
+    fn check_reconciled(&mut self, user: &Local, target: &Target, now: u64) -> Result<(), Stop> {
+        if self.restored.is_empty() {
+            return Ok(());
+        }
+        let peer = match target {
+            Target::To(with) => Some(with.home),
+            Target::Channel(channel) => {
+                let (store, me) = (self.store.clone(), self.home.user(user));
+                let state = self.home.channel(&*store, *channel)?;
+                state.and_then(|s| s.other(&me)).map(|other| other.user.home)
+            }
+        };
+        let hold = u64::try_from(self.limits.reconcile_hold.as_millis()).unwrap_or(u64::MAX);
+        let waits = peer.filter(|peer| self.restored.contains(peer)).is_some_and(|peer| {
+            self.home.is_reconciling(&peer)
+                && self.live.homes.get(&peer).is_some_and(|live| {
+                    live.connected && live.since.is_some_and(|since| now < since + hold)
+                })
+        });
+        if waits {
+            return Err(Refused::new(
+                Code::Busy,
+                "reconciling",
+                "the home was restored and is fetching what the other home holds: try again",
+            )
+            .with_retry_after_ms(500)
+            .into());
+        }
+        Ok(())
     }
 
     /// One message of the user's share.

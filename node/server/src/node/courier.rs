@@ -1,43 +1,28 @@
-//! Couriers: one a peer, bringing it what is owed. The log is the outbox: a courier holds places, not events.
-//!
-//! The hub puts what is owed into the [`Satchel`]; it merges by channel, so a slow peer costs an entry a
-//! channel, not one a message. While a stream is open the courier sends ranges, channel by channel in
-//! turn, at most a window of bytes ahead of the acknowledgements. Each range is answered by one `Have`;
-//! an answer that is behind what was sent, with nothing more under way, sends the courier back.
+//! Couriers: one a peer, bringing it what is owed. What goes when is decided by [`homing_core::Courier`];
+//! here it is read from disk, signed, and put on the stream.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use homing_core::{LogEntry, PeerMark};
-use homing_net::RelayOut;
+use homing_core::{Courier as Work, CourierLimits, Delivery, OwedChannel, PeerFault, PeerMark};
+use homing_net::{NetHandle, RelayOut};
 use homing_store::Store;
 use homing_wire::proto::{event::v1 as pb_event, relay::v1 as pb};
-use homing_wire::{ChannelId, Epoch, HomeId, Pos, Seq, UserRef};
+use homing_wire::{ChannelId, Epoch, Head, HomeId, Seq, Signs, UserRef, prove};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::input::Input;
 use super::metrics::NodeMetrics;
 
-/// Bytes of events in one range: several share a frame of 1 MiB at most, and a busy channel gives way
-/// to the next after this much.
-const RANGE_BYTES: usize = 256 << 10;
-/// Entries looked at for one range.
-const RANGE_ENTRIES: u64 = 512;
-/// A peer that holds back (its clock, its rosters) is tried again after this long.
-const HELD_BACK: Duration = Duration::from_secs(5);
-
-/// What is owed of one channel.
-#[derive(Clone, Debug)]
-pub(super) struct OwedChannel {
-    pub(super) parties: [UserRef; 2],
-    pub(super) acked: Seq,
-    pub(super) upto: Seq,
-}
+/// What signs heads.
+pub(super) type Signer = Arc<dyn Signs + Send + Sync>;
 
 /// What the hub has for a courier.
 #[derive(Default)]
@@ -47,11 +32,12 @@ pub(super) struct Satchel {
 }
 
 /// Under one lock: a round takes what is owed only while no newer stream waits, or what was put in for the
-/// new stream would go with the old.
+/// new stream would go with the old. Bounded by the channels shared with the peer: it merges by channel.
 #[derive(Default)]
 struct Inside {
     owed: BTreeMap<ChannelId, OwedChannel>,
     marks: BTreeMap<ChannelId, Vec<PeerMark>>,
+    pull: bool,
     link: Option<RelayOut>,
 }
 
@@ -59,10 +45,11 @@ impl Satchel {
     /// Events of a channel up to `owed.upto` are on disk and owed.
     pub(super) fn owe(&self, channel: ChannelId, owed: OwedChannel) {
         match self.inside.lock().owed.entry(channel) {
-            Entry::Occupied(mut entry) => {
+            Entry::Occupied(mut entry) if entry.get().epoch == owed.epoch => {
                 let known = entry.get_mut();
                 known.upto = known.upto.max(owed.upto);
             }
+            Entry::Occupied(mut entry) => drop(entry.insert(owed)),
             Entry::Vacant(entry) => {
                 entry.insert(owed);
             }
@@ -76,10 +63,15 @@ impl Satchel {
         self.more.notify_one();
     }
 
+    /// The peer is to ask for what it missed.
+    pub(super) fn pull(&self) {
+        self.inside.lock().pull = true;
+        self.more.notify_one();
+    }
+
     /// A stream is open: what was on an older one is void. What is owed is put in anew by the hub.
     pub(super) fn open(&self, link: RelayOut) {
-        *self.inside.lock() =
-            Inside { owed: BTreeMap::new(), marks: BTreeMap::new(), link: Some(link) };
+        *self.inside.lock() = Inside { link: Some(link), ..Inside::default() };
         self.more.notify_one();
     }
 
@@ -87,16 +79,22 @@ impl Satchel {
         self.inside.lock().link.take()
     }
 
-    /// What is owed; `None` where a newer stream waits.
-    fn take_owed(&self) -> Option<BTreeMap<ChannelId, OwedChannel>> {
+    /// Gives what the hub has put in to the work of this stream. False: a newer stream waits.
+    fn empty_into(&self, work: &mut Work) -> bool {
         let mut inside = self.inside.lock();
-        if inside.link.is_some() { None } else { Some(std::mem::take(&mut inside.owed)) }
-    }
-
-    /// The marks of one channel, if any wait, and no newer stream does.
-    fn take_marks(&self) -> Option<(ChannelId, Vec<PeerMark>)> {
-        let mut inside = self.inside.lock();
-        if inside.link.is_some() { None } else { inside.marks.pop_first() }
+        if inside.link.is_some() {
+            return false;
+        }
+        if std::mem::take(&mut inside.pull) {
+            work.pull();
+        }
+        for (channel, owed) in std::mem::take(&mut inside.owed) {
+            work.owe(channel, owed);
+        }
+        for (channel, marks) in std::mem::take(&mut inside.marks) {
+            work.mark(channel, marks);
+        }
+        true
     }
 }
 
@@ -104,232 +102,147 @@ impl Satchel {
 pub(super) struct Courier {
     pub(super) peer: HomeId,
     pub(super) home: HomeId,
-    pub(super) epoch: Epoch,
+    pub(super) signer: Signer,
     pub(super) store: Arc<dyn Store>,
     pub(super) satchel: Arc<Satchel>,
     pub(super) hub: mpsc::Sender<Input>,
-    pub(super) window_bytes: usize,
+    pub(super) net: NetHandle,
+    pub(super) limits: CourierLimits,
     pub(super) metrics: Arc<NodeMetrics>,
+    pub(super) now: fn() -> u64,
 }
 
-/// A channel on its way.
-struct Parcel {
-    parties: [UserRef; 2],
-    upto: Seq,
-    /// The last event handed to the stream.
-    sent: Seq,
-    /// From where it was started, or last went back to.
-    from: Seq,
-    /// The place after it, where known.
-    next_pos: Option<Pos>,
-    /// Ranges under way: the bytes of each.
-    under_way: VecDeque<usize>,
-    /// Not before then: the peer holds back.
-    held_until: Option<tokio::time::Instant>,
-    queued: bool,
+/// How a stream ended.
+enum End {
+    /// It closed, a newer one is there, or the hub is gone.
+    Over,
+    /// The peer is at fault.
+    Fault(PeerFault),
 }
 
-/// A stream's worth of a courier's work.
-struct Round {
-    parcels: HashMap<ChannelId, Parcel>,
-    turn: VecDeque<ChannelId>,
-    in_flight: usize,
-    marks_sent: u64,
-    marks_under_way: BTreeMap<u64, (ChannelId, Vec<PeerMark>)>,
+impl From<PeerFault> for End {
+    fn from(fault: PeerFault) -> Self {
+        Self::Fault(fault)
+    }
 }
 
 impl Courier {
     /// Runs until the hub is gone.
     pub(super) async fn run(self) {
-        loop {
-            let link = loop {
-                match self.satchel.take_link() {
-                    Some(link) => break link,
-                    None => self.satchel.more.notified().await,
-                }
-                if self.hub.is_closed() {
-                    return;
-                }
+        while !self.hub.is_closed() {
+            let Some(link) = self.satchel.take_link() else {
+                self.satchel.more.notified().await;
+                continue;
             };
             debug!(peer = %self.peer, "relay stream in use");
-            self.serve(link).await;
-            if self.hub.is_closed() {
-                return;
+            if let Err(End::Fault(fault)) = self.serve(link).await {
+                self.metrics.peer_fault(fault.0);
+                warn!(
+                    peer = %self.peer, reason = fault.0,
+                    "a peer answers as no honest home does: cut, and tried again later"
+                );
+                self.net.disconnect(self.peer, fault.0).await;
             }
         }
     }
 
     /// Serves one stream until it closes or a newer one is there.
-    async fn serve(&self, mut link: RelayOut) {
-        let mut round = Round {
-            parcels: HashMap::new(),
-            turn: VecDeque::new(),
-            in_flight: 0,
-            marks_sent: 0,
-            marks_under_way: BTreeMap::new(),
-        };
-        let mut outgoing: Option<pb::Frame> = None;
+    async fn serve(&self, mut link: RelayOut) -> Result<(), End> {
+        let mut work = Work::new(self.home, self.limits);
+        let mut outgoing: VecDeque<pb::Frame> = VecDeque::new();
+        let opened = Instant::now();
+        let now_ms = || u64::try_from(opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         loop {
-            if !self.gather(&mut round) {
-                return;
+            if !self.satchel.empty_into(&mut work) {
+                return Err(End::Over);
             }
-            // Marks are few and gathered: they go first. Replies are taken while a frame waits, or both
-            // ends could wait for each other with full queues.
-            if outgoing.is_none() {
-                outgoing = self.next_marks(&mut round);
+            if outgoing.is_empty() {
+                outgoing = self.burst(&mut work, now_ms());
             }
-            while outgoing.is_none()
-                && !round.turn.is_empty()
-                && round.in_flight < self.window_bytes
-            {
-                outgoing = self.next_range(&mut round);
-            }
-            let held = round.parcels.values().filter_map(|p| p.held_until).min();
+            let wake_at = work.wake_at().map(|at| opened + Duration::from_millis(at));
             let wake = async {
-                match held {
+                match wake_at {
                     Some(at) => tokio::time::sleep_until(at).await,
                     None => std::future::pending().await,
                 }
             };
+            // Replies are taken while a frame waits, or both ends could wait for each other with full queues.
             tokio::select! {
                 reply = link.replies.recv() => match reply {
-                    Some(reply) => if !self.replied(&mut round, reply).await { return },
-                    None => return,
+                    Some(reply) => self.replied(&mut work, now_ms(), reply).await?,
+                    None => return Err(End::Over),
                 },
-                permit = link.frames.reserve(), if outgoing.is_some() => match (permit, outgoing.take()) {
-                    (Ok(permit), Some(frame)) => permit.send(frame),
-                    (Ok(_), None) | (Err(_), _) => return,
-                },
+                permit = link.frames.reserve(), if !outgoing.is_empty() => {
+                    let Ok(permit) = permit else { return Err(End::Over) };
+                    if let Some(frame) = outgoing.pop_front() {
+                        permit.send(frame);
+                    }
+                }
                 () = self.satchel.more.notified() => {}
-                () = wake => release_held(&mut round),
+                () = wake => work.wake(now_ms())?,
             }
         }
     }
 
-    /// Takes what the hub has put in. False: a newer stream waits.
-    fn gather(&self, round: &mut Round) -> bool {
-        let Some(owed) = self.satchel.take_owed() else { return false };
-        for (channel, owed) in owed {
-            let parcel = round.parcels.entry(channel).or_insert_with(|| Parcel {
-                parties: owed.parties.clone(),
-                upto: owed.upto,
-                sent: owed.acked,
-                from: owed.acked,
-                next_pos: None,
-                under_way: VecDeque::new(),
-                held_until: None,
-                queued: false,
-            });
-            parcel.upto = parcel.upto.max(owed.upto);
-            if !parcel.queued && parcel.held_until.is_none() && parcel.sent < parcel.upto {
-                parcel.queued = true;
-                round.turn.push_back(channel);
-            }
-        }
-        true
-    }
-
-    /// The next range of the next channel in turn.
-    fn next_range(&self, round: &mut Round) -> Option<pb::Frame> {
-        let channel = round.turn.pop_front()?;
-        let parcel = round.parcels.get_mut(&channel)?;
-        parcel.queued = false;
-        if parcel.sent >= parcel.upto || parcel.held_until.is_some() {
-            return None;
-        }
-        let events = match self.read(channel, parcel) {
-            Ok(events) => events,
+    /// What is to be sent now, its heads under one signature.
+    fn burst(&self, work: &mut Work, now_ms: u64) -> VecDeque<pb::Frame> {
+        let deliveries = match work.burst(&*self.store, now_ms) {
+            Ok(deliveries) => deliveries,
             Err(error) => {
                 // The hub meets the same store and stops; here nothing more can be done.
-                warn!(peer = %self.peer, %channel, %error, "cannot read what is owed");
-                return None;
+                warn!(peer = %self.peer, %error, "cannot read what is owed");
+                return VecDeque::new();
             }
         };
-        let first = events.first()?.event.header.seq;
-        let last = events.last()?;
-        let (last_seq, last_pos) = (last.event.header.seq, last.pos);
-        let bytes: usize = events.iter().map(|e| e.event.size_bytes()).sum();
-        let frame = pb::Frame {
-            frame: Some(pb::frame::Frame::Range(pb::Range {
-                channel: Bytes::copy_from_slice(channel.as_bytes()),
-                chat: Some(pb::Chat {
-                    a: parcel.parties[0].to_string(),
-                    b: parcel.parties[1].to_string(),
-                }),
-                epoch: self.epoch.0,
-                first_seq: first.0,
-                events: events
-                    .iter()
-                    .map(|e| pb_event::Event {
-                        header: e.event.header_bytes.clone(),
-                        body: e.event.body.clone(),
-                    })
-                    .collect(),
-            })),
-        };
-        parcel.sent = last_seq;
-        parcel.next_pos = Some(last_pos.next());
-        parcel.under_way.push_back(bytes);
-        round.in_flight += bytes;
-        if parcel.sent < parcel.upto {
-            parcel.queued = true;
-            round.turn.push_back(channel);
-        }
-        self.metrics
-            .relay_events_out
-            .fetch_add(events.len() as u64, std::sync::atomic::Ordering::Relaxed);
-        Some(frame)
+        let mut proofs = self.prove(&deliveries);
+        deliveries.into_iter().map(|delivery| self.frame(delivery, &mut proofs)).collect()
     }
 
-    /// Own events of a channel above `parcel.sent`, up to `parcel.upto` and the bounds of a range.
-    fn read(
-        &self,
-        channel: ChannelId,
-        parcel: &mut Parcel,
-    ) -> Result<Vec<Arc<LogEntry>>, homing_core::Fault> {
-        let mut pos = match parcel.next_pos {
-            Some(pos) => pos,
-            None => {
-                let row =
-                    self.store.row_of_seq(channel, self.home, self.epoch, parcel.sent.next())?;
-                match row {
-                    Some(row) => row.pos,
-                    None => return Ok(Vec::new()),
-                }
-            }
-        };
-        // Others' events between are passed over; a stretch of nothing but those is walked through.
-        loop {
-            let last = Pos(pos.0 + RANGE_ENTRIES - 1);
-            let entries = self.store.log(channel, pos, last, RANGE_BYTES)?;
-            let Some(end) = entries.last().map(|e| e.pos) else { return Ok(Vec::new()) };
-            let own: Vec<Arc<LogEntry>> = entries
-                .into_iter()
-                .filter(|e| {
-                    let header = &e.event.header;
-                    header.origin == self.home
-                        && header.epoch == self.epoch
-                        && header.seq > parcel.sent
-                        && header.seq <= parcel.upto
+    /// Proofs of the deliveries that name events, in their order. Nearly always all are of one epoch.
+    fn prove(&self, deliveries: &[Delivery]) -> VecDeque<pb_event::Proof> {
+        let heads: Vec<(Epoch, Head)> = deliveries.iter().filter_map(Delivery::head).collect();
+        heads
+            .chunk_by(|a, b| a.0 == b.0)
+            .flat_map(|run| {
+                let (epoch, _) = run[0];
+                let heads: Vec<Head> = run.iter().map(|(_, head)| *head).collect();
+                prove(self.home, epoch, (self.now)(), &heads, &*self.signer)
+            })
+            .collect()
+    }
+
+    fn frame(&self, delivery: Delivery, proofs: &mut VecDeque<pb_event::Proof>) -> pb::Frame {
+        let frame = match delivery {
+            Delivery::Range { channel, parties, epoch, events } => {
+                self.metrics.relay_events_out.fetch_add(events.len() as u64, Ordering::Relaxed);
+                pb::frame::Frame::Range(pb::Range {
+                    channel: bytes_of(&channel),
+                    chat: Some(chat(&parties)),
+                    epoch: epoch.0,
+                    first_seq: events.first().map_or(0, |e| e.event.header.seq.0),
+                    events: events
+                        .iter()
+                        .map(|e| pb_event::Event {
+                            header: e.event.header_bytes.clone(),
+                            body: e.event.body.clone(),
+                        })
+                        .collect(),
+                    proof: proofs.pop_front(),
                 })
-                .collect();
-            if !own.is_empty() {
-                return Ok(own);
             }
-            pos = end.next();
-            parcel.next_pos = Some(pos);
-        }
-    }
-
-    fn next_marks(&self, round: &mut Round) -> Option<pb::Frame> {
-        let (channel, marks) = self.satchel.take_marks()?;
-        round.marks_sent += 1;
-        let number = round.marks_sent;
-        round.marks_under_way.insert(number, (channel, marks.clone()));
-        Some(pb::Frame {
-            frame: Some(pb::frame::Frame::Marks(pb::Marks {
+            Delivery::Pruned { channel, parties, epoch, seq, hash } => {
+                pb::frame::Frame::Pruned(pb::Pruned {
+                    channel: bytes_of(&channel),
+                    chat: Some(chat(&parties)),
+                    epoch: epoch.0,
+                    seq: seq.0,
+                    hash: Bytes::copy_from_slice(&hash.0),
+                    proof: proofs.pop_front(),
+                })
+            }
+            Delivery::Marks { number, channel, marks } => pb::frame::Frame::Marks(pb::Marks {
                 number,
-                channel: Bytes::copy_from_slice(channel.as_bytes()),
+                channel: bytes_of(&channel),
                 marks: marks
                     .into_iter()
                     .map(|m| pb::Mark {
@@ -340,115 +253,69 @@ impl Courier {
                         at: m.at,
                     })
                     .collect(),
-            })),
-        })
+            }),
+            Delivery::Pull => pb::frame::Frame::Pull(pb::Pull {}),
+        };
+        pb::Frame { frame: Some(frame) }
     }
 
-    /// Takes a reply of the peer. False: the stream is of no more use.
-    async fn replied(&self, round: &mut Round, reply: pb::Frame) -> bool {
+    /// Takes a reply of the peer.
+    async fn replied(&self, work: &mut Work, now_ms: u64, reply: pb::Frame) -> Result<(), End> {
         match reply.frame {
             Some(pb::frame::Frame::Ack(ack)) => {
                 for have in ack.have {
-                    if !self.have(round, &have).await {
-                        return false;
-                    }
+                    self.have(work, now_ms, have).await?;
                 }
-                while let Some(entry) = round.marks_under_way.first_entry() {
-                    if *entry.key() > ack.marks {
-                        break;
-                    }
-                    // The home compares them with the newest: those clear the debt.
-                    let (channel, marks) = entry.remove();
-                    let input = Input::MarksTaken { peer: self.peer, channel, marks };
-                    if self.hub.send(input).await.is_err() {
-                        return false;
-                    }
+                // The home compares them with the newest: those clear the debt.
+                for (channel, marks) in work.marks_taken(now_ms, ack.marks)? {
+                    self.tell(Input::MarksTaken { peer: self.peer, channel, marks }).await?;
                 }
-                true
+                Ok(())
             }
             Some(pb::frame::Frame::Refuse(refuse)) => {
-                let Ok(channel) = ChannelId::from_slice(&refuse.channel) else { return false };
-                if let Some(parcel) = round.parcels.remove(&channel) {
-                    round.in_flight -= parcel.under_way.iter().sum::<usize>();
-                }
-                round.turn.retain(|c| *c != channel);
-                let input = Input::RefusedBy { peer: self.peer, channel, reason: refuse.reason };
-                self.hub.send(input).await.is_ok()
+                let channel = ChannelId::from_slice(&refuse.channel)
+                    .map_err(|_| PeerFault("refusal_malformed"))?;
+                work.refused(now_ms, channel);
+                let reason = refuse.reason;
+                self.tell(Input::RefusedBy { peer: self.peer, channel, reason }).await
             }
             // The network lets only answers through here.
             Some(
                 pb::frame::Frame::Range(_)
+                | pb::frame::Frame::Pruned(_)
+                | pb::frame::Frame::Pull(_)
                 | pb::frame::Frame::Marks(_)
-                | pb::frame::Frame::Heads(_)
                 | pb::frame::Frame::Ping(_)
                 | pb::frame::Frame::Pong(_),
             )
-            | None => true,
+            | None => Ok(()),
         }
     }
 
     /// One range is answered.
-    async fn have(&self, round: &mut Round, have: &pb::Have) -> bool {
-        let Ok(channel) = ChannelId::from_slice(&have.channel) else { return false };
-        if have.epoch != self.epoch.0 {
-            return true;
+    async fn have(&self, work: &mut Work, now_ms: u64, have: pb::Have) -> Result<(), End> {
+        let channel =
+            ChannelId::from_slice(&have.channel).map_err(|_| PeerFault("ack_malformed"))?;
+        let (epoch, seq) = (Epoch(have.epoch), Seq(have.seq));
+        work.have(now_ms, channel, epoch, seq)?;
+        if !have.rejected.is_empty() {
+            let count = have.rejected.len() as u64;
+            self.metrics.rejected_by_peers.fetch_add(count, Ordering::Relaxed);
+            let rejected = have.rejected.into_iter().map(|r| (Seq(r.seq), r.reason)).collect();
+            self.tell(Input::RejectedBy { peer: self.peer, channel, epoch, rejected }).await?;
         }
-        for rejected in &have.rejected {
-            warn!(
-                peer = %self.peer, %channel, seq = rejected.seq, reason = %rejected.reason,
-                "a peer rejected a message of ours"
-            );
-        }
-        let Some(parcel) = round.parcels.get_mut(&channel) else { return true };
-        let Some(bytes) = parcel.under_way.pop_front() else {
-            warn!(peer = %self.peer, %channel, "a peer acknowledges what was not sent");
-            return false;
-        };
-        round.in_flight -= bytes;
-        let seq = Seq(have.seq);
-        if seq > parcel.upto {
-            warn!(peer = %self.peer, %channel, "a peer acknowledges what was not sent");
-            return false;
-        }
-        if seq > parcel.sent {
-            // It had more than was known here: what was owed is noted before the last answers are in.
-            parcel.sent = seq;
-            parcel.next_pos = None;
-        }
-        if parcel.under_way.is_empty() && seq < parcel.sent {
-            // Everything is answered and the peer is behind: go on from where it is. Where it got no further
-            // than it was, it holds back.
-            let stuck = seq == parcel.from;
-            parcel.sent = seq;
-            parcel.from = seq;
-            parcel.next_pos = None;
-            if stuck {
-                parcel.held_until = Some(tokio::time::Instant::now() + HELD_BACK);
-            } else {
-                requeue(parcel, channel, &mut round.turn);
-            }
-        }
-        let input = Input::Acknowledged { peer: self.peer, channel, epoch: self.epoch, have: seq };
-        if parcel.under_way.is_empty() && parcel.sent == parcel.upto && seq == parcel.sent {
-            round.parcels.remove(&channel);
-        }
-        self.hub.send(input).await.is_ok()
+        self.tell(Input::Acknowledged { peer: self.peer, channel, epoch, have: seq }).await
+    }
+
+    async fn tell(&self, input: Input) -> Result<(), End> {
+        self.hub.send(input).await.map_err(|_| End::Over)
     }
 }
 
-fn requeue(parcel: &mut Parcel, channel: ChannelId, turn: &mut VecDeque<ChannelId>) {
-    if !parcel.queued && parcel.sent < parcel.upto {
-        parcel.queued = true;
-        turn.push_back(channel);
-    }
+fn bytes_of(channel: &ChannelId) -> Bytes {
+    Bytes::copy_from_slice(channel.as_bytes())
 }
 
-fn release_held(round: &mut Round) {
-    let now = tokio::time::Instant::now();
-    for (channel, parcel) in &mut round.parcels {
-        if parcel.held_until.is_some_and(|at| at <= now) {
-            parcel.held_until = None;
-            requeue(parcel, *channel, &mut round.turn);
-        }
-    }
+fn chat(parties: &[UserRef; 2]) -> pb::Chat {
+    pb::Chat { a: parties[0].to_string(), b: parties[1].to_string() }
 }

@@ -9,23 +9,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use homing_core::{Effect, Failure, Fault, Home};
+use homing_core::{CourierLimits, Effect, Failure, Fault, Home, PeerFault};
 use homing_link::{
     Answer, ChannelView, ClientInfo, CloseReason, Code, OutboxSender, Refused, Request, SessionNo,
 };
 use homing_net::NetHandle;
 use homing_store::Store;
-use homing_wire::{DeviceId, HomeId, Local, UserRef};
+use homing_wire::{DeviceId, HomeId, Local, SigningKeys, UserRef};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::admission::Gatekeeper;
 use super::bucket::Bucket;
 use super::commit::Committer;
-use super::courier::Satchel;
+use super::courier::{Satchel, Signer};
 use super::directory::Directory;
 use super::input::{Input, Pending};
 use super::metrics::NodeMetrics;
+use super::repair::RepairRun;
 use super::show::Shower;
 use crate::control::PeersLive;
 
@@ -38,8 +39,10 @@ pub(super) struct HubLimits {
     pub sessions: usize,
     /// How often risen marks are given out.
     pub marks_gather: Duration,
-    /// Bytes of events ahead of a peer's acknowledgements.
-    pub relay_window_bytes: usize,
+    /// What couriers keep to.
+    pub courier: CourierLimits,
+    /// How long sends wait for a home that has to be asked first what it holds, after a restore.
+    pub reconcile_hold: Duration,
     /// How long another home may take to say whether it has a user.
     pub lookup: Duration,
     /// Calls that wait for look-ups at other homes.
@@ -57,6 +60,9 @@ pub(super) struct HubLimits {
     /// Messages of one user at once, after a pause.
     pub sends_burst: u32,
 }
+
+/// Other homes' questions that read the disk at once: they are for emergencies, and wait for each other.
+const PEER_READS: usize = 2;
 
 /// What follows from a message: an answer, a notice, something owed.
 const OUTPUTS_A_CALL: usize = 3;
@@ -120,6 +126,14 @@ pub(super) struct Hub {
     pub(super) wanted: BTreeSet<HomeId>,
     pub(super) gatekeeper: Arc<Gatekeeper>,
     pub(super) reads: Arc<Semaphore>,
+    pub(super) signer: Signer,
+    /// Signing keys of the homes that have said hello.
+    pub(super) peer_keys: HashMap<HomeId, SigningKeys>,
+    pub(super) repairs: HashMap<HomeId, RepairRun>,
+    /// Homes that had to be asked what they hold when this process started.
+    pub(super) restored: BTreeSet<HomeId>,
+    /// Other homes' questions at the disk at once.
+    pub(super) peer_reads: Arc<Semaphore>,
     draining: Option<oneshot::Sender<()>>,
     pub(super) now: fn() -> u64,
 }
@@ -156,6 +170,8 @@ pub(super) struct HubParts {
     pub net: NetHandle,
     /// Whom it lets in.
     pub(super) gatekeeper: Arc<Gatekeeper>,
+    /// What signs heads.
+    pub(super) signer: Signer,
     /// Where couriers and readers run.
     pub runtime: tokio::runtime::Handle,
     /// Where everything but calls comes in.
@@ -168,7 +184,18 @@ impl Hub {
     /// A hub that has not started.
     pub(super) fn new(parts: HubParts) -> std::io::Result<Self> {
         let committer = Committer::start(parts.store.clone())?;
+        let reconciling = |peer: homing_core::PeerState| peer.reconcile.then_some(peer.home);
+        let restored = homing_core::Reader::peers(&*parts.store)
+            .map_err(std::io::Error::other)?
+            .into_iter()
+            .filter_map(reconciling)
+            .collect();
         Ok(Self {
+            signer: parts.signer,
+            peer_keys: HashMap::new(),
+            repairs: HashMap::new(),
+            restored,
+            peer_reads: Arc::new(Semaphore::new(PEER_READS)),
             shower: Shower::new(parts.directory.clone()),
             home: parts.home,
             store: parts.store,
@@ -303,6 +330,7 @@ impl Hub {
         self.want_owed();
         self.home.tick(&*self.store.clone(), now)?;
         self.collect_effects(None)?;
+        self.retry_repairs()?;
         let gone: Vec<SessionNo> =
             self.sessions.iter().filter(|(_, s)| s.outbox.is_gone()).map(|(no, _)| *no).collect();
         for session in gone {
@@ -377,9 +405,34 @@ impl Hub {
                 let result = self.home.receive_range(&*store, now, peer, &range)?;
                 if let Ok(done) = &result {
                     self.metrics.received.fetch_add(done.applied as u64, Ordering::Relaxed);
+                    done.rejected.iter().for_each(|(_, reason)| self.metrics.rejection(reason));
+                }
+                if let Err(PeerFault("equivocation")) = &result {
+                    error!(
+                        peer = %self.directory.show(&peer), channel = %range.channel,
+                        "a home has signed two histories of one channel: it lies, or was set back without \
+                         `homing restore`; nothing more of that life is taken, both proofs are kept"
+                    );
                 }
                 self.collect_effects(None)?;
                 self.reply(move || drop(reply.send(result)));
+            }
+            Input::Pruned { peer, parties, end, reply } => {
+                let result = self.home.receive_pruned(&*store, now, peer, &parties, &end)?;
+                self.collect_effects(None)?;
+                self.reply(move || drop(reply.send(result)));
+            }
+            Input::Pull { peer } => self.start_repair(peer)?,
+            Input::Repaired { peer, run, answer } => self.repaired(peer, run, *answer)?,
+            Input::Asked { peer, told } => self.asked(peer, told)?,
+            Input::RejectedBy { peer, channel, epoch, rejected } => {
+                warn!(
+                    peer = %self.directory.show(&peer), %channel, count = rejected.len(),
+                    reason = rejected.first().map_or("", |(_, reason)| reason),
+                    "a home rejected messages of ours; their senders are shown it"
+                );
+                self.home.rejected_by(&*store, now, channel, epoch, &rejected)?;
+                self.collect_effects(None)?;
             }
             Input::Marks { peer, channel, marks, reply } => {
                 let result = self.home.receive_marks(&*store, now, peer, channel, &marks)?;
@@ -389,9 +442,10 @@ impl Hub {
                 });
             }
             Input::Acknowledged { peer, channel, epoch, have } => {
-                if let Err(fault) = self.home.acknowledged(&*store, peer, channel, epoch, have)? {
-                    self.metrics.peer_fault(fault.0);
-                    warn!(%peer, %channel, reason = fault.0, "a peer's acknowledgement makes no sense");
+                let done = self.home.acknowledged(&*store, peer, channel, epoch, have)?;
+                self.collect_effects(None)?;
+                if let Err(fault) = done {
+                    self.at_fault(peer, fault);
                 }
             }
             Input::MarksTaken { peer, channel, marks } => {

@@ -1,9 +1,9 @@
 //! Everything that can wake the node: one closed list.
 
-use homing_core::{NewAccount, NewDevice, PeerFault, PeerMark, RangeIn, RangeReply};
+use homing_core::{Answered, NewAccount, NewDevice, PeerFault, PeerMark, RangeIn, RangeReply};
 use homing_link::{ClientInfo, LoggedIn, OutboxSender, Refused, Registered, SessionNo};
 use homing_net::NetEvent;
-use homing_wire::{ChannelId, Epoch, HomeId, Seq, UserRef};
+use homing_wire::{ChannelId, Epoch, HomeId, ProvenHead, Seq, UserRef};
 use tokio::sync::oneshot;
 
 use crate::control::{Control, ControlError, ControlReply};
@@ -38,6 +38,19 @@ pub(super) enum Input {
         range: Box<RangeIn>,
         reply: oneshot::Sender<Result<RangeReply, PeerFault>>,
     },
+    /// Everything of a peer's chain up to there is gone at the peer.
+    Pruned {
+        peer: HomeId,
+        parties: [UserRef; 2],
+        end: Box<ProvenHead>,
+        reply: oneshot::Sender<Result<RangeReply, PeerFault>>,
+    },
+    /// What a peer owes us is too old to be pushed: we are to ask.
+    Pull { peer: HomeId },
+    /// A peer has answered the question of a repair, or not.
+    Repaired { peer: HomeId, run: u64, answer: Box<Result<Answered, &'static str>> },
+    /// A peer asks what is held, or for a part of a chain: what that tells of it is noted.
+    Asked { peer: HomeId, told: Told },
     /// A peer's marks.
     Marks {
         peer: HomeId,
@@ -47,6 +60,8 @@ pub(super) enum Input {
     },
     /// A peer holds our events up to there.
     Acknowledged { peer: HomeId, channel: ChannelId, epoch: Epoch, have: Seq },
+    /// A peer rejected messages of ours.
+    RejectedBy { peer: HomeId, channel: ChannelId, epoch: Epoch, rejected: Vec<(Seq, String)> },
     /// A peer has taken these marks of ours.
     MarksTaken { peer: HomeId, channel: ChannelId, marks: Vec<PeerMark> },
     /// A peer takes nothing of a channel.
@@ -57,6 +72,14 @@ pub(super) enum Input {
     Control { control: Control, reply: oneshot::Sender<Result<ControlReply, ControlError>> },
     /// Finish what is under way and stop.
     Drain { done: oneshot::Sender<()> },
+}
+
+/// What a peer's question tells of it.
+pub(super) enum Told {
+    /// It asks what is held of these channels: it has lost something, or is new.
+    Lost(Vec<ChannelId>),
+    /// It holds our chain up to there.
+    Holds(ChannelId, Epoch, Seq),
 }
 
 /// What came of asking another home about a user.

@@ -18,6 +18,12 @@ pub struct NodeMetrics {
     pub relay_events_out: AtomicU64,
     /// Events that came over peers' streams, repeats included.
     pub relay_events_in: AtomicU64,
+    /// Events of this home that peers rejected.
+    pub rejected_by_peers: AtomicU64,
+    /// Events fetched from peers by repair.
+    pub repaired: AtomicU64,
+    /// Repairs under way.
+    pub repairs: AtomicU64,
     /// Steps committed.
     pub steps: AtomicU64,
     /// Writes in them.
@@ -32,6 +38,8 @@ pub struct NodeMetrics {
     pub peers: AtomicU64,
     /// Calls refused, by reason.
     pub refusals: Mutex<BTreeMap<String, u64>>,
+    /// Events of peers that this home rejected, by reason.
+    pub rejections: Mutex<BTreeMap<String, u64>>,
     /// Faults of peers, by reason.
     pub peer_faults: Mutex<BTreeMap<String, u64>>,
 }
@@ -70,6 +78,27 @@ impl NodeMetrics {
                 "Events that came from other homes, repeats included",
                 read(&self.relay_events_in),
             ),
+            Family::counter(
+                "relay_events_rejected_by_peers",
+                "Messages of this home that other homes rejected: compare versions",
+                read(&self.rejected_by_peers),
+            ),
+            Family::counters(
+                "relay_events_rejected",
+                "Events of other homes that this home rejected, by reason",
+                "reason",
+                &self.rejections.lock(),
+            ),
+            Family::counter(
+                "repair_events",
+                "Events fetched from other homes after a restore or a long absence",
+                read(&self.repaired),
+            ),
+            Family::gauge(
+                "repairs_running",
+                "Homes that this home is fetching from",
+                read(&self.repairs) as f64,
+            ),
             Family::counter("steps", "Steps committed", read(&self.steps)),
             Family::counter("step_writes", "Writes in committed steps", read(&self.step_writes)),
             Family::counter("logins", "Log-ins that succeeded", read(&self.logins)),
@@ -92,6 +121,11 @@ impl NodeMetrics {
     /// A call was refused.
     pub fn refusal(&self, reason: &str) {
         count(&self.refusals, reason);
+    }
+
+    /// An event of a peer was rejected.
+    pub fn rejection(&self, reason: &str) {
+        count(&self.rejections, reason);
     }
 
     /// A peer was at fault.

@@ -13,6 +13,7 @@ mod metrics;
 mod peers;
 mod read;
 mod receiver;
+mod repair;
 mod serve;
 mod show;
 mod tell;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use homing_core::PeerState;
+use homing_core::{PeerFault, PeerState};
 use homing_net::NetEvent;
 use homing_wire::proto::query::v1 as pb_query;
-use homing_wire::{HomeId, Local, UserRef};
+use homing_wire::{HomeId, Local, SigningKeys, UserRef};
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
@@ -56,7 +56,7 @@ impl Hub {
         let now = (self.now)();
         match event {
             NetEvent::Listening { address } => debug!(address, "listening for homes"),
-            NetEvent::PeerUp { home, hello, .. } => {
+            NetEvent::PeerUp { home, record, hello } => {
                 info!(peer = %self.directory.show(&home), software = %hello.software, "home connected");
                 let live = self.live(home);
                 live.connected = true;
@@ -67,7 +67,11 @@ impl Hub {
                 self.count_peers();
                 let name = self.directory.name(&home).cloned();
                 let blocked = self.gatekeeper.blocked.read().contains(&home);
+                self.peer_keys.insert(home, SigningKeys(record.signing_keys.clone()));
+                // Whoever is new is asked what it holds: it may know this home from before a restore.
+                let reconcile = self.home.peer(&home).is_none_or(|known| known.reconcile);
                 self.home.put_peer(PeerState {
+                    reconcile,
                     home,
                     name,
                     record: hello.signed_record.to_vec(),
@@ -76,10 +80,14 @@ impl Hub {
                     seen_at: now,
                     blocked,
                 });
+                if reconcile {
+                    self.start_repair(home)?;
+                }
             }
             NetEvent::PeerDown { home, reason } => {
                 info!(peer = %self.directory.show(&home), reason = %reason, "home disconnected");
                 // Who is wanted is dialled again by the network itself.
+                self.stop_repair(&home);
                 let live = self.live(home);
                 live.connected = false;
                 live.since = Some(now);
@@ -114,16 +122,29 @@ impl Hub {
             NetEvent::RelayIn { home, link } => {
                 let receiver = Receiver {
                     peer: home,
+                    keys: self.peer_keys.get(&home).cloned().unwrap_or_default(),
                     hub: self.input.clone(),
                     net: self.net.clone(),
                     metrics: self.metrics.clone(),
                 };
                 self.runtime.spawn(receiver.run(link));
             }
-            NetEvent::Query { home, query, reply } => {
-                let answer = self.answer_query(home, query)?;
-                self.reply(move || drop(reply.send(answer)));
-            }
+            NetEvent::Query { home, query, reply } => match query.query {
+                Some(pb_query::query::Query::Holdings(asked)) => {
+                    self.answer_holdings(home, &asked, reply);
+                }
+                Some(pb_query::query::Query::Range(asked)) => {
+                    self.answer_range(home, &asked, reply);
+                }
+                Some(pb_query::query::Query::User(asked)) => {
+                    let answer = self.answer_user(home, &asked)?;
+                    self.reply(move || drop(reply.send(answer)));
+                }
+                None => {
+                    let answer = refusal("unknown_query", "this home does not know that question");
+                    drop(reply.send(answer));
+                }
+            },
         }
         Ok(())
     }
@@ -150,12 +171,14 @@ impl Hub {
         let courier = Courier {
             peer,
             home: self.home.id(),
-            epoch: self.home.epoch(),
+            signer: self.signer.clone(),
             store: self.store.clone(),
             satchel: satchel.clone(),
             hub: self.input.clone(),
-            window_bytes: self.limits.relay_window_bytes,
+            net: self.net.clone(),
+            limits: self.limits.courier,
             metrics: self.metrics.clone(),
+            now: self.now,
         };
         self.runtime.spawn(courier.run());
         satchel
@@ -166,21 +189,21 @@ impl Hub {
         self.satchels.get(peer)
     }
 
-    pub(super) fn answer_query(
+    /// A peer did what no honest home does, and is let go: it may come back after a while.
+    pub(super) fn at_fault(&mut self, peer: HomeId, fault: PeerFault) {
+        self.metrics.peer_fault(fault.0);
+        let name = self.directory.show(&peer);
+        warn!(peer = %name, reason = fault.0, "a home answers as no honest home does: cut");
+        let net = self.net.clone();
+        self.runtime.spawn(async move { net.disconnect(peer, fault.0).await });
+    }
+
+    fn answer_user(
         &mut self,
         home: HomeId,
-        query: pb_query::Query,
+        user: &pb_query::UserQuery,
     ) -> Result<pb_query::Answer, HubError> {
         let store = self.store.clone();
-        let refusal = |reason: &str, message: &str| pb_query::Answer {
-            answer: Some(pb_query::answer::Answer::Refusal(pb_query::Refusal {
-                reason: reason.to_owned(),
-                message: message.to_owned(),
-            })),
-        };
-        let Some(pb_query::query::Query::User(user)) = query.query else {
-            return Ok(refusal("unknown_query", "this home does not know that question"));
-        };
         debug!(peer = %home, "look-up of a user");
         let account = match Local::canonical(&user.local) {
             Ok(local) => self.home.account(&*store, &local)?.cloned(),
@@ -221,7 +244,7 @@ impl Hub {
                 Ok(Ok(pb_query::Answer { answer: Some(pb_query::answer::Answer::Refusal(_)) })) => {
                     Lookup::Missing
                 }
-                Ok(Ok(pb_query::Answer { answer: None })) | Ok(Err(_)) | Err(_) => Lookup::Away,
+                Ok(Ok(pb_query::Answer { answer: _ })) | Ok(Err(_)) | Err(_) => Lookup::Away,
             };
             let _stopping = input.send(Input::LookedUp { user, found }).await;
         });
@@ -288,5 +311,15 @@ impl Hub {
                 }
             }
         }
+    }
+}
+
+/// An answer that is none.
+pub(super) fn refusal(reason: &str, message: &str) -> pb_query::Answer {
+    pb_query::Answer {
+        answer: Some(pb_query::answer::Answer::Refusal(pb_query::Refusal {
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        })),
     }
 }

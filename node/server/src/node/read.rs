@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use homing_core::{ChainEnd, EntryRow, Fault, LogEntry, Member, MessageKey};
-use homing_link::{Answer, Code, MessagesPage, Place, ReceiptRow, Receipts, Refused};
+use homing_core::{ChainEnd, ChannelState, EntryRow, Fault, LogEntry, Member, MessageKey};
+use homing_link::{Answer, Code, MessageView, MessagesPage, Place, ReceiptRow, Receipts, Refused};
 use homing_store::Store;
-use homing_wire::{ChannelId, MessageId, Order, Pos, Seq, UserRef};
+use homing_wire::{ChannelId, Kind, MessageId, Order, Pos, Seq, Target, UserRef};
 use tracing::error;
 
 use super::calls::no_message;
-use super::show::Shower;
+use super::show::{Shower, shows};
 
 /// What to read.
 pub(super) enum ReadJob {
@@ -24,28 +24,51 @@ pub(super) enum ReadJob {
         max_bytes: usize,
         /// The chains held, for pages by `order`.
         chains: Vec<ChainEnd>,
+        /// What the channel's state says of entries.
+        known: Known,
     },
     /// One message, by whichever of these senders has one of that id.
-    Message { channel: ChannelId, id: MessageId, senders: Vec<UserRef> },
+    Message { channel: ChannelId, id: MessageId, senders: Vec<UserRef>, known: Known },
     /// Who has got how far with a message.
     Receipts { channel: ChannelId, id: MessageId, senders: Vec<UserRef>, members: Vec<Member> },
+}
+
+/// What is known of a channel's entries beside the log.
+#[derive(Clone, Default)]
+pub(super) struct Known {
+    /// Everything at or below was removed by retention.
+    pruned: Pos,
+    /// Messages that another home rejected.
+    rejected: Vec<(Pos, String)>,
+}
+
+impl Known {
+    pub(super) fn of(state: &ChannelState) -> Self {
+        Self { pruned: state.pruned, rejected: state.rejected.clone() }
+    }
+
+    fn message(&self, entry: &LogEntry, shower: &Shower) -> MessageView {
+        let rejection = self.rejected.iter().find(|(pos, _)| *pos == entry.pos);
+        shower.message(entry, rejection.map(|(_, reason)| reason.as_str()))
+    }
 }
 
 impl ReadJob {
     /// Reads it.
     pub(super) fn run(self, store: &dyn Store, shower: &Shower) -> Result<Answer, Refused> {
         let result = match self {
-            Self::Messages { channel, head, place, limit, max_bytes, chains } => {
-                let page = Page { store, channel, head, limit: limit as usize, max_bytes };
+            Self::Messages { channel, head, place, limit, max_bytes, chains, known } => {
+                let limit = limit as usize;
+                let page = Page { store, channel, head, limit, max_bytes, known };
                 page.read(place, &chains, shower)
             }
-            Self::Message { channel, id, senders } => {
-                find(store, channel, &id, &senders).map(|found| {
+            Self::Message { channel, id, senders, known } => find(store, channel, &id, &senders)
+                .map(|found| {
                     found
-                        .map(|entry| Answer::Message(Box::new(shower.message(&entry))))
+                        .filter(|entry| entry.pos > known.pruned)
+                        .map(|entry| Answer::Message(Box::new(known.message(&entry, shower))))
                         .ok_or_else(no_message)
-                })
-            }
+                }),
             Self::Receipts { channel, id, senders, members } => find(store, channel, &id, &senders)
                 .map(|found| {
                     found
@@ -99,7 +122,11 @@ struct Page<'a> {
     head: Pos,
     limit: usize,
     max_bytes: usize,
+    known: Known,
 }
+
+/// A page: what it shows, whether there is more that way, how far it got, and what notices on it are about.
+type Found = (Vec<Arc<LogEntry>>, bool, Pos, Vec<Target>);
 
 impl Page<'_> {
     fn read(
@@ -108,22 +135,34 @@ impl Page<'_> {
         chains: &[ChainEnd],
         shower: &Shower,
     ) -> Result<Result<Answer, Refused>, Fault> {
-        let (entries, more, next) = match place {
+        let (entries, more, next, about) = match place {
             Place::Latest => self.before(self.head.next())?,
             Place::Before(pos) => self.before(Pos(pos.min(self.head.0 + 1)))?,
             Place::After(pos) => self.after(Pos(pos))?,
             Place::BeforeOrder(order) => self.by_order(chains, order, false)?,
             Place::AfterOrder(order) => self.by_order(chains, order, true)?,
         };
-        let messages = entries.iter().map(|entry| shower.message(entry)).collect();
-        Ok(Ok(Answer::Messages(MessagesPage { messages, more, next: next.0, changed: Vec::new() })))
+        let show = |entry: &Arc<LogEntry>| self.known.message(entry, shower);
+        let messages = entries.iter().map(show).collect();
+        let mut changed = Vec::new();
+        for target in about {
+            let entry = find(self.store, self.channel, &target.id, &[target.sender])?.map(Arc::new);
+            // What is on the page itself is shown there as it is now.
+            changed.extend(
+                entry
+                    .filter(|e| e.pos > self.known.pruned && entries.iter().all(|o| o.pos != e.pos))
+                    .map(|entry| show(&entry)),
+            );
+        }
+        Ok(Ok(Answer::Messages(MessagesPage { messages, more, next: next.0, changed })))
     }
 
     /// Up, from above `pos`.
-    fn after(&self, pos: Pos) -> Result<(Vec<Arc<LogEntry>>, bool, Pos), Fault> {
+    fn after(&self, pos: Pos) -> Result<Found, Fault> {
         let mut found = Vec::new();
+        let mut about = Vec::new();
         let mut bytes = 0;
-        let mut next = pos;
+        let mut next = pos.max(self.known.pruned);
         while next < self.head && found.len() < self.limit && bytes < self.max_bytes {
             let last = Pos(self.head.0.min(next.0 + (self.limit - found.len()) as u64));
             let entries =
@@ -134,20 +173,24 @@ impl Page<'_> {
                 if shows(&entry) {
                     bytes += weight(&entry);
                     found.push(entry);
+                } else if entry.event.header.kind == Kind::Notice {
+                    about.extend(entry.event.header.target.clone());
                 }
             }
         }
-        Ok((found, next < self.head, next))
+        Ok((found, next < self.head, next, about))
     }
 
     /// Down, from below `pos`; ascending all the same.
-    fn before(&self, pos: Pos) -> Result<(Vec<Arc<LogEntry>>, bool, Pos), Fault> {
+    fn before(&self, pos: Pos) -> Result<Found, Fault> {
+        let bottom = self.known.pruned.next();
         let mut found: Vec<Arc<LogEntry>> = Vec::new();
         let mut bytes = 0;
         let mut next = pos;
-        'pages: while next > Pos(1) && found.len() < self.limit {
+        'pages: while next > bottom && found.len() < self.limit {
             let last = Pos(next.0 - 1);
-            let first = Pos(last.0.saturating_sub((self.limit - found.len()) as u64 - 1).max(1));
+            let first =
+                Pos(last.0.saturating_sub((self.limit - found.len()) as u64 - 1)).max(bottom);
             // All of them, however large: a page is at most 200 bodies of 64 KiB.
             let entries = self.store.log(self.channel, first, last, usize::MAX)?;
             if entries.is_empty() {
@@ -167,17 +210,12 @@ impl Page<'_> {
             }
         }
         found.reverse();
-        Ok((found, next > Pos(1), next))
+        Ok((found, next > bottom, next, Vec::new()))
     }
 
     /// By `order`. Along each chain both `pos` and `order` rise, so the list by `order` is a merge of the
     /// chains; no index is needed.
-    fn by_order(
-        &self,
-        chains: &[ChainEnd],
-        bound: Order,
-        up: bool,
-    ) -> Result<(Vec<Arc<LogEntry>>, bool, Pos), Fault> {
+    fn by_order(&self, chains: &[ChainEnd], bound: Order, up: bool) -> Result<Found, Fault> {
         let mut rows: Vec<EntryRow> = Vec::new();
         for chain in chains {
             self.rows_of(chain, bound, up, &mut rows)?;
@@ -194,7 +232,8 @@ impl Page<'_> {
             if taken == self.limit {
                 break;
             }
-            let Some(entry) = self.store.entry(self.channel, row.pos)?.map(Arc::new) else { break };
+            let entry = self.store.entry(self.channel, row.pos)?.map(Arc::new);
+            let Some(entry) = entry.filter(|entry| entry.pos > self.known.pruned) else { break };
             if shows(&entry) {
                 bytes += weight(&entry);
                 if bytes > self.max_bytes && !found.is_empty() {
@@ -209,7 +248,7 @@ impl Page<'_> {
         if !up {
             found.reverse();
         }
-        Ok((found, more, next))
+        Ok((found, more, next, Vec::new()))
     }
 
     /// The rows of a chain nearest to `bound`, one more than a page has.
@@ -260,10 +299,6 @@ impl Page<'_> {
 
 fn order_of(row: &EntryRow) -> Order {
     Order::new(row.stamp, &row.origin, row.epoch, row.seq)
-}
-
-fn shows(entry: &LogEntry) -> bool {
-    entry.event.header.kind.is_message()
 }
 
 /// What a message weighs on a page: its body and about what its other fields take as JSON.

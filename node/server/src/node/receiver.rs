@@ -1,5 +1,5 @@
-//! Receivers: one a stream of a peer. Frames are read and hashed here, beside the hub; the hub applies
-//! them; each range is answered once what it changed is on disk.
+//! Receivers: one a stream of a peer. Frames are read, hashed and their proofs checked here, beside the hub;
+//! the hub applies them; each range is answered once what it changed is on disk.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,8 +9,12 @@ use bytes::Bytes;
 use homing_core::{PeerFault, PeerMark, RangeIn, RangeReply};
 use homing_net::{NetHandle, RelayIn};
 use homing_wire::limits::RANGE_EVENTS;
+use homing_wire::proto::event::v1 as pb_event;
 use homing_wire::proto::relay::v1 as pb;
-use homing_wire::{ChannelId, Epoch, Event, HomeId, Local, Seq};
+use homing_wire::{
+    ChannelId, Checker, Epoch, Event, Hash, Head, HomeId, Local, ProvenHead, Seq, SigningKeys,
+    UserRef,
+};
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
@@ -25,6 +29,8 @@ const STRIKES: u32 = 3;
 /// What a receiver needs.
 pub(super) struct Receiver {
     pub(super) peer: HomeId,
+    /// Those of the peer's record.
+    pub(super) keys: SigningKeys,
     pub(super) hub: mpsc::Sender<Input>,
     pub(super) net: NetHandle,
     pub(super) metrics: Arc<NodeMetrics>,
@@ -40,6 +46,7 @@ impl Receiver {
     /// Serves one stream until it closes, or the peer has to be cut.
     pub(super) async fn run(self, mut link: RelayIn) {
         let mut waiting: VecDeque<Waiting> = VecDeque::new();
+        let mut checker = Checker::default();
         let mut strikes = 0;
         loop {
             let room = waiting.len() < WAITING;
@@ -61,7 +68,7 @@ impl Receiver {
                     self.answer(&link, answered).await
                 }
                 frame = link.frames.recv(), if room => match frame {
-                    Some(frame) => self.take(frame, &mut waiting).await,
+                    Some(frame) => self.take(frame, &mut checker, &mut waiting).await,
                     None => return,
                 },
             };
@@ -87,12 +94,18 @@ impl Receiver {
     }
 
     /// Parses a frame and gives it to the hub.
-    async fn take(&self, frame: pb::Frame, waiting: &mut VecDeque<Waiting>) -> Result<(), Trouble> {
+    async fn take(
+        &self,
+        frame: pb::Frame,
+        checker: &mut Checker,
+        waiting: &mut VecDeque<Waiting>,
+    ) -> Result<(), Trouble> {
         match frame.frame {
             Some(pb::frame::Frame::Range(range)) => {
                 let channel = ChannelId::from_slice(&range.channel)
                     .map_err(|_| Trouble::Fault(PeerFault("range_malformed"), None))?;
-                let range = range_in(channel, range)
+                let range = self
+                    .range_in(checker, channel, range)
                     .map_err(|reason| Trouble::Fault(PeerFault(reason), Some(channel)))?;
                 let events = range.events.len() as u64;
                 self.metrics.relay_events_in.fetch_add(events, Ordering::Relaxed);
@@ -112,17 +125,78 @@ impl Receiver {
                 let input = Input::Marks { peer: self.peer, channel, marks, reply };
                 self.hub.send(input).await.map_err(|_| Trouble::Over)
             }
-            // Heads are for repair by third homes, which this version does not do. The network lets
-            // nothing else through in this direction.
+            Some(pb::frame::Frame::Pruned(pruned)) => {
+                let channel = ChannelId::from_slice(&pruned.channel)
+                    .map_err(|_| Trouble::Fault(PeerFault("pruned_malformed"), None))?;
+                let (parties, end) = self
+                    .pruned_in(checker, channel, pruned)
+                    .map_err(|reason| Trouble::Fault(PeerFault(reason), Some(channel)))?;
+                let (reply, answer) = oneshot::channel();
+                waiting.push_back(Waiting::Range(channel, end.epoch(), answer));
+                let end = Box::new(end);
+                let input = Input::Pruned { peer: self.peer, parties, end, reply };
+                self.hub.send(input).await.map_err(|_| Trouble::Over)
+            }
+            Some(pb::frame::Frame::Pull(pb::Pull {})) => {
+                let input = Input::Pull { peer: self.peer };
+                self.hub.send(input).await.map_err(|_| Trouble::Over)
+            }
+            // The network lets nothing else through in this direction.
             Some(
-                pb::frame::Frame::Heads(_)
-                | pb::frame::Frame::Ack(_)
+                pb::frame::Frame::Ack(_)
                 | pb::frame::Frame::Refuse(_)
                 | pb::frame::Frame::Ping(_)
                 | pb::frame::Frame::Pong(_),
             )
             | None => Ok(()),
         }
+    }
+
+    fn range_in(
+        &self,
+        checker: &mut Checker,
+        channel: ChannelId,
+        range: pb::Range,
+    ) -> Result<RangeIn, &'static str> {
+        if range.events.len() > RANGE_EVENTS {
+            return Err("range_too_long");
+        }
+        let parties = parties_of(range.chat).ok_or("range_malformed")?;
+        let epoch = Epoch(range.epoch);
+        let events: Vec<_> =
+            range.events.into_iter().map(|e| Event::from_bytes(e.header, e.body)).collect();
+        let end = match (events.last(), &range.proof) {
+            (Some(Ok(last)), Some(proof)) => {
+                let (seq, hash) = (last.header.seq, last.hash());
+                Some(self.check(checker, epoch, Head { channel, seq, hash }, proof)?)
+            }
+            (Some(_) | None, _) => None,
+        };
+        let (origin, first) = (self.peer, Seq(range.first_seq));
+        Ok(RangeIn { channel, parties, origin, epoch, first, events, end })
+    }
+
+    fn pruned_in(
+        &self,
+        checker: &mut Checker,
+        channel: ChannelId,
+        pruned: pb::Pruned,
+    ) -> Result<([UserRef; 2], ProvenHead), &'static str> {
+        let parties = parties_of(pruned.chat).ok_or("pruned_malformed")?;
+        let hash = Hash::from_slice(&pruned.hash).map_err(|_| "pruned_malformed")?;
+        let head = Head { channel, seq: Seq(pruned.seq), hash };
+        let proof = pruned.proof.ok_or("unproven")?;
+        Ok((parties, self.check(checker, Epoch(pruned.epoch), head, &proof)?))
+    }
+
+    fn check(
+        &self,
+        checker: &mut Checker,
+        epoch: Epoch,
+        head: Head,
+        proof: &pb_event::Proof,
+    ) -> Result<ProvenHead, &'static str> {
+        checker.check(self.peer, epoch, head, proof, &self.keys).map_err(|error| error.reason())
     }
 
     /// Answers the peer: what it asked about is on disk.
@@ -186,19 +260,9 @@ fn refuse(channel: ChannelId, reason: &str) -> pb::Frame {
     }
 }
 
-fn range_in(channel: ChannelId, range: pb::Range) -> Result<RangeIn, &'static str> {
-    if range.events.len() > RANGE_EVENTS {
-        return Err("range_too_long");
-    }
-    let chat = range.chat.ok_or("range_malformed")?;
-    let party = |text: &str| text.parse().map_err(|_| "range_malformed");
-    Ok(RangeIn {
-        channel,
-        parties: [party(&chat.a)?, party(&chat.b)?],
-        epoch: Epoch(range.epoch),
-        first: Seq(range.first_seq),
-        events: range.events.into_iter().map(|e| Event::from_bytes(e.header, e.body)).collect(),
-    })
+fn parties_of(chat: Option<pb::Chat>) -> Option<[UserRef; 2]> {
+    let chat = chat?;
+    Some([chat.a.parse().ok()?, chat.b.parse().ok()?])
 }
 
 fn marks_in(marks: pb::Marks) -> Result<Vec<PeerMark>, &'static str> {

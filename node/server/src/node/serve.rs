@@ -110,6 +110,7 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
         metrics: metrics.clone(),
         net: net.clone(),
         gatekeeper: gatekeeper.clone(),
+        signer: Arc::new(keys.signing.clone()),
         runtime: tokio::runtime::Handle::current(),
         input: input.clone(),
         now,
@@ -309,7 +310,8 @@ fn hub_limits(config: &Config) -> HubLimits {
         step_calls: limits.commit_batch,
         sessions: limits.sessions,
         marks_gather: Duration::from_millis(limits.marks_gather_ms),
-        relay_window_bytes: limits.relay_window_bytes,
+        courier: wiring::courier(config),
+        reconcile_hold: Duration::from_millis(limits.reconcile_hold_ms),
         lookup: Duration::from_millis(limits.query_timeout_ms),
         lookups_waiting: limits.lookups,
         // A page must fit a frame with its envelope and its fields.

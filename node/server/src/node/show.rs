@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hashlink::LruCache;
 use homing_core::{ChannelState, Fault, Home, LogEntry, Reader};
 use homing_link::{ChannelKind, ChannelView, MarkView, MessageView, RawJson};
-use homing_wire::{ChannelId, Local, UserRef};
+use homing_wire::{ChannelId, HomeId, Kind, Local, UserRef};
 use parking_lot::Mutex;
 
 use super::directory::Directory;
@@ -36,20 +37,30 @@ impl Shower {
         address
     }
 
-    /// A message.
-    pub(super) fn message(&self, entry: &LogEntry) -> MessageView {
+    /// A message; `rejection`: why another home did not take it.
+    pub(super) fn message(&self, entry: &LogEntry, rejection: Option<&str>) -> MessageView {
         let header = &entry.event.header;
+        let sender = if header.origin == HomeId::LOCAL {
+            self.directory.show(&self.directory.own()).into()
+        } else {
+            self.address(&header.user())
+        };
+        let body = if rejection.is_some() {
+            Bytes::from_static(br#"{"type":"deleted"}"#)
+        } else {
+            entry.event.body.clone()
+        };
         MessageView {
             channel: header.channel,
             pos: entry.pos.0,
             order: header.order(),
             id: header.id,
-            sender: self.address(&header.user()),
+            sender,
             sent_at: header.stamp.ms(),
-            body: RawJson(entry.event.body.clone()),
+            body: RawJson(body),
             late: entry.is_late(),
-            status: None,
-            reason: None,
+            status: rejection.map(|_| "rejected"),
+            reason: rejection.map(Into::into),
         }
     }
 
@@ -62,8 +73,9 @@ impl Shower {
         id: ChannelId,
     ) -> Result<Option<ChannelView>, Fault> {
         let me = home.user(user);
-        let last = home.last_message(reader, id)?.map(|entry| self.message(&entry));
+        let last = home.last_message(reader, id)?;
         let Some(state) = home.channel(reader, id)? else { return Ok(None) };
+        let last = last.map(|entry| self.message(&entry, state.rejection(entry.pos)));
         Ok(self.view(state, &me, last))
     }
 
@@ -100,4 +112,10 @@ impl Shower {
                 .collect(),
         })
     }
+}
+
+/// Whether an entry stands in a list by itself: messages, and notices that are about no message.
+pub(super) fn shows(entry: &LogEntry) -> bool {
+    let header = &entry.event.header;
+    header.kind.is_message() || (header.kind == Kind::Notice && header.target.is_none())
 }

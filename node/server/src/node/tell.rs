@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use homing_core::Effect;
+use homing_core::{Effect, LogEntry, OwedChannel};
 use homing_link::{CloseReason, SessionNo, ToClient};
 use homing_wire::{DeviceId, Local};
 use tokio::sync::oneshot;
 use tracing::debug;
 
-use super::courier::OwedChannel;
 use super::hub::{Hub, HubError, Output};
+use super::show::shows;
 
 impl Hub {
     /// Moves the effects of what was just decided into the outputs, with the sessions they are for:
@@ -19,7 +19,7 @@ impl Hub {
         let effects: Vec<Effect> = self.home.drain_effects().collect();
         for effect in effects {
             match effect {
-                Effect::Message { ref entry, .. } => {
+                Effect::Message { ref entry, .. } | Effect::Rejected { ref entry, .. } => {
                     let to = self.listeners(entry.channel(), except);
                     self.outputs.push(Output::Effect { effect, to });
                 }
@@ -37,7 +37,7 @@ impl Hub {
                     let to = self.listeners(channel, None);
                     self.show_channel(channel, change, to)?;
                 }
-                Effect::Owed { .. } | Effect::Marks { .. } => {
+                Effect::Owed { .. } | Effect::Marks { .. } | Effect::Pull { .. } => {
                     self.outputs.push(Output::Effect { effect, to: Vec::new() });
                 }
             }
@@ -128,16 +128,12 @@ impl Hub {
     pub(super) fn publish_effect(&mut self, effect: Effect, to: &[SessionNo]) {
         match effect {
             Effect::Message { entry, change } => {
-                if to.is_empty() || !entry.event.header.kind.is_message() {
-                    return;
+                if shows(&entry) {
+                    self.tell_message(&entry, None, change, to);
                 }
-                let message = Arc::new(self.shower.message(&entry));
-                for session in to {
-                    self.notify(*session, change, |sync| homing_link::Notice::Message {
-                        message: message.clone(),
-                        sync,
-                    });
-                }
+            }
+            Effect::Rejected { entry, reason, change } => {
+                self.tell_message(&entry, Some(&reason), change, to);
             }
             Effect::Marked { channel, user, mark, at, change } => {
                 let address = self.shower.address(&user);
@@ -154,9 +150,14 @@ impl Hub {
             }
             // Became `Output::Channel` when it was decided.
             Effect::Channel { .. } => {}
-            Effect::Owed { peer, channel, parties, acked, upto } => {
+            Effect::Pull { peer } => {
                 if let Some(satchel) = self.connected(&peer) {
-                    satchel.owe(channel, OwedChannel { parties, acked, upto });
+                    satchel.pull();
+                }
+            }
+            Effect::Owed { peer, channel, parties, epoch, acked, upto } => {
+                if let Some(satchel) = self.connected(&peer) {
+                    satchel.owe(channel, OwedChannel { parties, epoch, acked, upto });
                 } else {
                     self.want(peer);
                 }
@@ -168,6 +169,23 @@ impl Hub {
                     self.want(peer);
                 }
             }
+        }
+    }
+
+    fn tell_message(
+        &mut self,
+        entry: &LogEntry,
+        rejection: Option<&str>,
+        change: u64,
+        to: &[SessionNo],
+    ) {
+        if to.is_empty() {
+            return;
+        }
+        let message = Arc::new(self.shower.message(entry, rejection));
+        for session in to {
+            let message = message.clone();
+            self.notify(*session, change, |sync| homing_link::Notice::Message { message, sync });
         }
     }
 

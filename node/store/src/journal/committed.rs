@@ -17,7 +17,7 @@ use crate::journal::memtable::{Bases, Noted, Tables, Value};
 use crate::journal::position::Position;
 use crate::journal::record::{self, HEADER};
 use crate::journal::segment::Segments;
-use crate::keys::{self, Key};
+use crate::keys::Key;
 use crate::stats::{Clocked, Count};
 use crate::values::{self, MessagePlace};
 use crate::view::{Pair, View};
@@ -237,12 +237,11 @@ impl View for Committed {
         if from >= to || limit == 0 {
             return Ok(Vec::new());
         }
-        debug_assert!(!keys::is_point(from), "kept unsorted in memory");
         let mut newer: BTreeMap<Vec<u8>, Value> = BTreeMap::new();
         {
             let tables = self.tables.read();
             let oldest_first = tables.frozen.as_deref().into_iter().chain([&tables.growing]);
-            for (key, value) in oldest_first.flat_map(|table| table.range(from, to)) {
+            for (key, value) in oldest_first.flat_map(|table| table.range(from, to, limit)) {
                 newer.insert(key.to_vec(), value.clone());
             }
         }

@@ -116,6 +116,9 @@ impl Identity {
         if found > FORMAT {
             return Err(StoreError::NewerFormat { path: path.to_owned(), found, known: FORMAT });
         }
+        if found < FORMAT {
+            return Err(StoreError::OlderFormat { path: path.to_owned(), found });
+        }
         Ok(Self {
             home: field("home")?
                 .parse()

@@ -147,15 +147,29 @@ impl Memtable {
         if keys::is_point(key) { self.points.get(key) } else { self.ranges.get(key) }
     }
 
-    /// Listed keys from `from` up to `to`, not included.
+    /// Keys from `from` up to `to`, not included. Of keys that are mostly asked for one by one, and never
+    /// deleted, the least `limit`: those are gone through, in no order, and most of them are not wanted.
     pub(crate) fn range<'a>(
         &'a self,
         from: &[u8],
         to: &[u8],
+        limit: usize,
     ) -> impl Iterator<Item = (&'a [u8], &'a Value)> {
-        self.ranges
+        let mut points: Vec<(&[u8], &Value)> = Vec::new();
+        if keys::is_point(from) {
+            let within = |key: &[u8]| from <= key && key < to;
+            points =
+                self.points.iter().map(|(k, v)| (&**k, v)).filter(|(k, _)| within(k)).collect();
+            if points.len() > limit {
+                points.select_nth_unstable_by_key(limit, |(key, _)| *key);
+                points.truncate(limit);
+            }
+        }
+        let ranges = self
+            .ranges
             .range::<[u8], _>((std::ops::Bound::Included(from), std::ops::Bound::Excluded(to)))
-            .map(|(key, value)| (&**key, value))
+            .map(|(key, value)| (&**key, value));
+        points.into_iter().chain(ranges)
     }
 
     pub(crate) fn place(&self, key: MessageKey) -> Option<(ChannelId, Pos)> {

@@ -253,16 +253,6 @@ impl Store for JournalStore {
         shared.write(&mut journal, batch).map_err(|error| shared.fail(error))
     }
 
-    fn log(
-        &self,
-        channel: ChannelId,
-        first: Pos,
-        last: Pos,
-        max_bytes: usize,
-    ) -> Result<Vec<Arc<LogEntry>>, Fault> {
-        self.view().shared_entries(channel, first, last, max_bytes)
-    }
-
     fn meta(&self) -> Meta {
         let Identity { home, epoch, boot } = self.shared.identity;
         let Position { change, stamp, .. } = self.shared.committed.tables.read().position;

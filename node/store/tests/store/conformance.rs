@@ -225,6 +225,9 @@ fn lists_are_ranges<E: Engine>() {
         });
         commit(&engine, rows.collect());
     }
+    let channels = (1..=40).rev();
+    let write = |n| Write::Channel(Box::new(sample::channel_at(sample::channel(n), 0)));
+    commit(&engine, channels.map(write).collect());
     both(&mut engine, |store| {
         let names = |after: Option<&str>, limit| {
             let accounts = store.accounts(after.map(sample::local).as_ref(), limit).unwrap();
@@ -234,6 +237,18 @@ fn lists_are_ranges<E: Engine>() {
         assert_eq!(names(Some("bo"), 2), ["bob", "bob.b"]);
         assert_eq!(names(Some("zoe"), 2), [""; 0]);
         assert_eq!(names(None, 0), [""; 0]);
+        // Channels by id, whatever order they were written in, page by page.
+        let mut ids: Vec<_> = (1..=40).map(sample::channel).collect();
+        ids.sort_unstable();
+        let mut found = Vec::new();
+        while let Some(page) = Some(store.channels(found.last().copied(), 7).unwrap())
+            && !page.is_empty()
+        {
+            assert!(page.len() <= 7);
+            found.extend(page.iter().map(|state| state.id));
+        }
+        assert_eq!(found, ids);
+        assert_eq!(store.channels(None, 0).unwrap(), []);
         for name in ["bob", "bo", "0"] {
             let rows = store.listing(&sample::local(name)).unwrap();
             let mut changed: Vec<_> = rows.iter().map(|row| row.changed).collect();

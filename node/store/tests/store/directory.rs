@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use homing_core::{Batch, Reader, Write};
-use homing_store::{JournalConfig, JournalStore, Store, StoreError};
+use homing_store::{FORMAT, JournalConfig, JournalStore, Store, StoreError};
 use homing_wire::HomeId;
 
 use crate::conformance::small;
@@ -72,7 +72,10 @@ fn a_segment_of_another_home_or_a_newer_format_is_refused() {
         fs::write(&path, segment).unwrap();
         refused(dir.path(), small())
     };
-    assert!(matches!(with(8, &[9, 0, 0, 0]), StoreError::NewerFormat { found: 9, known: 1, .. }));
+    assert!(matches!(
+        with(8, &[9, 0, 0, 0]),
+        StoreError::NewerFormat { found: 9, known: FORMAT, .. }
+    ));
     assert_eq!(with(40, &[8; 32]).reason(), "wrong_home");
     assert_eq!(with(16, &[2]).reason(), "store_damaged");
     fs::write(&path, &original).unwrap();
@@ -80,16 +83,20 @@ fn a_segment_of_another_home_or_a_newer_format_is_refused() {
 }
 
 #[test]
-fn a_newer_store_is_left_untouched() {
+fn a_store_of_another_format_is_left_untouched() {
     let dir = tempfile::tempdir().unwrap();
     JournalStore::create(dir.path(), HOME, EPOCH).unwrap();
-    let content = format!("homing store\nformat 2\nhome {HOME}\nepoch 1\nboot 1\n");
-    let check = crc32fast::hash(content.as_bytes());
-    fs::write(dir.path().join("store"), format!("{content}check {check:08x}\n")).unwrap();
-    let before = fs::metadata(dir.path().join("index/db")).unwrap().modified().unwrap();
-    let error = refused(dir.path(), small());
-    assert!(matches!(error, StoreError::NewerFormat { found: 2, known: 1, .. }), "{error}");
-    assert_eq!(fs::metadata(dir.path().join("index/db")).unwrap().modified().unwrap(), before);
+    let modified = || fs::metadata(dir.path().join("index/db")).unwrap().modified().unwrap();
+    for (found, reason) in [(FORMAT + 1, "newer_format"), (FORMAT - 1, "older_format")] {
+        let content = format!("homing store\nformat {found}\nhome {HOME}\nepoch 1\nboot 1\n");
+        let check = crc32fast::hash(content.as_bytes());
+        fs::write(dir.path().join("store"), format!("{content}check {check:08x}\n")).unwrap();
+        let before = modified();
+        let error = refused(dir.path(), small());
+        assert_eq!(error.reason(), reason, "{error}");
+        assert!(error.to_string().contains(&format!("format {found}")), "{error}");
+        assert_eq!(modified(), before);
+    }
 }
 
 #[test]

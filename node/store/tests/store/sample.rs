@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use homing_core::{
-    Account, AccountState, ChainEnd, ChannelState, Cursor, Device, Invite, LogEntry, Mark,
-    MarkTime, OpDone, PeerState, TokenHash,
+    Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Device, Fork, Invite,
+    LogEntry, Mark, MarkTime, OpDone, PeerState, TokenHash,
 };
 use homing_wire::{
     ChannelId, DeviceId, Epoch, Event, Hash, Header, HomeId, Kind, Local, MessageId, OpId, Pos,
@@ -119,9 +119,19 @@ pub(crate) fn channel_state() -> ChannelState {
         hash: Hash([8; 32]),
         stamp: Stamp(1 << 50),
         pos: Pos(300),
+        proof: Some(ChainProof { seq: Seq(3), hash: Hash([8; 32]), proof: vec![5; 150].into() }),
+        pruned: Some((Seq(1), Hash([7; 32]))),
+        fork: Some(Box::new(Fork {
+            held: ChainProof { seq: Seq(3), hash: Hash([8; 32]), proof: vec![5; 150].into() },
+            shown: ChainProof { seq: Seq(4), hash: Hash([9; 32]), proof: vec![6; 150].into() },
+            headers: vec![vec![4; 200].into()],
+        })),
     });
+    state.pruned = Pos(12);
+    state.rejected = vec![(Pos(299), "body_invalid".into())];
     state.cursors.push(Cursor {
         home: HomeId([1; 32]),
+        epoch: EPOCH,
         acked: Seq(2),
         marks_owed: true,
         owed_since: Some(5),
@@ -161,6 +171,7 @@ pub(crate) fn peer(n: u8) -> PeerState {
         boot: u64::from(n),
         seen_at: 77,
         blocked: false,
+        reconcile: n % 2 == 1,
     }
 }
 

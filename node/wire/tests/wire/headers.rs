@@ -205,20 +205,83 @@ fn the_largest_header_fits() {
     assert_eq!(Header::decode(&bytes), Ok(header));
 }
 
+/// A proof with all its fields at their largest.
+fn largest_proof() -> homing_wire::proto::event::v1::Proof {
+    homing_wire::proto::event::v1::Proof {
+        at: u64::MAX,
+        leaves: u64::MAX,
+        index: u64::MAX,
+        // As many siblings as the largest tree is high.
+        path: vec![Bytes::from_static(&[0xff; 32]); limits::HEADS.ilog2() as usize],
+        key: Bytes::from_static(&[0xff; 32]),
+        signature: Bytes::from_static(&[0xff; 64]),
+    }
+}
+
+fn largest_event() -> homing_wire::proto::event::v1::Event {
+    homing_wire::proto::event::v1::Event {
+        header: vec![0; limits::HEADER_BYTES].into(),
+        body: vec![0; limits::BODY_BYTES].into(),
+    }
+}
+
+/// `local@home-id`.
+const LONGEST_USER: usize = 64 + 1 + HomeId::TEXT_LEN;
+
 #[test]
 fn the_largest_event_fits_in_a_frame() {
-    use homing_wire::proto::{event::v1 as event, relay::v1 as relay};
+    use homing_wire::proto::relay::v1 as relay;
+    let user = "a".repeat(LONGEST_USER);
     let frame = relay::Frame {
         frame: Some(relay::frame::Frame::Range(relay::Range {
             channel: Bytes::from_static(&[0xff; 16]),
-            chat: Some(relay::Chat { a: "a".repeat(117), b: "b".repeat(117) }),
+            chat: Some(relay::Chat { a: user.clone(), b: user }),
             epoch: u64::MAX,
             first_seq: u64::MAX,
-            events: vec![event::Event {
-                header: vec![0; limits::HEADER_BYTES].into(),
-                body: vec![0; limits::BODY_BYTES].into(),
-            }],
+            events: vec![largest_event()],
+            proof: Some(largest_proof()),
         })),
     };
     assert!(frame.encoded_len() <= limits::RELAY_FRAME_BYTES);
+}
+
+#[test]
+fn the_largest_event_fits_in_an_answer() {
+    use homing_wire::proto::query::v1 as query;
+    let answer = query::Answer {
+        answer: Some(query::answer::Answer::Range(query::RangeAnswer {
+            events: vec![largest_event()],
+            seq: u64::MAX,
+            hash: Bytes::from_static(&[0xff; 32]),
+            proof: Some(largest_proof()),
+            pruned: u64::MAX,
+            pruned_hash: Bytes::from_static(&[0xff; 32]),
+        })),
+    };
+    assert!(answer.encoded_len() <= limits::ANSWER_BYTES);
+}
+
+#[test]
+fn the_largest_page_of_what_is_held_fits_in_an_answer() {
+    use homing_wire::proto::query::v1 as query;
+    let chain = query::ChainHolding {
+        origin: Bytes::from_static(&[0xff; 32]),
+        epoch: (1 << 48) - 1,
+        seq: (1 << 48) - 1,
+    };
+    let holding = query::Holding {
+        channel: Bytes::from_static(&[0xff; 16]),
+        a: "a".repeat(LONGEST_USER),
+        b: "b".repeat(LONGEST_USER),
+        // Those of both homes.
+        chains: vec![chain; 2 * limits::LIVES],
+    };
+    let answer = query::Answer {
+        answer: Some(query::answer::Answer::Holdings(query::HoldingsAnswer {
+            holdings: vec![holding; limits::HOLDINGS],
+            next: Bytes::from_static(&[0xff; 16]),
+        })),
+    };
+    let size = answer.encoded_len();
+    assert!(size <= limits::ANSWER_BYTES, "{size} bytes");
 }

@@ -5,5 +5,6 @@
 mod bodies;
 mod headers;
 mod names;
+mod proofs;
 mod signed;
 mod vectors;

@@ -1,24 +1,20 @@
-//! Home records and signed heads: nothing that was changed is believed.
+//! Home records: nothing that was changed is believed.
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
-use homing_wire::heads::{Head, Heads, HeadsError};
-use homing_wire::proto::event::v1::SignedHeads;
-use homing_wire::{ChannelId, Epoch, Hash, HomeId, HomeRecord, Node, RecordError, Seq, limits};
+use homing_wire::{Epoch, HomeId, HomeRecord, Node, RecordError, limits};
 use proptest::prelude::*;
-use prost::Message as _;
-use uuid::Uuid;
 
 /// A key that lives as long as one test case.
-fn key() -> impl Strategy<Value = SigningKey> {
+pub(crate) fn key() -> impl Strategy<Value = SigningKey> {
     any::<[u8; 32]>().prop_map(|seed| SigningKey::from_bytes(&seed))
 }
 
-fn public(key: &SigningKey) -> [u8; 32] {
+pub(crate) fn public(key: &SigningKey) -> [u8; 32] {
     key.verifying_key().to_bytes()
 }
 
-fn record(identity: [u8; 32]) -> HomeRecord {
+pub(crate) fn record(identity: [u8; 32]) -> HomeRecord {
     HomeRecord {
         name: "acme.example".parse().unwrap(),
         identity,
@@ -34,27 +30,8 @@ fn record(identity: [u8; 32]) -> HomeRecord {
     }
 }
 
-fn heads(key: &SigningKey) -> Heads {
-    let head = |n| Head {
-        channel: ChannelId(Uuid::from_u128(n)),
-        seq: Seq(3),
-        hash: Hash::of(&n.to_be_bytes()),
-    };
-    Heads {
-        origin: HomeId::of_identity(&public(key)),
-        epoch: Epoch(5),
-        at: 9,
-        heads: vec![head(1), head(2)],
-    }
-}
-
-fn read_heads(bytes: &[u8], keys: &[[u8; 32]]) -> Result<Heads, HeadsError> {
-    let signed = SignedHeads::decode(bytes).map_err(|_| HeadsError::Malformed)?;
-    Heads::verify(&signed, keys)
-}
-
 /// Every proper prefix, and every byte changed in each of its bits and in all.
-fn damaged(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+pub(crate) fn damaged(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     let cuts = (0..bytes.len()).map(|length| bytes[..length].to_vec());
     let changes = (0..bytes.len()).flat_map(move |place| {
         [1, 2, 4, 8, 16, 32, 64, 128, 255].into_iter().map(move |change| {
@@ -79,17 +56,6 @@ proptest! {
             prop_assert!(HomeRecord::verify(&bytes).is_err());
         }
     }
-
-    #[test]
-    fn damaged_heads_are_never_believed(key in key(), retired in key()) {
-        let heads = heads(&key);
-        let signed = heads.sign(&key).encode_to_vec();
-        let keys = [public(&retired), public(&key)];
-        prop_assert_eq!(read_heads(&signed, &keys), Ok(heads));
-        for bytes in damaged(&signed) {
-            prop_assert!(read_heads(&bytes, &keys).is_err());
-        }
-    }
 }
 
 proptest! {
@@ -101,40 +67,6 @@ proptest! {
         let record = record(public(&identity));
         prop_assert_eq!(HomeRecord::verify(&record.sign(&other)), Err(RecordError::Signature));
         prop_assert_eq!(record.home_id(), HomeId::of_identity(&public(&identity)));
-    }
-
-    #[test]
-    fn heads_are_believed_from_the_records_keys_alone(key in key(), other in key()) {
-        prop_assume!(public(&key) != public(&other));
-        let heads = heads(&key);
-        let mut signed = heads.sign(&other);
-        prop_assert_eq!(Heads::verify(&signed, &[public(&key)]), Err(HeadsError::Key));
-        signed.key = Bytes::copy_from_slice(&public(&key));
-        prop_assert_eq!(Heads::verify(&signed, &[public(&key)]), Err(HeadsError::Signature));
-        prop_assert_eq!(Heads::verify(&heads.sign(&key), &[]), Err(HeadsError::Key));
-    }
-
-    #[test]
-    fn a_signature_for_one_thing_is_none_for_another(key in key()) {
-        use homing_wire::proto::record::v1::SignedRecord;
-        let record = SignedRecord::decode(record(public(&key)).sign(&key)).unwrap();
-        let as_heads = SignedHeads {
-            heads: record.record,
-            key: Bytes::copy_from_slice(&public(&key)),
-            signature: record.signature,
-        };
-        prop_assert_eq!(Heads::verify(&as_heads, &[public(&key)]), Err(HeadsError::Signature));
-    }
-
-    #[test]
-    fn the_number_of_heads_is_bounded(key in key()) {
-        let mut heads = heads(&key);
-        heads.heads = vec![heads.heads[0].clone(); limits::HEADS];
-        let signed = heads.sign(&key);
-        prop_assert!(signed.encoded_len() < limits::RELAY_FRAME_BYTES);
-        prop_assert!(Heads::verify(&signed, &[public(&key)]).is_ok());
-        heads.heads.push(heads.heads[0].clone());
-        prop_assert_eq!(Heads::verify(&heads.sign(&key), &[public(&key)]), Err(HeadsError::TooMany));
     }
 
     #[test]
@@ -151,7 +83,6 @@ proptest! {
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
         let _ = HomeRecord::verify(&bytes);
-        let _ = read_heads(&bytes, &[[0; 32]]);
     }
 }
 

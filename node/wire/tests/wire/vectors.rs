@@ -4,12 +4,12 @@ use std::path::Path;
 
 use data_encoding::HEXLOWER;
 use homing_wire::body::compact_json;
-use homing_wire::heads::{Head, Heads, HeadsError};
-use homing_wire::proto::event::v1::SignedHeads;
+use homing_wire::proto::event::v1::Proof;
 use homing_wire::proto::record::v1::SignedRecord;
 use homing_wire::{
-    Address, Body, ChannelId, Epoch, Event, Hash, Header, HomeId, HomeRecord, HomeRef, Kind,
-    MediaReference, MessageId, Node, Order, Seq, Stamp, Target, UserRef,
+    Address, Body, ChannelId, Checker, Epoch, Event, Hash, Head, Header, HomeId, HomeRecord,
+    HomeRef, Kind, MediaReference, MessageId, Node, Order, ProofError, ProvenHead, Seq,
+    SigningKeys, Signs, Stamp, Target, UserRef, Verifies, prove,
 };
 use prost::Message as _;
 use serde::Deserialize;
@@ -233,8 +233,6 @@ fn headers() {
 
 #[derive(Deserialize)]
 struct Signed<T> {
-    #[serde(default)]
-    signing_keys: Vec<String>,
     accepted: Vec<T>,
     refused: Vec<RefusedSigned>,
 }
@@ -306,15 +304,24 @@ fn records() {
 }
 
 #[derive(Deserialize)]
-struct HeadsVector {
-    fields: HeadsFields,
-    heads: String,
-    key: String,
-    signed: String,
+struct HeadsFile {
+    signing_keys: Vec<String>,
+    accepted: Vec<BurstVector>,
+    refused: Vec<RefusedProof>,
 }
 
 #[derive(Deserialize)]
-struct HeadsFields {
+struct BurstVector {
+    fields: BurstFields,
+    key: String,
+    root: String,
+    message: String,
+    signature: String,
+    proofs: Vec<ProofVector>,
+}
+
+#[derive(Deserialize)]
+struct BurstFields {
     origin: HomeId,
     epoch: u64,
     at: u64,
@@ -328,35 +335,112 @@ struct HeadFields {
     hash: Hash,
 }
 
+#[derive(Deserialize)]
+struct ProofVector {
+    index: usize,
+    leaf: Hash,
+    path: Vec<String>,
+    proof: String,
+}
+
+#[derive(Deserialize)]
+struct RefusedProof {
+    name: String,
+    reason: String,
+    origin: HomeId,
+    epoch: u64,
+    head: HeadFields,
+    proof: String,
+}
+
+impl HeadFields {
+    fn head(&self) -> Head {
+        Head { channel: ChannelId(uuid(&self.channel)), seq: Seq(self.seq), hash: self.hash }
+    }
+
+    /// What the tree is built of.
+    fn leaf(&self) -> Hash {
+        let (channel, seq) = (uuid(&self.channel), self.seq.to_be_bytes());
+        Hash::of(&[&[0], &channel.as_bytes()[..], &seq, &self.hash.0].concat())
+    }
+}
+
+/// Knows one signature, and what it is of.
+struct Known {
+    key: [u8; 32],
+    message: Vec<u8>,
+    signature: [u8; 64],
+}
+
+impl Signs for Known {
+    fn public(&self) -> [u8; 32] {
+        self.key
+    }
+
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        assert_eq!(message, self.message);
+        self.signature
+    }
+}
+
+/// Checks as the record's keys do, and asks that the message be the one that is written down.
+struct Asked<'a>(&'a Known, &'a SigningKeys);
+
+impl Verifies for Asked<'_> {
+    fn verify(
+        &self,
+        key: &[u8; 32],
+        message: &[u8],
+        signature: &[u8; 64],
+    ) -> Result<(), ProofError> {
+        assert_eq!(message, self.0.message);
+        self.1.verify(key, message, signature)
+    }
+}
+
 #[test]
 fn heads() {
-    let vectors: Signed<HeadsVector> = read("heads.json");
-    let keys: Vec<[u8; 32]> = vectors.signing_keys.iter().map(|k| key(k)).collect();
-    let verify = |signed: &str| -> Result<Heads, HeadsError> {
-        Heads::verify(&SignedHeads::decode(&hex(signed)[..]).unwrap(), &keys)
+    let vectors: HeadsFile = read("heads.json");
+    let keys = SigningKeys(vectors.signing_keys.iter().map(|k| key(k)).collect());
+    let check = |origin, epoch, head, proof: &str, keys: &dyn Verifies| {
+        let proof = Proof::decode(&hex(proof)[..]).unwrap();
+        Checker::default().check(origin, Epoch(epoch), head, &proof, keys)
     };
-    for HeadsVector { fields, heads, key: named, signed } in vectors.accepted {
-        let outer = SignedHeads::decode(&hex(&signed)[..]).unwrap();
-        assert_eq!((&outer.heads[..], &outer.key[..]), (&hex(&heads)[..], &hex(&named)[..]));
-        let head = |h: &HeadFields| Head {
-            channel: ChannelId(uuid(&h.channel)),
-            seq: Seq(h.seq),
-            hash: h.hash,
+    let mut ends: Vec<ProvenHead> = Vec::new();
+    for burst in vectors.accepted {
+        let BurstFields { origin, epoch, at, heads } = burst.fields;
+        let known = Known {
+            key: key(&burst.key),
+            message: hex(&burst.message),
+            signature: hex(&burst.signature).try_into().unwrap(),
         };
-        let expected = Heads {
-            origin: fields.origin,
-            epoch: Epoch(fields.epoch),
-            at: fields.at,
-            heads: fields.heads.iter().map(head).collect(),
-        };
-        assert_eq!(verify(&signed), Ok(expected.clone()));
-        let any_key = ed25519_dalek::SigningKey::from_bytes(&Hash::of(&hex(&signed)).0);
-        assert_eq!(expected.sign(&any_key).heads, hex(&heads));
+        assert!(known.message.ends_with(&hex(&burst.root)));
+        let list: Vec<Head> = heads.iter().map(HeadFields::head).collect();
+        let made = prove(origin, Epoch(epoch), at, &list, &known);
+        assert_eq!(made.len(), heads.len());
+        for ProofVector { index, leaf, path, proof } in burst.proofs {
+            assert_eq!(heads[index].leaf(), leaf);
+            let path: Vec<Vec<u8>> = path.iter().map(|hash| hex(hash)).collect();
+            assert_eq!(made[index].path, path);
+            // Encoding is deterministic.
+            assert_eq!(made[index].encode_to_vec(), hex(&proof));
+            ends.push(check(origin, epoch, list[index], &proof, &Asked(&known, &keys)).unwrap());
+        }
     }
     for vector in vectors.refused {
-        let why = verify(&vector.signed).expect_err(&vector.name);
-        assert_eq!(why.reason(), vector.reason, "{}", vector.name);
+        let RefusedProof { name, reason, origin, epoch, head, proof } = vector;
+        let why = check(origin, epoch, head.head(), &proof, &keys).expect_err(&name);
+        assert_eq!(why.reason(), reason, "{name}");
     }
+    // The first head of all is the end of the chain in the file of headers, and proves all of it.
+    let chain = read::<Headers>("headers.json").chain;
+    let mut end = ends.remove(0);
+    for (event, below) in chain.iter().skip(1).zip(&chain).rev() {
+        end = end.before(&hex(&event.header)).expect("a header of the chain");
+        assert_eq!(end.head().hash.to_string(), below.hash);
+        assert_eq!(end.head().seq, Seq(below.fields.seq));
+    }
+    assert_eq!(end.head().seq, Seq(1));
 }
 
 #[derive(Deserialize)]
@@ -440,6 +524,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Delete => "delete",
         Kind::Reaction => "reaction",
         Kind::Custom => "custom",
+        Kind::Notice => "notice",
         Kind::Unknown(_) => "unknown",
     }
 }

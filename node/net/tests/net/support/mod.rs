@@ -10,9 +10,9 @@ use homing_net::{
     Admission, HelloInfo, NetConfig, NetEvent, NetHandle, NetLimits, NodeKey, Refusal, RelayIn,
     RelayOut, start,
 };
-use homing_wire::proto::event::v1::SignedHeads;
+use homing_wire::proto::event::v1::Event;
 use homing_wire::proto::hello::v1::Hello;
-use homing_wire::proto::relay::v1::{Ack, Frame, Marks, frame};
+use homing_wire::proto::relay::v1::{Ack, Frame, Marks, Pruned, Pull, Range, frame};
 use homing_wire::{Epoch, HomeId, HomeRecord, Node};
 use tokio::sync::mpsc;
 
@@ -268,10 +268,21 @@ pub(crate) fn bulky(number: u64, bytes: usize) -> Frame {
     Frame { frame: Some(frame::Frame::Marks(marks)) }
 }
 
-pub(crate) fn heads(bytes: usize) -> Frame {
-    let heads =
-        SignedHeads { heads: vec![0; bytes].into(), key: Bytes::new(), signature: Bytes::new() };
-    Frame { frame: Some(frame::Frame::Heads(heads)) }
+/// A frame whose one event has a body of `bytes` bytes.
+pub(crate) fn range(bytes: usize) -> Frame {
+    let event = Event { header: Bytes::new(), body: vec![0; bytes].into() };
+    let range = Range { channel: vec![1; 16].into(), events: vec![event], ..Range::default() };
+    Frame { frame: Some(frame::Frame::Range(range)) }
+}
+
+pub(crate) fn pruned(seq: u64) -> Frame {
+    let pruned =
+        Pruned { channel: vec![1; 16].into(), seq, hash: vec![2; 32].into(), ..Pruned::default() };
+    Frame { frame: Some(frame::Frame::Pruned(pruned)) }
+}
+
+pub(crate) fn pull() -> Frame {
+    Frame { frame: Some(frame::Frame::Pull(Pull {})) }
 }
 
 /// Fails instead of hanging.

@@ -8,6 +8,7 @@ use homing_net::{Admission as _, NodeKey};
 use homing_wire::proto::hello::v1::HelloReply;
 use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, Swarm, noise, tcp, yamux};
+use libp2p_stream::IncomingStreams;
 use prost::Message;
 
 use super::{Identity, soon};
@@ -55,6 +56,11 @@ impl Raw {
     pub(crate) async fn open(&mut self, protocol: &'static str) -> Stream {
         let opening = self.control.open_stream(self.peer, StreamProtocol::new(protocol));
         soon(opening).await.unwrap()
+    }
+
+    /// Takes streams that the other side opens from now on.
+    pub(crate) fn accept(&mut self, protocol: &'static str) -> IncomingStreams {
+        self.control.accept(StreamProtocol::new(protocol)).unwrap()
     }
 
     /// A hello as it should be.

@@ -1,0 +1,442 @@
+//! What goes to one peer over one stream: places, not events, for the log is the outbox.
+//!
+//! The home says what is owed ([`Courier::owe`]); it merges by channel, so a slow peer costs an entry a
+//! channel, not one a message. Ranges go channel by channel in turn, at most a window of bytes ahead of the
+//! acknowledgements. Each is answered once: an answer behind what was sent, with nothing more under way, sends
+//! the courier back. A peer that answers nothing for too long, or what was never sent, is at fault.
+//!
+//! Times are milliseconds of a clock that never falls; which one is the caller's choice.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use homing_wire::{ChannelId, Epoch, Hash, Head, HomeId, Pos, Seq, UserRef};
+
+use crate::marks::PeerMark;
+use crate::reader::{Fault, Reader};
+use crate::relay::PeerFault;
+use crate::state::LogEntry;
+
+/// What a courier keeps to.
+#[derive(Clone, Copy, Debug)]
+pub struct CourierLimits {
+    /// Bytes of events ahead of the acknowledgements.
+    pub window_bytes: usize,
+    /// Bytes of events in one range: several share a frame at most, and a busy channel gives way to the next
+    /// after this much.
+    pub range_bytes: usize,
+    /// Entries looked at for one range.
+    pub range_entries: u64,
+    /// Deliveries proven by one signature.
+    pub burst: usize,
+    /// A range that the peer held back is tried again after this long, in milliseconds.
+    pub held_back_ms: u64,
+    /// The peer answers something within this, in milliseconds, while anything is under way.
+    pub answer_ms: u64,
+}
+
+impl Default for CourierLimits {
+    fn default() -> Self {
+        Self {
+            window_bytes: 4 << 20,
+            range_bytes: 256 << 10,
+            range_entries: 512,
+            burst: 256,
+            held_back_ms: 5_000,
+            answer_ms: 60_000,
+        }
+    }
+}
+
+/// Marks under way: more wait, merged by channel.
+const MARKS_UNDER_WAY: usize = 1_024;
+
+/// What is owed of one channel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OwedChannel {
+    /// Whose chat it is, the lesser first.
+    pub parties: [UserRef; 2],
+    /// Of which life of this home's store.
+    pub epoch: Epoch,
+    /// The peer has acknowledged up to here.
+    pub acked: Seq,
+    /// The last event on disk.
+    pub upto: Seq,
+}
+
+/// What is sent next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Delivery {
+    /// Consecutive events of this home's chain; never none.
+    Range {
+        /// The conversation.
+        channel: ChannelId,
+        /// Whose chat it is.
+        parties: [UserRef; 2],
+        /// Of which life of this home's store.
+        epoch: Epoch,
+        /// The events.
+        events: Vec<Arc<LogEntry>>,
+    },
+    /// Events up to `seq` are gone here, by retention.
+    Pruned {
+        /// The conversation.
+        channel: ChannelId,
+        /// Whose chat it is.
+        parties: [UserRef; 2],
+        /// Of which life of this home's store.
+        epoch: Epoch,
+        /// The last that is gone.
+        seq: Seq,
+        /// Hash of its header.
+        hash: Hash,
+    },
+    /// Marks of this home's users.
+    Marks {
+        /// Counts 1, 2, 3 … on the stream.
+        number: u64,
+        /// The conversation.
+        channel: ChannelId,
+        /// The newest.
+        marks: Vec<PeerMark>,
+    },
+    /// What is owed is too old to be pushed: the peer is to ask.
+    Pull,
+}
+
+impl Delivery {
+    /// The epoch and the head that have to be proven, where events are named.
+    pub fn head(&self) -> Option<(Epoch, Head)> {
+        match self {
+            Self::Range { channel, epoch, events, .. } => {
+                let last = &events.last()?.event;
+                let (channel, seq) = (*channel, last.header.seq);
+                Some((*epoch, Head { channel, seq, hash: last.hash() }))
+            }
+            Self::Pruned { channel, epoch, seq, hash, .. } => {
+                Some((*epoch, Head { channel: *channel, seq: *seq, hash: *hash }))
+            }
+            Self::Marks { .. } | Self::Pull => None,
+        }
+    }
+}
+
+/// One stream's worth of a courier's work.
+pub struct Courier {
+    home: HomeId,
+    limits: CourierLimits,
+    /// Asked by channel, never walked through: in no order that could be seen outside.
+    parcels: HashMap<ChannelId, Parcel>,
+    turn: VecDeque<ChannelId>,
+    /// When which channel is to be tried again.
+    held: BTreeSet<(u64, ChannelId)>,
+    in_flight: usize,
+    /// Ranges that are not answered.
+    unanswered: usize,
+    pull: bool,
+    marks: BTreeMap<ChannelId, Vec<PeerMark>>,
+    marks_sent: u64,
+    marks_under_way: BTreeMap<u64, (ChannelId, Vec<PeerMark>)>,
+    /// When the peer last answered, or was first sent something after it had answered everything.
+    heard_at: u64,
+}
+
+/// A channel on its way.
+struct Parcel {
+    owed: OwedChannel,
+    /// The last event handed out.
+    sent: Seq,
+    /// From where it was started, or last went back to.
+    from: Seq,
+    /// The place after it, where known.
+    next_pos: Option<Pos>,
+    /// Ranges under way: the bytes of each.
+    under_way: VecDeque<usize>,
+    /// Events in the next range: one after the peer held a range back, for a later one of it may be why.
+    most: u64,
+    /// Not before then: the peer holds back.
+    held_until: Option<u64>,
+    queued: bool,
+}
+
+impl Courier {
+    /// A courier of `home` for a stream that has just opened.
+    pub fn new(home: HomeId, limits: CourierLimits) -> Self {
+        Self {
+            home,
+            limits,
+            parcels: HashMap::new(),
+            turn: VecDeque::new(),
+            held: BTreeSet::new(),
+            in_flight: 0,
+            unanswered: 0,
+            pull: false,
+            marks: BTreeMap::new(),
+            marks_sent: 0,
+            marks_under_way: BTreeMap::new(),
+            heard_at: 0,
+        }
+    }
+
+    /// Events of a channel up to `owed.upto` are on disk and owed.
+    pub fn owe(&mut self, channel: ChannelId, owed: OwedChannel) {
+        let known = self.parcels.get(&channel).map(|parcel| parcel.owed.epoch);
+        if known.is_some_and(|epoch| epoch != owed.epoch) {
+            self.drop_parcel(channel);
+        }
+        let most = self.limits.range_entries;
+        let parcel = self.parcels.entry(channel).or_insert_with(|| Parcel {
+            sent: owed.acked,
+            from: owed.acked,
+            owed: owed.clone(),
+            next_pos: None,
+            under_way: VecDeque::new(),
+            most,
+            held_until: None,
+            queued: false,
+        });
+        parcel.owed.upto = parcel.owed.upto.max(owed.upto);
+        queue(parcel, channel, &mut self.turn);
+    }
+
+    /// The newest marks of a channel.
+    pub fn mark(&mut self, channel: ChannelId, marks: Vec<PeerMark>) {
+        self.marks.insert(channel, marks);
+    }
+
+    /// The peer is to ask for what it missed.
+    pub fn pull(&mut self) {
+        self.pull = true;
+    }
+
+    /// What may be sent now, in this order; empty: nothing before an answer, more that is owed, or
+    /// [`Courier::wake_at`].
+    pub fn burst(&mut self, reader: &dyn Reader, now_ms: u64) -> Result<Vec<Delivery>, Fault> {
+        let idle = self.is_answered();
+        let mut burst = Vec::new();
+        if std::mem::take(&mut self.pull) {
+            burst.push(Delivery::Pull);
+        }
+        // Marks are few and gathered: they go first.
+        while burst.len() < self.limits.burst && self.marks_under_way.len() < MARKS_UNDER_WAY {
+            let Some((channel, marks)) = self.marks.pop_first() else { break };
+            self.marks_sent += 1;
+            self.marks_under_way.insert(self.marks_sent, (channel, marks.clone()));
+            burst.push(Delivery::Marks { number: self.marks_sent, channel, marks });
+        }
+        while burst.len() < self.limits.burst && self.in_flight < self.limits.window_bytes {
+            let Some(channel) = self.turn.pop_front() else { break };
+            burst.extend(self.next_of(reader, channel)?);
+        }
+        if idle && !burst.is_empty() {
+            self.heard_at = now_ms;
+        }
+        Ok(burst)
+    }
+
+    /// One range (or what stands for it) is answered: the peer holds everything up to `have`.
+    pub fn have(
+        &mut self,
+        now_ms: u64,
+        channel: ChannelId,
+        epoch: Epoch,
+        have: Seq,
+    ) -> Result<(), PeerFault> {
+        let Some(parcel) = self.parcels.get_mut(&channel) else { return Ok(()) };
+        if parcel.owed.epoch != epoch {
+            return Ok(());
+        }
+        let Some(bytes) = parcel.under_way.pop_front() else {
+            return Err(PeerFault("ack_unasked"));
+        };
+        self.heard_at = now_ms;
+        self.in_flight -= bytes;
+        self.unanswered -= 1;
+        if have > parcel.owed.upto {
+            return Err(PeerFault("ack_ahead"));
+        }
+        if have > parcel.sent {
+            // It had more than was known here: what was owed is noted before the last answers are in.
+            parcel.sent = have;
+            parcel.next_pos = None;
+        }
+        if parcel.under_way.is_empty() && have < parcel.sent {
+            // Everything is answered and the peer is behind: go on from where it is. Where it got no further
+            // than it was, it holds back.
+            let stuck = have == parcel.from;
+            parcel.sent = have;
+            parcel.from = have;
+            parcel.next_pos = None;
+            if stuck {
+                parcel.most = 1;
+                let until = now_ms.saturating_add(self.limits.held_back_ms);
+                parcel.held_until = Some(until);
+                self.held.insert((until, channel));
+            }
+        } else if have > parcel.from {
+            parcel.most = (parcel.most * 2).min(self.limits.range_entries);
+        }
+        queue(parcel, channel, &mut self.turn);
+        if parcel.under_way.is_empty() && parcel.sent == parcel.owed.upto && have == parcel.sent {
+            self.drop_parcel(channel);
+        }
+        Ok(())
+    }
+
+    /// The peer has applied marks up to that number: which.
+    pub fn marks_taken(
+        &mut self,
+        now_ms: u64,
+        upto: u64,
+    ) -> Result<Vec<(ChannelId, Vec<PeerMark>)>, PeerFault> {
+        if upto > self.marks_sent {
+            return Err(PeerFault("ack_ahead"));
+        }
+        let rest = self.marks_under_way.split_off(&(upto + 1));
+        let taken = std::mem::replace(&mut self.marks_under_way, rest);
+        if !taken.is_empty() {
+            self.heard_at = now_ms; // what is acknowledged twice is no answer
+        }
+        Ok(taken.into_values().collect())
+    }
+
+    /// The peer takes nothing of a channel.
+    pub fn refused(&mut self, now_ms: u64, channel: ChannelId) {
+        self.heard_at = now_ms;
+        self.marks.remove(&channel);
+        self.drop_parcel(channel);
+    }
+
+    /// When [`Courier::wake`] has something to do.
+    pub fn wake_at(&self) -> Option<u64> {
+        let held = self.held.first().map(|(at, _)| *at);
+        let late =
+            (!self.is_answered()).then(|| self.heard_at.saturating_add(self.limits.answer_ms));
+        held.into_iter().chain(late).min()
+    }
+
+    /// Time has passed: what was held back may be tried again; a peer that answers nothing is at fault.
+    pub fn wake(&mut self, now_ms: u64) -> Result<(), PeerFault> {
+        while let Some((at, channel)) = self.held.first().copied().filter(|(at, _)| *at <= now_ms) {
+            self.held.remove(&(at, channel));
+            if let Some(parcel) = self.parcels.get_mut(&channel) {
+                parcel.held_until = None;
+                queue(parcel, channel, &mut self.turn);
+            }
+        }
+        let late = self.heard_at.saturating_add(self.limits.answer_ms) <= now_ms;
+        if late && !self.is_answered() { Err(PeerFault("no_acknowledgement")) } else { Ok(()) }
+    }
+
+    /// Whether nothing waits: neither for an answer nor to be sent.
+    pub fn is_idle(&self) -> bool {
+        self.parcels.is_empty() && self.marks.is_empty() && self.is_answered() && !self.pull
+    }
+
+    fn is_answered(&self) -> bool {
+        self.marks_under_way.is_empty() && self.unanswered == 0
+    }
+
+    fn drop_parcel(&mut self, channel: ChannelId) {
+        let Some(parcel) = self.parcels.remove(&channel) else { return };
+        self.in_flight -= parcel.under_way.iter().sum::<usize>();
+        self.unanswered -= parcel.under_way.len();
+        if parcel.queued {
+            self.turn.retain(|queued| *queued != channel);
+        }
+        if let Some(until) = parcel.held_until {
+            self.held.remove(&(until, channel));
+        }
+    }
+
+    /// The next range of a channel whose turn it is.
+    fn next_of(
+        &mut self,
+        reader: &dyn Reader,
+        channel: ChannelId,
+    ) -> Result<Option<Delivery>, Fault> {
+        let (home, limits) = (self.home, self.limits);
+        let Some(parcel) = self.parcels.get_mut(&channel) else { return Ok(None) };
+        parcel.queued = false;
+        if parcel.sent >= parcel.owed.upto || parcel.held_until.is_some() {
+            return Ok(None);
+        }
+        let events = read(reader, home, &limits, channel, parcel)?;
+        let next = parcel.sent.next();
+        let (epoch, parties) = (parcel.owed.epoch, parcel.owed.parties.clone());
+        let (delivery, bytes) = match events.last() {
+            Some(last) if events.first().is_some_and(|e| e.event.header.seq == next) => {
+                parcel.sent = last.event.header.seq;
+                parcel.next_pos = Some(last.pos.next());
+                let bytes = events.iter().map(|e| e.event.size_bytes()).sum();
+                (Delivery::Range { channel, parties, epoch, events }, bytes)
+            }
+            Some(_) | None => {
+                // What is owed and not there any more was removed by retention.
+                let state = reader.channel(channel)?;
+                let gone = state.as_ref().and_then(|s| s.chain(&home, epoch)?.pruned);
+                let Some((seq, hash)) = gone.filter(|(seq, _)| *seq >= next) else {
+                    return Err(Fault(format!(
+                        "{channel}: event {} of our own is not there",
+                        next.0
+                    )));
+                };
+                parcel.sent = seq;
+                parcel.next_pos = None;
+                (Delivery::Pruned { channel, parties, epoch, seq, hash }, 0)
+            }
+        };
+        parcel.under_way.push_back(bytes);
+        self.in_flight += bytes;
+        self.unanswered += 1;
+        queue(parcel, channel, &mut self.turn);
+        Ok(Some(delivery))
+    }
+}
+
+fn queue(parcel: &mut Parcel, channel: ChannelId, turn: &mut VecDeque<ChannelId>) {
+    if !parcel.queued && parcel.held_until.is_none() && parcel.sent < parcel.owed.upto {
+        parcel.queued = true;
+        turn.push_back(channel);
+    }
+}
+
+/// Own events of a channel above `parcel.sent`, up to what is owed and the bounds of a range.
+fn read(
+    reader: &dyn Reader,
+    home: HomeId,
+    limits: &CourierLimits,
+    channel: ChannelId,
+    parcel: &mut Parcel,
+) -> Result<Vec<Arc<LogEntry>>, Fault> {
+    let epoch = parcel.owed.epoch;
+    let mut pos = match parcel.next_pos {
+        Some(pos) => pos,
+        None => match reader.row_of_seq(channel, home, epoch, parcel.sent.next())? {
+            Some(row) => row.pos,
+            None => return Ok(Vec::new()),
+        },
+    };
+    // Others' events between are passed over; a stretch of nothing but those is walked through.
+    loop {
+        let last = Pos(pos.0 + limits.range_entries - 1);
+        let entries = reader.log(channel, pos, last, limits.range_bytes)?;
+        let Some(end) = entries.last().map(|e| e.pos) else { return Ok(Vec::new()) };
+        let own: Vec<Arc<LogEntry>> = entries
+            .into_iter()
+            .filter(|entry| {
+                let header = &entry.event.header;
+                header.origin == home
+                    && header.epoch == epoch
+                    && header.seq > parcel.sent
+                    && header.seq <= parcel.owed.upto
+            })
+            .take(usize::try_from(parcel.most).unwrap_or(usize::MAX))
+            .collect();
+        if !own.is_empty() {
+            return Ok(own);
+        }
+        pos = end.next();
+        parcel.next_pos = Some(pos);
+    }
+}

@@ -1,0 +1,226 @@
+//! What another home may be told of what is held here, so that it can fetch what it lost or missed. Of
+//! committed state only.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use homing_wire::limits::{ANSWER_BYTES, HOLDINGS, RANGE_EVENTS};
+use homing_wire::{ChannelId, Epoch, Hash, HomeId, Pos, Seq, UserRef};
+
+use crate::reader::{Fault, Reader};
+use crate::relay::PeerFault;
+use crate::state::{ChannelState, LogEntry};
+
+/// Channels looked at for one page, whoever is in them: bounds what one question costs.
+const LOOKED_AT: usize = 2_048;
+/// What an answer's other fields may take.
+const ENVELOPE_BYTES: usize = 4_096;
+/// What an event takes in an answer beside header and body.
+const EVENT_BYTES: usize = 16;
+
+/// What is held of a channel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Holding {
+    /// The conversation.
+    pub channel: ChannelId,
+    /// Whose chat it is, the lesser first.
+    pub parties: [UserRef; 2],
+    /// What is held of each chain, and can be proven: (origin, epoch, seq).
+    pub chains: Vec<(HomeId, Epoch, Seq)>,
+}
+
+/// A page of what is held.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Holdings {
+    /// By rising channel.
+    pub holdings: Vec<Holding>,
+    /// Where the next page goes on; `None`: this was the last.
+    pub next: Option<ChannelId>,
+}
+
+/// What `peer` asks of one chain.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RangeQuestion {
+    /// The conversation.
+    pub channel: ChannelId,
+    /// Whose chain.
+    pub origin: HomeId,
+    /// In which life.
+    pub epoch: Epoch,
+    /// From here on.
+    pub first: Seq,
+    /// Up to here, if there is so much; `None`: as far as there is.
+    pub last: Option<Seq>,
+    /// Headers alone, downwards from `last`.
+    pub headers: bool,
+}
+
+/// What is answered of one chain.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RangeAnswer {
+    /// Rising by `seq`; with `headers` asked, falling.
+    pub events: Vec<Arc<LogEntry>>,
+    /// What proves them. `None`: nothing of the chain is held.
+    pub end: Option<RangeEnd>,
+    /// Everything up to here is gone by retention.
+    pub pruned: Option<(Seq, Hash)>,
+}
+
+/// A head that proves a range.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RangeEnd {
+    /// Its number.
+    pub seq: Seq,
+    /// Its hash.
+    pub hash: Hash,
+    /// `homing.event.v1.Proof`; `None`: of this home's own chain, to be signed.
+    pub proof: Option<Bytes>,
+}
+
+/// What this home holds of the channels it shares with `peer`, a page.
+pub fn holdings(
+    reader: &dyn Reader,
+    own: HomeId,
+    peer: HomeId,
+    after: Option<ChannelId>,
+) -> Result<Holdings, Fault> {
+    let mut page = Holdings { holdings: Vec::new(), next: after };
+    let mut looked_at = 0;
+    while looked_at < LOOKED_AT {
+        let states = reader.channels(page.next, HOLDINGS)?;
+        let some = !states.is_empty();
+        for state in states {
+            looked_at += 1;
+            page.next = Some(state.id);
+            page.holdings.extend(holding(&state, &own, &peer));
+            if page.holdings.len() == HOLDINGS {
+                return Ok(page);
+            }
+        }
+        if !some {
+            page.next = None;
+            break;
+        }
+    }
+    Ok(page)
+}
+
+fn holding(state: &ChannelState, own: &HomeId, peer: &HomeId) -> Option<Holding> {
+    if !state.has_home(peer) {
+        return None;
+    }
+    let [a, b] = state.members.get(..2)? else { return None };
+    let chains = state.chains.iter().filter(|c| c.origin != HomeId::LOCAL);
+    Some(Holding {
+        channel: state.id,
+        parties: [a.user.clone(), b.user.clone()],
+        chains: chains.map(|c| (c.origin, c.epoch, c.proven(own))).collect(),
+    })
+}
+
+/// What this home holds of one chain. Only homes in the channel are told.
+pub fn range_of(
+    reader: &dyn Reader,
+    own: HomeId,
+    peer: HomeId,
+    question: &RangeQuestion,
+) -> Result<Result<RangeAnswer, PeerFault>, Fault> {
+    let RangeQuestion { channel, origin, epoch, first, .. } = *question;
+    let Some(state) = reader.channel(channel)? else { return Ok(Ok(RangeAnswer::default())) };
+    if !state.has_home(&peer) || origin == HomeId::LOCAL {
+        return Ok(Err(PeerFault("not_a_member")));
+    }
+    let Some(chain) = state.chain(&origin, epoch) else { return Ok(Ok(RangeAnswer::default())) };
+    let proven = chain.proven(&own);
+    let last = question.last.map_or(proven, |last| last.min(proven));
+    let mut answer = RangeAnswer { pruned: chain.pruned, ..RangeAnswer::default() };
+    if proven == Seq(0) {
+        return Ok(Ok(answer));
+    }
+    if let Some((seq, hash)) = chain.pruned.filter(|(seq, _)| *seq >= first) {
+        // Its own home can prove where it begins; others cannot.
+        answer.end = (origin == own).then_some(RangeEnd { seq, hash, proof: None });
+        return Ok(Ok(answer));
+    }
+    let part = Part { reader, channel, origin, epoch };
+    if question.headers {
+        answer.events = part.down(first, last)?;
+    } else {
+        answer.events = part.up(first, last)?;
+    }
+    answer.end = if origin == own {
+        // An own chain is proven wherever it is asked to end.
+        let end = match answer.events.last().filter(|_| !question.headers) {
+            Some(entry) => (entry.event.header.seq, entry.event.hash()),
+            None => (chain.seq, chain.hash),
+        };
+        Some(RangeEnd { seq: end.0, hash: end.1, proof: None })
+    } else {
+        chain.proof.as_ref().map(|proof| RangeEnd {
+            seq: proof.seq,
+            hash: proof.hash,
+            proof: Some(proof.proof.clone()),
+        })
+    };
+    Ok(Ok(answer))
+}
+
+/// Entries of one chain. What was rejected has no entry: there a part ends, for nobody can be shown it.
+struct Part<'a> {
+    reader: &'a dyn Reader,
+    channel: ChannelId,
+    origin: HomeId,
+    epoch: Epoch,
+}
+
+impl Part<'_> {
+    fn up(&self, first: Seq, last: Seq) -> Result<Vec<Arc<LogEntry>>, Fault> {
+        let mut found: Vec<Arc<LogEntry>> = Vec::new();
+        let mut room = ANSWER_BYTES - ENVELOPE_BYTES;
+        let mut seq = first;
+        let Some(row) = self.reader.row_of_seq(self.channel, self.origin, self.epoch, first)?
+        else {
+            return Ok(found);
+        };
+        let mut pos = row.pos;
+        'log: while seq <= last && found.len() < RANGE_EVENTS {
+            let upto = Pos(pos.0 + RANGE_EVENTS as u64 - 1);
+            let entries = self.reader.log(self.channel, pos, upto, ANSWER_BYTES)?;
+            let Some(end) = entries.last().map(|e| e.pos) else { break };
+            for entry in entries {
+                let header = &entry.event.header;
+                if header.origin != self.origin || header.epoch != self.epoch {
+                    continue;
+                }
+                let size = entry.event.size_bytes() + EVENT_BYTES;
+                if header.seq != seq || seq > last || size > room || found.len() == RANGE_EVENTS {
+                    break 'log;
+                }
+                room -= size;
+                seq = seq.next();
+                found.push(entry);
+            }
+            pos = end.next();
+        }
+        Ok(found)
+    }
+
+    fn down(&self, first: Seq, last: Seq) -> Result<Vec<Arc<LogEntry>>, Fault> {
+        let mut found = Vec::new();
+        let mut room = ANSWER_BYTES - ENVELOPE_BYTES;
+        let mut seq = last;
+        while seq >= first && seq > Seq(0) && found.len() < RANGE_EVENTS {
+            let row = self.reader.row_of_seq(self.channel, self.origin, self.epoch, seq)?;
+            let Some(row) = row.filter(|row| row.seq == seq) else { break };
+            let Some(entry) = self.reader.entry(self.channel, row.pos)? else { break };
+            let size = entry.event.header_bytes.len() + EVENT_BYTES;
+            if size > room {
+                break;
+            }
+            room -= size;
+            found.push(Arc::new(entry));
+            seq = Seq(seq.0 - 1);
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,162 @@
+//! What a node writes into a log by itself, for its own users alone: gaps, and what became of messages. Such
+//! entries are events of the null home ([`HomeId::LOCAL`]); they have a `pos`, so syncing misses none, and never
+//! leave the home.
+
+use bytes::Bytes;
+use homing_wire::{
+    ChannelId, Epoch, Event, Hash, Header, HomeId, Kind, Local, MessageId, Pos, Seq, Target,
+    UserRef,
+};
+use uuid::Uuid;
+
+use crate::home::{Effect, Home};
+use crate::reader::{Fault, Reader};
+use crate::state::{ChainEnd, ChannelState};
+use crate::write::Write;
+
+/// Entries that retention removes of a channel in one step: bounds what one step reads and writes.
+const PRUNED_AT_ONCE: usize = 256;
+
+/// A notice's sender, where an event needs one; users are shown the home instead.
+const NODE: &str = "node";
+
+impl Home {
+    /// Another home rejected messages of ours: the sender is shown why. (Everybody's list is the same but for
+    /// that; `pos` stays.)
+    pub fn rejected_by(
+        &mut self,
+        reader: &dyn Reader,
+        now_ms: u64,
+        channel: ChannelId,
+        epoch: Epoch,
+        rejected: &[(Seq, String)],
+    ) -> Result<(), Fault> {
+        self.at(now_ms);
+        let home = self.id;
+        for (seq, reason) in rejected.iter().take(ChannelState::REJECTED) {
+            let row = self.row_of_seq(reader, channel, home, epoch, *seq)?;
+            let Some(row) = row.filter(|row| row.seq == *seq) else { continue };
+            let Some(state) = self.state(channel) else { continue };
+            // Below what is remembered it may have been shown already: a peer makes at most one notice of
+            // each message, however often it rejects.
+            let full = state.rejected.len() == ChannelState::REJECTED;
+            let forgotten = full && state.rejected.first().is_some_and(|(pos, _)| row.pos < *pos);
+            if forgotten || state.rejection(row.pos).is_some() {
+                continue;
+            }
+            let entry = match self.ids.find_place(channel, row.pos) {
+                Some(entry) => Some(entry),
+                None => reader.entry(channel, row.pos)?.map(std::sync::Arc::new),
+            };
+            let Some(entry) = entry else { continue };
+            // A peer's word is shown to people: bounded, whatever was sent.
+            let reason: String = reason.chars().take(64).collect();
+            if let Some(state) = self.state_mut(channel) {
+                state.rejected.push((row.pos, reason.clone()));
+                state.rejected.sort_unstable_by_key(|(pos, _)| *pos);
+                if state.rejected.len() > ChannelState::REJECTED {
+                    state.rejected.remove(0);
+                }
+            }
+            let header = &entry.event.header;
+            let about = Target { sender: header.user(), id: header.id };
+            self.note(channel, Some(about), r#"{"type":"notice","notice":"rejected"}"#.to_owned());
+            let change = self.changed(channel);
+            self.follows(Effect::Rejected { entry, reason, change });
+        }
+        Ok(())
+    }
+
+    /// Users are shown that `missing` events are not there any more.
+    pub(crate) fn note_gap(&mut self, channel: ChannelId, missing: u64) {
+        let body = format!(r#"{{"type":"notice","notice":"gap","missing":{missing}}}"#);
+        let entry = self.note(channel, None, body);
+        let change = self.changed(channel);
+        if let Some(entry) = entry {
+            self.follows(Effect::Message { entry, change });
+        }
+    }
+
+    /// Removes what arrived before `before_ms`, oldest first, a bounded part at a time. Answers whether there
+    /// is more.
+    pub fn prune(
+        &mut self,
+        reader: &dyn Reader,
+        now_ms: u64,
+        channel: ChannelId,
+        before_ms: u64,
+    ) -> Result<bool, Fault> {
+        self.at(now_ms);
+        let Some(state) = self.channel(reader, channel)? else { return Ok(false) };
+        let (first, head) = (state.pruned.next(), state.head);
+        if first > head {
+            return Ok(false);
+        }
+        let last = Pos(head.0.min(first.0 + PRUNED_AT_ONCE as u64 - 1));
+        let entries = reader.log(channel, first, last, usize::MAX)?;
+        let old: Vec<_> = entries.iter().take_while(|e| e.arrived_at < before_ms).collect();
+        let Some(last) = old.last() else { return Ok(false) };
+        let (upto, counted) = (last.pos, last.counted);
+        for risen in self.risen.get_mut(&channel).into_iter().flatten() {
+            risen.pruned(upto, counted);
+        }
+        let home = self.id;
+        let Some(state) = self.state_mut(channel) else { return Ok(false) };
+        state.pruned = upto;
+        for member in state.members.iter_mut().filter(|m| m.user.home == home) {
+            // What is gone is not unread.
+            member.read_counted = member.read_counted.max(counted);
+            member.mentions.retain(|pos| *pos > upto);
+        }
+        state.rejected.retain(|(pos, _)| *pos > upto);
+        for entry in &old {
+            let header = &entry.event.header;
+            let chain = state
+                .chains
+                .iter_mut()
+                .find(|c| c.origin == header.origin && c.epoch == header.epoch);
+            if let Some(chain) = chain {
+                chain.pruned = Some((header.seq, entry.event.hash()));
+            }
+        }
+        self.write(Write::Pruned { channel, upto });
+        Ok(old.len() == PRUNED_AT_ONCE)
+    }
+
+    /// Appends an entry of the node's own.
+    fn note(
+        &mut self,
+        channel: ChannelId,
+        about: Option<Target>,
+        body: String,
+    ) -> Option<std::sync::Arc<crate::state::LogEntry>> {
+        let (epoch, now_ms) = (self.epoch, self.now_ms);
+        self.stamp = self.stamp.tick(now_ms);
+        let end = self.end_of(channel, HomeId::LOCAL, epoch);
+        let (seq, stamp) = (end.seq.next(), self.stamp);
+        let body = Bytes::from(body);
+        let name = [&channel.as_bytes()[..], &epoch.0.to_be_bytes(), &seq.0.to_be_bytes()].concat();
+        let header = Header {
+            channel,
+            origin: HomeId::LOCAL,
+            epoch,
+            seq,
+            prev: end.hash,
+            stamp,
+            sender: Local::canonical(NODE).ok()?,
+            id: MessageId(Uuid::new_v5(&Uuid::NAMESPACE_OID, &name)),
+            kind: Kind::Notice,
+            target: about,
+            mentions: Vec::<UserRef>::new(),
+            media: Vec::new(),
+            roster: 0,
+            body_size: u32::try_from(body.len()).unwrap_or(u32::MAX),
+            body_hash: Hash::of(&body),
+        };
+        let event = Event::new(header, body);
+        let hash = event.hash();
+        let entry = self.append(channel, event, now_ms)?;
+        self.move_chain(channel, ChainEnd { seq, hash, stamp, pos: entry.pos, ..end });
+        Some(entry)
+    }
+}

@@ -1,0 +1,528 @@
+//! What comes from other homes: ranges of their chains, straight from them or fetched later, and of this
+//! home's own from before its disk was lost.
+//!
+//! A range is applied whole or not at all, and only with the proof of its end ([`ProvenHead`]): so whatever
+//! is held of a chain can be proven to anybody, for ever.
+
+use homing_wire::limits::{BODY_BYTES, LIVES, STAMP_ACCEPT_MS, STAMP_FOLLOW_MS};
+use homing_wire::{
+    ChannelId, Epoch, Event, Hash, HeaderError, HomeId, Kind, Local, ProvenHead, Seq, UserRef,
+    body::Body,
+};
+
+use crate::home::{Effect, Home};
+use crate::reader::{Fault, Reader};
+use crate::relay::PeerFault;
+use crate::state::{ChainEnd, ChainProof, Fork, MessageKey};
+
+/// Consecutive events of one chain, as they came.
+#[derive(Clone, Debug)]
+pub struct RangeIn {
+    /// The conversation.
+    pub channel: ChannelId,
+    /// Whose chat it is, as the peer says.
+    pub parties: [UserRef; 2],
+    /// Whose chain.
+    pub origin: HomeId,
+    /// The life of the origin's store.
+    pub epoch: Epoch,
+    /// The number of the first event.
+    pub first: Seq,
+    /// Each parsed, or why it is no event.
+    pub events: Vec<Result<Event, HeaderError>>,
+    /// The head of the last event, proven.
+    pub end: Option<ProvenHead>,
+}
+
+/// What to answer a range with, once its step is committed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RangeReply {
+    /// Everything up to here is held (or rejected).
+    pub have: Seq,
+    /// Events that used up their number and nothing else, and why.
+    pub rejected: Vec<(Seq, &'static str)>,
+    /// Nothing of this channel is taken, and why.
+    pub refused: Option<&'static str>,
+    /// How many events were new here.
+    pub applied: usize,
+    /// A stamp is too far ahead of this home's clock: the range is to come again later.
+    pub held_back: bool,
+}
+
+impl RangeReply {
+    fn from(have: Seq) -> Self {
+        Self { have, rejected: Vec::new(), refused: None, applied: 0, held_back: false }
+    }
+
+    fn refused(reason: &'static str) -> Self {
+        Self { refused: Some(reason), ..Self::from(Seq(0)) }
+    }
+}
+
+/// How a range came here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Its origin sent it.
+    Relay,
+    /// It was fetched, from its origin or another home.
+    Repair,
+    /// It is this home's own, from before its disk was lost.
+    Adoption,
+}
+
+impl Home {
+    /// Applies a range that `peer` sent of its own chain: the events and the new end of the chain are one
+    /// step. What is held already is passed over, a gap is not applied; a poisonous event is rejected alone.
+    pub fn receive_range(
+        &mut self,
+        reader: &dyn Reader,
+        now_ms: u64,
+        peer: HomeId,
+        range: &RangeIn,
+    ) -> Result<Result<RangeReply, PeerFault>, Fault> {
+        if range.origin != peer {
+            return Ok(Err(PeerFault("speaks_for_another_home")));
+        }
+        self.at(now_ms);
+        self.take_range(reader, peer, range, Way::Relay)
+    }
+
+    /// Applies a range that was fetched from `peer`: of its own chain, of another home's, or of this home's
+    /// from an earlier life.
+    pub fn repair_range(
+        &mut self,
+        reader: &dyn Reader,
+        now_ms: u64,
+        peer: HomeId,
+        range: &RangeIn,
+    ) -> Result<Result<RangeReply, PeerFault>, Fault> {
+        self.at(now_ms);
+        let way = if range.origin == self.id {
+            // Nobody but this home writes in its present life.
+            if range.epoch >= self.epoch {
+                return Ok(Err(PeerFault("speaks_for_another_home")));
+            }
+            Way::Adoption
+        } else {
+            Way::Repair
+        };
+        self.take_range(reader, peer, range, way)
+    }
+
+    /// Everything of `peer`'s chain up to `end` is gone there: this home goes on behind it, and its users
+    /// are shown a gap.
+    pub fn receive_pruned(
+        &mut self,
+        reader: &dyn Reader,
+        now_ms: u64,
+        peer: HomeId,
+        parties: &[UserRef; 2],
+        end: &ProvenHead,
+    ) -> Result<Result<RangeReply, PeerFault>, Fault> {
+        self.at(now_ms);
+        let head = end.head();
+        if end.origin() != peer {
+            return Ok(Err(PeerFault("speaks_for_another_home")));
+        }
+        match self.open_for(reader, peer, head.channel, parties, end.origin(), end.epoch())? {
+            Ok(Opening::Open) => {}
+            Ok(Opening::Refused(reason)) => return Ok(Ok(RangeReply::refused(reason))),
+            Ok(Opening::Unknown) => {
+                let [a, b] = parties;
+                let (ours, theirs) = if a.home == self.id { (a, b) } else { (b, a) };
+                self.make_contact(ours, theirs);
+            }
+            Err(fault) => return Ok(Err(fault)),
+        }
+        let mut end_here = self.end_of(head.channel, peer, end.epoch());
+        if end_here.fork.is_some() {
+            return Ok(Ok(RangeReply::refused("equivocation")));
+        }
+        if head.seq > end_here.seq {
+            let missing = head.seq.0 - end_here.seq.0;
+            (end_here.seq, end_here.hash) = (head.seq, head.hash);
+            end_here.proof = end.proof().map(|proof| ChainProof {
+                seq: head.seq,
+                hash: head.hash,
+                proof: proof.clone(),
+            });
+            self.move_chain(head.channel, end_here.clone());
+            self.note_gap(head.channel, missing);
+        }
+        self.hurry();
+        Ok(Ok(RangeReply::from(end_here.seq)))
+    }
+
+    fn take_range(
+        &mut self,
+        reader: &dyn Reader,
+        peer: HomeId,
+        range: &RangeIn,
+        way: Way,
+    ) -> Result<Result<RangeReply, PeerFault>, Fault> {
+        let (id, origin, epoch) = (range.channel, range.origin, range.epoch);
+        let opening = self.open_for(reader, peer, id, &range.parties, origin, epoch)?;
+        let known = match opening {
+            Ok(Opening::Open) => true,
+            Ok(Opening::Unknown) => false,
+            Ok(Opening::Refused(reason)) => return Ok(Ok(RangeReply::refused(reason))),
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let end = self.end_of(id, origin, epoch);
+        if end.fork.is_some() {
+            return Ok(Ok(RangeReply::refused("equivocation")));
+        }
+        if range.events.is_empty() || range.first > end.seq.next() {
+            return Ok(Ok(RangeReply::from(end.seq))); // a gap: the answer says from where to go on
+        }
+        let events = match proven_events(range) {
+            Ok(events) => events,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        if self.is_fork(reader, id, &end, &events)? {
+            self.keep_fork(id, end, range);
+            return Ok(Err(PeerFault("equivocation")));
+        }
+        let new: Vec<&Event> = events.iter().copied().filter(|e| e.header.seq > end.seq).collect();
+        let too_early = |event: &&Event| event.header.stamp.ms() > self.now_ms + STAMP_ACCEPT_MS;
+        if way != Way::Adoption && new.iter().any(too_early) {
+            return Ok(Ok(RangeReply { held_back: true, ..RangeReply::from(end.seq) }));
+        }
+        if !known {
+            match self.first_contact(reader, range, way)? {
+                Ok(Some(reason)) => return Ok(Ok(RangeReply::refused(reason))),
+                Ok(None) => {}
+                Err(fault) => return Ok(Err(fault)),
+            }
+        }
+        let mut reply = RangeReply::from(end.seq);
+        for event in new {
+            match self.take_event(reader, id, event, way)? {
+                Some(reason) => reply.rejected.push((event.header.seq, reason)),
+                None => reply.applied += 1,
+            }
+            reply.have = event.header.seq;
+        }
+        self.prove_end(id, range);
+        if way == Way::Relay && reply.applied > 0 {
+            self.taken_again(id, peer);
+        }
+        self.hurry();
+        Ok(Ok(reply))
+    }
+
+    /// Whether a chain of `origin` may be brought by `peer` into a channel.
+    fn open_for(
+        &mut self,
+        reader: &dyn Reader,
+        peer: HomeId,
+        id: ChannelId,
+        parties: &[UserRef; 2],
+        origin: HomeId,
+        epoch: Epoch,
+    ) -> Result<Result<Opening, PeerFault>, Fault> {
+        let own = self.id;
+        let Some(state) = self.channel(reader, id)? else {
+            let [a, b] = parties;
+            if a == b || ChannelId::chat(a, b) != id {
+                return Ok(Err(PeerFault("wrong_channel")));
+            }
+            let (ours, theirs) = match (a.home == own, b.home == own) {
+                (true, false) => (a, b),
+                (false, true) => (b, a),
+                (true, true) | (false, false) => return Ok(Err(PeerFault("not_a_member"))),
+            };
+            if theirs.home != peer || (origin != peer && origin != own) {
+                return Ok(Err(PeerFault("not_a_member")));
+            }
+            // "No such user" and "takes no strangers" answer alike (DESIGN, section 15).
+            if !self.takes_messages(reader, &ours.local)? {
+                return Ok(Ok(Opening::Refused("unknown_channel")));
+            }
+            return Ok(Ok(Opening::Unknown));
+        };
+        if !state.has_home(&peer) || !state.has_home(&origin) {
+            return Ok(Err(PeerFault("not_a_member")));
+        }
+        let lives = state.chains.iter().filter(|c| c.origin == origin).count();
+        if lives >= LIVES && state.chain(&origin, epoch).is_none() {
+            return Ok(Err(PeerFault("too_many_lives")));
+        }
+        if self.all_gone(reader, id)? {
+            return Ok(Ok(Opening::Refused("user_gone")));
+        }
+        Ok(Ok(Opening::Open))
+    }
+
+    /// Makes the chat that a peer's user opens with one of ours, or that ours opened in an earlier life.
+    /// Answers why not, if not.
+    fn first_contact(
+        &mut self,
+        reader: &dyn Reader,
+        range: &RangeIn,
+        way: Way,
+    ) -> Result<Result<Option<&'static str>, PeerFault>, Fault> {
+        let [a, b] = &range.parties;
+        let (ours, theirs) = if a.home == self.id { (a, b) } else { (b, a) };
+        let Some(Ok(first)) = range.events.first() else { return Ok(Ok(None)) };
+        let writer = if way == Way::Adoption { ours } else { theirs };
+        if first.header.user() != *writer {
+            return Ok(Err(PeerFault("not_a_member")));
+        }
+        if !self.takes_messages(reader, &ours.local)? {
+            return Ok(Ok(Some("unknown_channel")));
+        }
+        self.make_contact(ours, theirs);
+        Ok(Ok(None))
+    }
+
+    fn make_contact(&mut self, ours: &UserRef, theirs: &UserRef) {
+        let id = ChannelId::chat(ours, theirs);
+        self.make_chat(ours.clone(), theirs.clone());
+        let accepted = !self.policy.first_contact_request;
+        if let Some(member) = self.state_mut(id).and_then(|s| s.member_mut(ours)) {
+            member.accepted = accepted;
+        }
+        let change = self.changed(id);
+        self.follows(Effect::Channel { channel: id, change });
+    }
+
+    /// Whether nobody of this home who is in the channel is left.
+    fn all_gone(&mut self, reader: &dyn Reader, id: ChannelId) -> Result<bool, Fault> {
+        let home = self.id;
+        let members = self.state(id).map(|s| s.members.iter());
+        let locals: Vec<Local> = members
+            .into_iter()
+            .flatten()
+            .filter(|m| m.user.home == home)
+            .map(|m| m.user.local.clone())
+            .collect();
+        for local in locals {
+            if self.takes_messages(reader, &local)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn end_of(&self, channel: ChannelId, origin: HomeId, epoch: Epoch) -> ChainEnd {
+        let end = self.state(channel).and_then(|s| s.chain(&origin, epoch)).cloned();
+        end.unwrap_or_else(|| ChainEnd::none(origin, epoch))
+    }
+
+    /// Whether a proven range and what is held cannot both be of one chain.
+    fn is_fork(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        end: &ChainEnd,
+        events: &[&Event],
+    ) -> Result<bool, Fault> {
+        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(false) };
+        if end.seq == Seq(0) {
+            return Ok(false);
+        }
+        if first.header.seq == end.seq.next() {
+            return Ok(first.header.prev != end.hash);
+        }
+        if let Some(same) = events.iter().find(|e| e.header.seq == end.seq) {
+            return Ok(same.hash() != end.hash);
+        }
+        // All of it is old. What was rejected has no entry and is not looked at again.
+        let seq = last.header.seq;
+        let row = self.row_of_seq(reader, id, end.origin, end.epoch, seq)?;
+        let Some(row) = row.filter(|row| row.seq == seq) else { return Ok(false) };
+        let held = match self.ids.find_place(id, row.pos) {
+            Some(entry) => Some(entry.event.hash()),
+            None => reader.entry(id, row.pos)?.map(|entry| entry.event.hash()),
+        };
+        Ok(held.is_some_and(|hash| hash != last.hash()))
+    }
+
+    /// Keeps the proof of a fork; nothing more is taken of the chain.
+    fn keep_fork(&mut self, id: ChannelId, mut end: ChainEnd, range: &RangeIn) {
+        let shown = range.end.as_ref().and_then(|proven| {
+            let (head, proof) = (proven.head(), proven.proof()?.clone());
+            Some(ChainProof { seq: head.seq, hash: head.hash, proof })
+        });
+        // Of what was fetched in parts, the part with the signature shows it.
+        let (Some(held), Some(shown)) = (end.proof.clone(), shown) else { return };
+        let mut room = Fork::BYTES;
+        let headers = range
+            .events
+            .iter()
+            .flatten()
+            .filter(|event| event.header.seq >= end.seq.min(shown.seq))
+            .map(|event| event.header_bytes.clone())
+            .take_while(|bytes| {
+                let fits = bytes.len() <= room;
+                room = room.saturating_sub(bytes.len());
+                fits
+            })
+            .collect();
+        end.fork = Some(Box::new(Fork { held, shown, headers }));
+        self.move_chain(id, end);
+        self.hurry();
+    }
+
+    /// Takes the next event of its chain; answers why it is rejected, if it is.
+    fn take_event(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        event: &Event,
+        way: Way,
+    ) -> Result<Option<&'static str>, Fault> {
+        let header = &event.header;
+        let mut end = self.end_of(id, header.origin, header.epoch);
+        let verdict = match self.judge(id, event, &end, way) {
+            None => self.repeats_an_id(reader, id, event)?,
+            reason => reason,
+        };
+        end.seq = header.seq;
+        end.hash = event.hash();
+        end.stamp = end.stamp.max(header.stamp);
+        if verdict.is_some() {
+            self.move_chain(id, end);
+            return Ok(verdict);
+        }
+        if header.stamp.ms() <= self.now_ms + STAMP_FOLLOW_MS {
+            self.stamp = self.stamp.max(header.stamp);
+        }
+        let arrived_at = match way {
+            // It came back: it was here before.
+            Way::Adoption => self.now_ms.min(header.stamp.ms()),
+            Way::Relay | Way::Repair => self.now_ms,
+        };
+        if let Some(entry) = self.append(id, event.clone(), arrived_at) {
+            end.pos = entry.pos;
+            self.move_chain(id, end);
+            if way == Way::Adoption {
+                self.move_own_mark(id, &header.user(), &entry);
+                self.remember_id(reader, &entry)?;
+            }
+            let change = self.changed(id);
+            self.follows(Effect::Message { entry, change });
+        }
+        Ok(None)
+    }
+
+    /// Whether a message with that id of that sender is held from another life of the origin. Within one
+    /// life it is the origin's care.
+    fn repeats_an_id(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        event: &Event,
+    ) -> Result<Option<&'static str>, Fault> {
+        let header = &event.header;
+        let lives = self.state(id).map_or(0, |s| {
+            s.chains.iter().filter(|c| c.origin == header.origin && c.epoch != header.epoch).count()
+        });
+        if lives == 0 {
+            return Ok(None);
+        }
+        let key = MessageKey::new(&header.user(), &header.id);
+        let held = match self.ids.find(&key) {
+            Some(entry) => Some(entry.channel()),
+            None => reader.place(key)?.map(|(channel, _)| channel),
+        };
+        Ok(held.filter(|channel| *channel == id).map(|_| "id_reused"))
+    }
+
+    /// Why an event of a sound chain is rejected, if it is.
+    fn judge(
+        &self,
+        id: ChannelId,
+        event: &Event,
+        end: &ChainEnd,
+        way: Way,
+    ) -> Option<&'static str> {
+        let header = &event.header;
+        let state = self.state(id)?;
+        let sender = header.user();
+        if state.member(&sender).is_none() {
+            return Some("not_a_member");
+        }
+        if header.stamp < end.stamp {
+            return Some("stamp_falls");
+        }
+        let waiting = state.members.iter().any(|m| m.user.home == self.id && !m.accepted);
+        // Of all lives: a new one does not give a stranger more words.
+        if way != Way::Adoption
+            && waiting
+            && state.written_by(&end.origin) >= self.policy.first_contact_messages
+        {
+            return Some("first_contact");
+        }
+        match header.kind {
+            Kind::Text
+            | Kind::Media
+            | Kind::Custom
+            | Kind::Edit
+            | Kind::Delete
+            | Kind::Reaction => match Body::is_canonical(&event.body, BODY_BYTES) {
+                Ok(body) if body.kind == header.kind => None,
+                Ok(_) => Some("kind_mismatch"),
+                Err(_) => Some("body_invalid"),
+            },
+            Kind::Notice => Some("kind_mismatch"),
+            // Kept as they came; versions that know them will show them.
+            Kind::Unknown(_) => None,
+        }
+    }
+
+    /// Notes what proves the end that a range has reached.
+    fn prove_end(&mut self, id: ChannelId, range: &RangeIn) {
+        let Some(proven) = &range.end else { return };
+        let Some(proof) = proven.proof() else { return };
+        let head = proven.head();
+        let mut end = self.end_of(id, range.origin, range.epoch);
+        if range.origin != self.id && end.seq == head.seq && end.hash == head.hash {
+            end.proof = Some(ChainProof { seq: head.seq, hash: head.hash, proof: proof.clone() });
+            self.move_chain(id, end);
+        }
+    }
+}
+
+/// Whether a channel may be written to.
+enum Opening {
+    Open,
+    /// It is not here yet, and may be made.
+    Unknown,
+    Refused(&'static str),
+}
+
+/// The events of a range, each in its place, if the last is the one that is proven. What is not is the peer's
+/// fault: without a header that can be read, or with one of somebody else, a chain cannot go on.
+pub(crate) fn proven_events(range: &RangeIn) -> Result<Vec<&Event>, PeerFault> {
+    let mut events = Vec::with_capacity(range.events.len());
+    let mut prev: Option<Hash> = None;
+    let mut seq = range.first;
+    for event in &range.events {
+        let event = event.as_ref().map_err(|e| PeerFault(e.reason()))?;
+        let header = &event.header;
+        if header.origin != range.origin {
+            return Err(PeerFault("speaks_for_another_home"));
+        }
+        if header.channel != range.channel || header.epoch != range.epoch || header.seq != seq {
+            return Err(PeerFault("event_out_of_place"));
+        }
+        if prev.is_some_and(|prev| prev != header.prev) {
+            return Err(PeerFault("broken_chain"));
+        }
+        prev = Some(event.hash());
+        seq = seq.next();
+        events.push(event);
+    }
+    let (Some(end), Some(last)) = (&range.end, events.last()) else {
+        return Err(PeerFault("unproven"));
+    };
+    let head = end.head();
+    let is_end = end.origin() == range.origin
+        && end.epoch() == range.epoch
+        && head.channel == range.channel
+        && head.seq == last.header.seq
+        && Some(head.hash) == prev;
+    if is_end { Ok(events) } else { Err(PeerFault("unproven")) }
+}

@@ -1,0 +1,420 @@
+//! Fetching what is missed from one peer, question by question: after a restore, after a long absence, or
+//! when a home is new. The peer says what it holds; what it holds more of is fetched chain by chain and
+//! checked against the heads that the chain's origin signed, so nobody can put words into a home's mouth.
+//!
+//! A peer can prove the end of what it holds of another home's chain, not its middle. Where an answer ends
+//! below that, the headers are fetched first, downwards from the end: each proves the one before.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use homing_wire::{ChannelId, Epoch, Event, HeaderError, HomeId, ProvenHead, Seq, UserId, UserRef};
+use uuid::Uuid;
+
+use crate::holdings::{Holding, Holdings, RangeQuestion};
+use crate::home::Home;
+use crate::reader::{Fault, Reader};
+use crate::receive::{RangeIn, proven_events};
+use crate::relay::PeerFault;
+
+/// Proven heads remembered of a chain whose headers were walked: those of its lowest events. A longer chain
+/// is walked again.
+const WALKED: usize = 16_384;
+
+/// What is asked of the peer next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Question {
+    /// What it holds, from behind that channel on.
+    Holdings {
+        /// The last channel of the page before.
+        after: Option<ChannelId>,
+    },
+    /// Events or headers of one chain.
+    Range(RangeQuestion),
+}
+
+/// What the peer answered, parsed, and its proof checked by whoever has the keys.
+#[derive(Clone, Debug)]
+pub enum Answered {
+    /// A page of what it holds.
+    Holdings(Holdings),
+    /// A part of a chain.
+    Range {
+        /// Events, rising; none where headers were asked.
+        events: Vec<Result<Event, HeaderError>>,
+        /// Headers, falling; none where events were asked.
+        headers: Vec<Bytes>,
+        /// The head that the peer can prove.
+        end: Option<ProvenHead>,
+    },
+}
+
+/// Fetching from one peer. Ask what [`Repair::next`] says, give the answer to [`Repair::answered`], until
+/// `next` has nothing to ask.
+pub struct Repair {
+    peer: HomeId,
+    page: Page,
+    /// The last page was asked from behind here.
+    asked: Option<ChannelId>,
+    /// Events of this home came back since the last page was asked for.
+    adopted: bool,
+    chains: VecDeque<Chain>,
+    chain: Option<Fetch>,
+    /// Events taken.
+    fetched: u64,
+    /// Chains that could not be fetched to their end.
+    incomplete: u64,
+}
+
+enum Page {
+    /// The page behind that channel has not been asked for.
+    Ask(Option<ChannelId>),
+    /// The last one is asked for once more: whoever is asked tells its marks anew, and those it told before
+    /// were of messages that had not come back. Then on from behind that channel, if anything is there.
+    Again(Option<ChannelId>),
+    /// There is no other.
+    Last,
+}
+
+struct Chain {
+    channel: ChannelId,
+    parties: [UserRef; 2],
+    origin: HomeId,
+    epoch: Epoch,
+    /// The peer holds it up to here.
+    upto: Seq,
+}
+
+/// A chain being fetched.
+struct Fetch {
+    chain: Chain,
+    /// Where walking down has got to; `None`: not walking.
+    walk: Option<ProvenHead>,
+    /// The lowest heads that were walked, rising.
+    walked: VecDeque<ProvenHead>,
+    /// The peer was told how far this home has got.
+    told: bool,
+}
+
+impl Repair {
+    /// A repair that has asked nothing yet.
+    pub fn new(peer: HomeId) -> Self {
+        Self {
+            peer,
+            page: Page::Ask(None),
+            asked: None,
+            adopted: false,
+            chains: VecDeque::new(),
+            chain: None,
+            fetched: 0,
+            incomplete: 0,
+        }
+    }
+
+    /// Events taken so far.
+    pub fn fetched(&self) -> u64 {
+        self.fetched
+    }
+
+    /// Chains that the peer holds more of and could not show, or that this home did not take.
+    pub fn incomplete(&self) -> u64 {
+        self.incomplete
+    }
+
+    /// What to ask next; `None`: everything is fetched.
+    pub fn next(
+        &mut self,
+        home: &mut Home,
+        reader: &dyn Reader,
+    ) -> Result<Option<Question>, Fault> {
+        loop {
+            if let Some(fetch) = &mut self.chain {
+                let Chain { channel, origin, epoch, upto, .. } = fetch.chain;
+                home.channel(reader, channel)?;
+                let first = home.end_of(channel, origin, epoch).seq.next();
+                let question = RangeQuestion {
+                    channel,
+                    origin,
+                    epoch,
+                    first,
+                    last: fetch.walk.as_ref().map(|walk| walk.head().seq),
+                    headers: fetch.walk.is_some(),
+                };
+                if first <= upto {
+                    return Ok(Some(Question::Range(question)));
+                }
+                if origin == self.peer && !fetch.told {
+                    // Asking for what is not there yet says that everything below is held.
+                    fetch.told = true;
+                    return Ok(Some(Question::Range(question)));
+                }
+                self.chain = None;
+            }
+            if let Some(chain) = self.chains.pop_front() {
+                let (walk, walked) = (None, VecDeque::new());
+                self.chain = Some(Fetch { chain, walk, walked, told: false });
+                continue;
+            }
+            if std::mem::take(&mut self.adopted) {
+                self.page = Page::Again(match self.page {
+                    Page::Ask(next) | Page::Again(next) => next,
+                    Page::Last => None,
+                });
+            }
+            return Ok(match self.page {
+                Page::Ask(after) => Some(Question::Holdings { after }),
+                Page::Again(_) => Some(Question::Holdings { after: self.asked }),
+                Page::Last => None,
+            });
+        }
+    }
+
+    /// Takes the answer to the last question. After a fault of the peer the repair is over.
+    pub fn answered(
+        &mut self,
+        home: &mut Home,
+        reader: &dyn Reader,
+        now_ms: u64,
+        answer: Answered,
+    ) -> Result<Result<(), PeerFault>, Fault> {
+        match (answer, self.chain.take()) {
+            (Answered::Holdings(page), None) => self.plan(home, reader, page),
+            (Answered::Range { events, headers, end }, Some(fetch)) => {
+                if fetch.walk.is_some() {
+                    self.walk(home, fetch, &headers)
+                } else {
+                    self.take(home, reader, now_ms, fetch, events, end)
+                }
+            }
+            (Answered::Holdings(_), Some(_)) | (Answered::Range { .. }, None) => {
+                Ok(Err(PeerFault("answer_mismatch")))
+            }
+        }
+    }
+
+    /// Which chains of a page to fetch: this home's own first, for who has written has accepted.
+    fn plan(
+        &mut self,
+        home: &mut Home,
+        reader: &dyn Reader,
+        page: Holdings,
+    ) -> Result<Result<(), PeerFault>, Fault> {
+        let after = match self.page {
+            Page::Ask(after) => after,
+            Page::Again(next) => {
+                self.page = next.map_or(Page::Last, |next| Page::Ask(Some(next)));
+                return Ok(Ok(()));
+            }
+            Page::Last => return Ok(Err(PeerFault("answer_mismatch"))),
+        };
+        self.asked = after;
+        let mut last = after;
+        for holding in &page.holdings {
+            if last.is_some_and(|last| holding.channel <= last) {
+                return Ok(Err(PeerFault("holdings_disordered")));
+            }
+            last = Some(holding.channel);
+            if let Err(fault) = self.plan_channel(home, reader, holding)? {
+                return Ok(Err(fault));
+            }
+        }
+        self.page = match page.next {
+            Some(next) if after.is_none_or(|after| next > after) && last <= Some(next) => {
+                Page::Ask(Some(next))
+            }
+            Some(_) => return Ok(Err(PeerFault("holdings_disordered"))),
+            None => Page::Last,
+        };
+        Ok(Ok(()))
+    }
+
+    fn plan_channel(
+        &mut self,
+        home: &mut Home,
+        reader: &dyn Reader,
+        holding: &Holding,
+    ) -> Result<Result<(), PeerFault>, Fault> {
+        let own = home.id();
+        let mut chains = holding.chains.clone();
+        chains.sort_unstable_by_key(|(origin, epoch, _)| (*origin != own, *epoch));
+        for (origin, epoch, seq) in chains {
+            home.channel(reader, holding.channel)?;
+            let have = home.end_of(holding.channel, origin, epoch).seq;
+            if origin == own && seq <= have {
+                let known = home.acknowledged(reader, self.peer, holding.channel, epoch, seq)?;
+                if let Err(fault) = known {
+                    return Ok(Err(fault));
+                }
+            }
+            // What this home wrote in this life nobody can know better.
+            if seq > have && (origin != own || epoch < home.epoch()) {
+                self.chains.push_back(Chain {
+                    channel: holding.channel,
+                    parties: holding.parties.clone(),
+                    origin,
+                    epoch,
+                    upto: seq,
+                });
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Takes headers, downwards.
+    fn walk(
+        &mut self,
+        home: &mut Home,
+        mut fetch: Fetch,
+        headers: &[Bytes],
+    ) -> Result<Result<(), PeerFault>, Fault> {
+        let Chain { channel, origin, epoch, .. } = fetch.chain;
+        let have = home.end_of(channel, origin, epoch);
+        let Some(mut at) = fetch.walk.take() else { return Ok(Ok(())) };
+        if headers.is_empty() {
+            self.incomplete += 1; // it cannot show what it holds
+            return Ok(Ok(()));
+        }
+        for header in headers {
+            if at.head().seq <= have.seq.next() {
+                break;
+            }
+            let Some(before) = at.before(header) else { return Ok(Err(PeerFault("unproven"))) };
+            fetch.walked.push_front(at);
+            fetch.walked.truncate(WALKED);
+            at = before;
+        }
+        if at.head().seq <= have.seq.next() {
+            fetch.walked.push_front(at);
+            fetch.walked.truncate(WALKED);
+        } else {
+            fetch.walk = Some(at);
+        }
+        self.chain = Some(fetch);
+        Ok(Ok(()))
+    }
+
+    /// Takes events, upwards.
+    fn take(
+        &mut self,
+        home: &mut Home,
+        reader: &dyn Reader,
+        now_ms: u64,
+        mut fetch: Fetch,
+        mut events: Vec<Result<Event, HeaderError>>,
+        end: Option<ProvenHead>,
+    ) -> Result<Result<(), PeerFault>, Fault> {
+        let Chain { channel, ref parties, origin, epoch, upto } = fetch.chain;
+        let first = home.end_of(channel, origin, epoch).seq.next();
+        if first > upto {
+            return Ok(Ok(())); // it was told, and that is all
+        }
+        let Some(end) = end.filter(|end| {
+            let head = end.head();
+            head.channel == channel && end.origin() == origin && end.epoch() == epoch
+        }) else {
+            self.incomplete += 1;
+            return Ok(Ok(()));
+        };
+        if events.is_empty() && origin == self.peer && end.head().seq >= first {
+            return Ok(match home.receive_pruned(reader, now_ms, self.peer, parties, &end)? {
+                Ok(reply) if reply.refused.is_none() && reply.have >= first => {
+                    self.chain = Some(fetch);
+                    Ok(())
+                }
+                Ok(_) => {
+                    self.incomplete += 1;
+                    Ok(())
+                }
+                Err(fault) => Err(fault),
+            });
+        }
+        // Up to the last event that is proven: by the end itself, or by a head that was walked to.
+        let last = Seq(first.0 + events.len() as u64 - 1);
+        let proven = if events.is_empty() || end.head().seq == last {
+            Some(end.clone())
+        } else {
+            fetch.walked.iter().rev().find(|head| head.head().seq <= last).cloned()
+        };
+        let Some(proven) = proven.filter(|p| p.head().seq >= first) else {
+            if !events.is_empty() && end.head().seq < last {
+                return Ok(Err(PeerFault("unproven"))); // it adds to what was signed
+            }
+            if events.is_empty() || !fetch.walked.is_empty() {
+                self.incomplete += 1;
+                return Ok(Ok(()));
+            }
+            fetch.walk = Some(end);
+            self.chain = Some(fetch);
+            return Ok(Ok(()));
+        };
+        if events.is_empty() {
+            self.incomplete += 1;
+            return Ok(Ok(()));
+        }
+        let count = proven.head().seq.0 - first.0 + 1;
+        events.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+        let range = RangeIn {
+            channel,
+            parties: parties.clone(),
+            origin,
+            epoch,
+            first,
+            events,
+            end: Some(proven),
+        };
+        if origin == home.id() {
+            match proven_events(&range) {
+                Ok(events) => self.hold_names(home, reader, now_ms, &fetch.chain, &events)?,
+                Err(fault) => return Ok(Err(fault)),
+            }
+        }
+        let reply = match home.repair_range(reader, now_ms, self.peer, &range)? {
+            Ok(reply) => reply,
+            Err(PeerFault("equivocation")) if origin == home.id() => {
+                // This home signed both, when its disk was set back without a new life: not the peer's doing,
+                // and no reason to take nothing else of it.
+                self.incomplete += 1;
+                return Ok(Ok(()));
+            }
+            Err(fault) => return Ok(Err(fault)),
+        };
+        self.fetched += reply.applied as u64;
+        if reply.refused.is_some() || reply.held_back || reply.have < first {
+            self.incomplete += 1;
+            return Ok(Ok(()));
+        }
+        if origin == home.id() {
+            self.adopted = true;
+            // It holds what it gave.
+            if let Err(fault) = home.acknowledged(reader, self.peer, channel, epoch, reply.have)? {
+                return Ok(Err(fault));
+            }
+        }
+        if fetch.walked.back().is_some_and(|head| head.head().seq <= reply.have) {
+            fetch.walked.clear();
+        }
+        self.chain = Some(fetch);
+        Ok(Ok(()))
+    }
+
+    /// Keeps the names of users of this home who wrote, as this home signed, and are not known any more.
+    fn hold_names(
+        &self,
+        home: &mut Home,
+        reader: &dyn Reader,
+        now_ms: u64,
+        chain: &Chain,
+        events: &[&Event],
+    ) -> Result<(), Fault> {
+        let own = home.id();
+        for party in chain.parties.iter().filter(|party| party.home == own) {
+            let wrote = events.iter().any(|event| event.header.user() == *party);
+            if wrote {
+                let name = [&own.0[..], party.local.as_str().as_bytes()].concat();
+                let id = UserId(Uuid::new_v5(&Uuid::NAMESPACE_OID, &name));
+                home.hold_name(reader, now_ms, &party.local, id)?;
+            }
+        }
+        Ok(())
+    }
+}
