@@ -194,7 +194,7 @@ async fn harm(args: &ChaosArgs, this_program: PathBuf, ground: &Path) -> anyhow:
         for finding in report::named(&findings) {
             say(&serde_json::to_string(finding)?)?;
         }
-        say(&last_line(&report)?)?;
+        say(&serde_json::to_string(&report)?)?;
     } else {
         for finding in report::named(&findings) {
             say(&finding.to_string())?;
@@ -203,21 +203,12 @@ async fn harm(args: &ChaosArgs, this_program: PathBuf, ground: &Path) -> anyhow:
     }
     if !report.is_good() || args.keep {
         std::fs::write(ground.join("findings.jsonl"), evidence)?;
-        std::fs::write(ground.join("report.json"), last_line(&report)?)?;
+        std::fs::write(ground.join("report.json"), serde_json::to_string(&report)?)?;
         for disk in disks.into_iter().flatten() {
             disk.rescue().context("moving the evidence off a home's own disk")?;
         }
     }
     Ok(report.is_good())
-}
-
-/// A whole number of minutes is printed as one.
-fn last_line(report: &Report) -> serde_json::Result<String> {
-    let mut line = serde_json::to_value(report)?;
-    if report.minutes.fract() == 0.0 {
-        line["minutes"] = serde_json::json!(report.minutes as u64);
-    }
-    serde_json::to_string(&line)
 }
 
 /// Homes that know each other through proxies, on disks that can be filled, running.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::board::{Board, State};
 use super::check::{Broken, Chat, Finding};
@@ -20,6 +20,7 @@ pub struct Report {
     /// Fixes the schedule.
     pub seed: u64,
     /// How long faults were made.
+    #[serde(serialize_with = "whole_where_it_is")]
     pub minutes: f64,
     /// How many homes.
     pub homes: usize,
@@ -200,6 +201,16 @@ impl Report {
             self.lost, self.doubled, self.disordered, self.diverged, self.troubles, self.seed
         );
         text
+    }
+}
+
+/// Two minutes are 2, not 2.0; only tests have parts of one.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn whole_where_it_is<S: Serializer>(minutes: &f64, to: S) -> Result<S::Ok, S::Error> {
+    if minutes.fract() == 0.0 {
+        to.serialize_u64(*minutes as u64)
+    } else {
+        to.serialize_f64(*minutes)
     }
 }
 
