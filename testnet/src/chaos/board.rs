@@ -141,7 +141,8 @@ impl Board {
 
     pub(super) fn found(&self, finding: Finding) {
         let mut findings = lock(&self.findings);
-        if findings.len() < FINDINGS_KEPT {
+        // What is said again and again is known.
+        if findings.len() < FINDINGS_KEPT && !findings.contains(&finding) {
             findings.push(finding);
         }
     }

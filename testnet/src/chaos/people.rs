@@ -84,6 +84,8 @@ pub(super) struct Lane {
 pub(super) struct LaneLog {
     pub(super) channel: Option<Uuid>,
     pub(super) sent: Vec<Sent>,
+    /// In which life the home named the channel last.
+    named_in: u32,
 }
 
 /// A sender's session, shared by the user's lanes. It comes back by itself; when its token dies (a restored home) it
@@ -97,6 +99,8 @@ pub(super) struct Session {
 struct Current {
     /// Which client: whoever finds one broken says so once.
     number: u64,
+    /// Counts dead tokens: the home has begun a new life, and may not know channels of the one before.
+    life: u32,
     token: Option<String>,
     client: Option<Client>,
 }
@@ -106,11 +110,12 @@ impl Session {
         Self { person, current: Mutex::default() }
     }
 
-    async fn client(&self) -> (u64, Client) {
+    /// Its number, the life it belongs to, and the client.
+    async fn client(&self) -> (u64, u32, Client) {
         let mut current = self.current.lock().await;
         loop {
             if let Some(client) = &current.client {
-                return (current.number, client.clone());
+                return (current.number, current.life, client.clone());
             }
             let token = match current.token.clone() {
                 Some(token) => token,
@@ -125,6 +130,7 @@ impl Session {
                 Err(error) => {
                     if let Error::SignedOut { .. } = error {
                         current.token = None;
+                        current.life += 1;
                     }
                     tokio::time::sleep(SIGN_IN_RETRY).await;
                 }
@@ -137,6 +143,7 @@ impl Session {
         let mut current = self.current.lock().await;
         if current.number == number && current.client.take().is_some() && signed_out {
             current.token = None;
+            current.life += 1;
         }
     }
 }
@@ -227,10 +234,11 @@ async fn send_batch(
 ) {
     let mut is_first_try = true;
     loop {
-        let (number, client) = session.client().await;
+        let (number, life, client) = session.client().await;
         let target = match log.channel {
-            Some(channel) => Target::Channel(channel),
-            None => Target::To(&lane.to),
+            Some(channel) if log.named_in == life => Target::Channel(channel),
+            // A chat has one id for ever, but a restored home has to be told whose.
+            Some(_) | None => Target::To(&lane.to),
         };
         let mut under_way = Vec::with_capacity(bodies.len());
         let mut broken = None;
@@ -251,6 +259,7 @@ async fn send_batch(
             match answer.await {
                 Ok(answer) => {
                     let of_another = log.channel.replace(answer.channel);
+                    log.named_in = life;
                     if of_another.is_some_and(|channel| channel != answer.channel) {
                         board.found(Finding::trouble(
                             &session.person.home_name,
