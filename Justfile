@@ -55,6 +55,11 @@ bench *ARGS:
     cargo build --quiet --release --bin homing --bin homing-testnet
     target/release/homing-testnet bench {{ARGS}}
 
+# Harm to real homes under load: killed, frozen, cut off, filled up, set to wrong times, restored (docs/TESTING.md).
+chaos *ARGS:
+    cargo build --quiet --locked --bins
+    target/debug/homing-testnet chaos {{ARGS}}
+
 # Writes the generated documents anew.
 generate:
     HOMING_REGENERATE=1 cargo test --quiet --workspace --locked -- generated

@@ -1,4 +1,5 @@
-//! Real homes on this machine: for people ([`up`]), for speed ([`mod@bench`]), and for tests ([`homes`]).
+//! Real homes on this machine: for people ([`up`]), for speed ([`mod@bench`]), for faults ([`chaos`]), and for
+//! tests ([`homes`]).
 //!
 //! A test that wants two homes:
 //!
@@ -18,6 +19,7 @@
 //! ```
 
 pub mod bench;
+pub mod chaos;
 pub mod guard;
 pub mod homes;
 pub mod process;

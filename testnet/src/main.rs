@@ -3,15 +3,15 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use homing_testnet::{bench, guard, up};
+use homing_testnet::{bench, chaos, guard, up};
 use tracing_subscriber::EnvFilter;
 
-/// Real homes on this machine: to chat with, and to measure.
+/// Real homes on this machine: to chat with, to measure, and to do harm to.
 #[derive(Debug, Parser)]
 #[command(
     name = "homing-testnet",
     version,
-    after_help = "Example:\n  homing-testnet up\n  homing-testnet bench local --seconds 10"
+    after_help = "Example:\n  homing-testnet up\n  homing-testnet bench local --seconds 10\n  homing-testnet chaos --minutes 2"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -22,6 +22,7 @@ struct Cli {
 enum Command {
     Up(up::UpArgs),
     Bench(bench::BenchArgs),
+    Chaos(chaos::ChaosArgs),
     /// The load process of `bench`.
     #[command(hide = true)]
     Load,
@@ -58,6 +59,12 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::Bench(args) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(bench::run(args))
+        }
+        Command::Chaos(args) => {
+            // Before there are threads.
+            chaos::own_mounts();
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(chaos::run(args))
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio::process::{Child, ChildStdout};
 
 pub use error::HomesError;
 pub use ports::{Ports, ports_of};
-pub use program::Program;
+pub use program::{Abilities, Program};
 
 use ports::ports_in;
 use settings::{Pin, with_settings};
@@ -72,6 +72,16 @@ pub struct Home {
     identity: Identity,
     running: Option<Running>,
     tokens: HashMap<String, LoggedInUser>,
+    clock_offset_ms: Option<i64>,
+}
+
+/// A process that has been started and has not said that it is ready.
+struct Launched {
+    child: Child,
+    pid: u32,
+    stdout: ChildStdout,
+    begin: Instant,
+    log_from: u64,
 }
 
 #[derive(Debug)]
@@ -151,6 +161,7 @@ impl Home {
             identity,
             running: None,
             tokens: HashMap::new(),
+            clock_offset_ms: None,
         })
     }
 
@@ -224,10 +235,19 @@ impl Home {
         &self,
         others: impl Iterator<Item = &'a Home>,
     ) -> Result<(), HomesError> {
+        let direct = others.filter(|other| other.name != self.name);
+        self.write_settings_through(direct.map(|other| (other, other.ports.p2p)))
+    }
+
+    /// The same, with a port of this machine for each of the others, behind which it is reached: a proxy's.
+    pub fn write_settings_through<'a>(
+        &self,
+        others: impl Iterator<Item = (&'a Home, u16)>,
+    ) -> Result<(), HomesError> {
         let path = self.config();
         let io = |e| HomesError::Io(path.clone(), e);
         let text = fs::read_to_string(&path).map_err(io)?;
-        let pins: Vec<_> = others.filter(|other| other.name != self.name).map(Pin::of).collect();
+        let pins: Vec<_> = others.map(|(other, port)| Pin::of(other, port)).collect();
         let text = with_settings(&text, &pins);
         // As a whole or not at all: a home may read it at any time.
         let new = path.with_extension("toml.new");
@@ -237,22 +257,7 @@ impl Home {
     /// Starts it and waits until it is ready. Does nothing where it runs already.
     pub async fn start(&mut self) -> Result<&Ready, HomesError> {
         if self.running.is_none() {
-            let log = fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(&self.log)
-                .map_err(|e| HomesError::Io(self.log.clone(), e))?;
-            let log_from = log.metadata().map_or(0, |meta| meta.len());
-            let mut command = self.program.serve(&self.config());
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-            let begin = Instant::now();
-            let not_started = |e: &dyn std::fmt::Display| HomesError::Failed {
-                what: "serve".to_owned(),
-                said: e.to_string(),
-            };
-            let mut child = command.spawn().map_err(|e| not_started(&e))?;
-            let pid = child.id().ok_or_else(|| not_started(&"it has no process id"))?;
-            let stdout = child.stdout.take().ok_or_else(|| not_started(&"it has no output"))?;
+            let Launched { mut child, pid, stdout, begin, log_from } = self.launch()?;
             let waited = tokio::time::timeout(READY_DEADLINE, ready_line(stdout)).await;
             let ready_after = begin.elapsed();
             let Ok(Some(ready)) = waited else {
@@ -269,6 +274,57 @@ impl Home {
             Some(running) => Ok(&running.ready),
             None => Err(HomesError::NotRunning(self.name.clone())),
         }
+    }
+
+    /// Starts it and kills it (`kill -9`) that much later, wherever it is then: in the middle of opening its store,
+    /// as a rule. Does nothing where it runs already. Fails where it ended by itself before.
+    pub async fn start_and_kill(&mut self, after: Duration) -> Result<(), HomesError> {
+        if self.running.is_some() {
+            return Ok(());
+        }
+        let Launched { mut child, stdout, log_from, .. } = self.launch()?;
+        let ended = tokio::time::timeout(after, child.wait()).await;
+        drop(stdout);
+        match ended {
+            Err(_) => {
+                child.kill().await.map_err(|e| HomesError::BadEnd(self.name.clone(), e.to_string()))
+            }
+            Ok(status) => Err(HomesError::NotReady {
+                home: self.name.clone(),
+                status: status.ok(),
+                said: end_of_log(&self.log, log_from),
+            }),
+        }
+    }
+
+    fn launch(&self) -> Result<Launched, HomesError> {
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .map_err(|e| HomesError::Io(self.log.clone(), e))?;
+        let log_from = log.metadata().map_or(0, |meta| meta.len());
+        let mut command = self.program.serve(&self.config(), self.clock_offset_ms);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let begin = Instant::now();
+        let not_started = |e: &dyn std::fmt::Display| HomesError::Failed {
+            what: "serve".to_owned(),
+            said: e.to_string(),
+        };
+        let mut child = command.spawn().map_err(|e| not_started(&e))?;
+        let pid = child.id().ok_or_else(|| not_started(&"it has no process id"))?;
+        let stdout = child.stdout.take().ok_or_else(|| not_started(&"it has no output"))?;
+        Ok(Launched { child, pid, stdout, begin, log_from })
+    }
+
+    /// From its next start on its clock is wrong by so much; needs [`Abilities::testing`]. `None`: right.
+    pub fn set_clock_offset(&mut self, offset_ms: Option<i64>) {
+        self.clock_offset_ms = offset_ms;
+    }
+
+    /// The tokens that were given out are dead (a restored backup has no devices): users sign in again.
+    pub fn forget_logins(&mut self) {
+        self.tokens.clear();
     }
 
     /// Asks it to end (SIGTERM) without waiting for it.
@@ -310,6 +366,11 @@ impl Home {
         let pid = self.pid().ok_or_else(|| HomesError::NotRunning(self.name.clone()))?;
         signal(pid, if frozen { Signal::STOP } else { Signal::CONT })
             .map_err(|e| HomesError::BadEnd(self.name.clone(), e.to_string()))
+    }
+
+    /// The last lines of its log.
+    pub fn last_words(&self) -> String {
+        end_of_log(&self.log, 0)
     }
 
     /// How it ended, where it has ended by itself.
@@ -394,6 +455,11 @@ impl Homes {
             home.write_testnet_settings(homes.iter())?;
         }
         Ok(Self(homes))
+    }
+
+    /// Each for itself.
+    pub fn into_vec(self) -> Vec<Home> {
+        self.0
     }
 
     /// Starts all of them.

@@ -1,12 +1,19 @@
 //! Where homes listen.
 
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 
 use serde::Deserialize;
 
 use super::HomesError;
+
+/// Below lie the ports of services that this machine may run.
+const LOWEST_BASE: u16 = 10_000;
+
+/// Ranges looked at until one is free: on a machine where half of them are taken, one is found.
+const BASES_TRIED: u32 = 50;
 
 /// The three ports of a home.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +48,27 @@ impl Ports {
         }
     }
 
+    /// A base for `count` homes that is free now and stays so: below the ports that the kernel gives to whoever
+    /// connects, so that no client sits on the port of a home that is down and wants to come back.
+    pub fn base_for(count: u16, rng: &mut impl rand::Rng) -> Result<u16, HomesError> {
+        let lowest = ephemeral_from();
+        let mut last = io::Error::other("no range of ports below the ephemeral ones is free");
+        if let Some(highest) = lowest.checked_sub(count.saturating_mul(10).saturating_add(1))
+            && highest > LOWEST_BASE
+        {
+            for _ in 0..BASES_TRIED {
+                let base = rng.random_range(LOWEST_BASE..highest);
+                let homes = (0..count).map(|index| Self::from_base(base, index));
+                match homes.flatten().try_for_each(|ports| ports.check()) {
+                    Ok(()) => return Ok(base),
+                    Err(HomesError::PortTaken(_, error)) => last = error,
+                    Err(other) => return Err(other),
+                }
+            }
+        }
+        Err(HomesError::PortTaken(LOWEST_BASE, last))
+    }
+
     /// Refuses by name what somebody else holds.
     pub fn check(&self) -> Result<(), HomesError> {
         for port in [self.http, self.p2p, self.admin] {
@@ -51,6 +79,16 @@ impl Ports {
             .map_err(|e| HomesError::PortTaken(self.p2p, e))?;
         Ok(())
     }
+}
+
+/// The first port that the kernel gives out by itself.
+fn ephemeral_from() -> u16 {
+    // What Linux is delivered with, where it does not say.
+    const USUAL: u16 = 32_768;
+    fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
+        .ok()
+        .and_then(|range| range.split_ascii_whitespace().next()?.parse().ok())
+        .unwrap_or(USUAL)
 }
 
 /// The ports of a home that was made, where its configuration can be read.
@@ -117,5 +155,13 @@ mod tests {
         let error = Ports { admin: port, ..free }.check().unwrap_err();
         assert!(error.to_string().contains(&port.to_string()), "{error}");
         assert_eq!(Ports::from_base(65_530, 1), None);
+    }
+
+    #[test]
+    fn homes_that_come_back_have_ports_that_no_client_takes() {
+        let base = Ports::base_for(3, &mut rand::rng()).unwrap();
+        let last = Ports::from_base(base, 2).unwrap();
+        assert!(last.admin < ephemeral_from());
+        last.check().unwrap();
     }
 }

@@ -16,6 +16,15 @@ pub struct Program {
     environment: Vec<(String, String)>,
 }
 
+/// What a build of `homing` can be asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Abilities {
+    /// `serve --testing`: a wrong clock on request.
+    pub testing: bool,
+    /// `backup` and `restore`.
+    pub backups: bool,
+}
+
 #[derive(Clone, Debug)]
 struct Guard {
     program: PathBuf,
@@ -78,7 +87,20 @@ impl Program {
         String::from_utf8(output.stdout).map_err(|e| failed(e.to_string()))
     }
 
-    pub(super) fn serve(&self, config: &Path) -> Command {
+    /// What its own help names.
+    pub async fn abilities(&self) -> Result<Abilities, HomesError> {
+        let commands = self.run(&["--help"]).await?;
+        let serve = self.run(&["serve", "--help"]).await?;
+        let names = |command: &str| {
+            commands.lines().any(|line| line.split_ascii_whitespace().next() == Some(command))
+        };
+        Ok(Abilities {
+            testing: serve.contains("--testing"),
+            backups: names("backup") && names("restore"),
+        })
+    }
+
+    pub(super) fn serve(&self, config: &Path, clock_offset_ms: Option<i64>) -> Command {
         let mut command = match &self.guard {
             Some(guard) => {
                 let mut command = Command::new(&guard.program);
@@ -93,6 +115,9 @@ impl Program {
         };
         command.arg("serve").arg("--config").arg(config).arg("--json");
         command.envs(self.environment.iter().map(|(k, v)| (k, v)));
+        if let Some(offset) = clock_offset_ms {
+            command.arg("--testing").env("HOMING_TESTING__CLOCK_OFFSET_MS", offset.to_string());
+        }
         // A process group of its own: Ctrl-C at the terminal is for us, who stop the homes in order.
         command.process_group(0);
         command.kill_on_drop(true);

@@ -14,12 +14,8 @@ pub(super) struct Pin {
 }
 
 impl Pin {
-    pub(super) fn of(home: &Home) -> Self {
-        Self {
-            home: home.name.clone(),
-            identity: home.identity.identity.clone(),
-            p2p_port: home.ports.p2p,
-        }
+    pub(super) fn of(home: &Home, p2p_port: u16) -> Self {
+        Self { home: home.name.clone(), identity: home.identity.identity.clone(), p2p_port }
     }
 }
 
