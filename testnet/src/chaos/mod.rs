@@ -1,7 +1,7 @@
 //! `homing-testnet chaos`: real homes under load that are killed, frozen, cut off, filled up, set to wrong times and
 //! restored from backups, and a judge over what their clients were answered and shown.
 //!
-//! - [`plan`] is the schedule, by a seed; `actor` carries it out on a home, `links` on the network between them.
+//! - [`mod@plan`] is the schedule, by a seed; `actor` carries it out on a home, `links` on the network between them.
 //! - `people` are the clients. They behave as real ones: ids of their own, the same again until answered, `since` and
 //!   `messages.list {after}` on coming back, a new log-in where the token is dead.
 //! - When the time is over everything heals; `settle` waits until nothing is owed and reads what each home holds.
