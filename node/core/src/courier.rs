@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use homing_wire::{ChannelId, Epoch, Hash, Head, HomeId, Pos, Seq, UserRef};
 
+use crate::holdings::hole;
 use crate::marks::PeerMark;
 use crate::reader::{Fault, Reader};
 use crate::relay::PeerFault;
@@ -372,16 +373,22 @@ impl Courier {
                 (Delivery::Range { channel, parties, epoch, events }, bytes)
             }
             Some(_) | None => {
-                // What is owed and not there any more was removed by retention.
+                // What is owed and not there was removed by retention, or never taken back after a restore.
                 let state = reader.channel(channel)?;
-                let gone = state.as_ref().and_then(|s| s.chain(&home, epoch)?.pruned);
-                let Some((seq, hash)) = gone.filter(|(seq, _)| *seq >= next) else {
+                let chain = state.as_ref().and_then(|s| s.chain(&home, epoch));
+                let gone = match chain.and_then(|c| c.pruned).filter(|(seq, _)| *seq >= next) {
+                    Some(pruned) => Some(pruned),
+                    None => chain.map_or(Ok(None), |c| hole(reader, channel, c, next))?,
+                };
+                let Some((seq, hash)) = gone else {
                     return Err(Fault(format!(
                         "{channel}: event {} of our own is not there",
                         next.0
                     )));
                 };
                 parcel.sent = seq;
+                // The disk may be ahead of what was heard of it.
+                parcel.owed.upto = parcel.owed.upto.max(seq);
                 parcel.next_pos = None;
                 (Delivery::Pruned { channel, parties, epoch, seq, hash }, 0)
             }

@@ -9,7 +9,7 @@ use homing_wire::{ChannelId, Epoch, Hash, HomeId, Pos, Seq, UserRef};
 
 use crate::reader::{Fault, Reader};
 use crate::relay::PeerFault;
-use crate::state::{ChannelState, LogEntry};
+use crate::state::{ChainEnd, ChannelState, LogEntry};
 
 /// Channels looked at for one page, whoever is in them: bounds what one question costs.
 const LOOKED_AT: usize = 2_048;
@@ -148,6 +148,14 @@ pub fn range_of(
     } else {
         answer.events = part.up(first, last)?;
     }
+    if origin == own
+        && !question.headers
+        && answer.events.is_empty()
+        && let Some((seq, hash)) = hole(reader, channel, chain, first)?
+    {
+        answer.end = Some(RangeEnd { seq, hash, proof: None });
+        return Ok(Ok(answer));
+    }
     answer.end = if origin == own {
         // An own chain is proven wherever it is asked to end.
         let end = match answer.events.last().filter(|_| !question.headers) {
@@ -163,6 +171,24 @@ pub fn range_of(
         })
     };
     Ok(Ok(answer))
+}
+
+/// Where a hole in a chain ends that begins at `first`, if one does: an event that was rejected has no entry. In
+/// this home's own chain that is one that came back after a restore when its message had been sent anew.
+pub(crate) fn hole(
+    reader: &dyn Reader,
+    channel: ChannelId,
+    chain: &ChainEnd,
+    first: Seq,
+) -> Result<Option<(Seq, Hash)>, Fault> {
+    match reader.row_of_seq(channel, chain.origin, chain.epoch, first)? {
+        Some(row) if row.seq == first => Ok(None),
+        Some(row) => {
+            let after = reader.entry(channel, row.pos)?;
+            Ok(after.map(|entry| (Seq(row.seq.0 - 1), entry.event.header.prev)))
+        }
+        None => Ok((chain.seq >= first).then_some((chain.seq, chain.hash))),
+    }
 }
 
 /// Entries of one chain. What was rejected has no entry: there a part ends, for nobody can be shown it.

@@ -140,7 +140,8 @@ impl Home {
             {
                 if seq > Seq(0)
                     && let Some(row) = self.row_of_seq(reader, channel, home, mark.epoch, seq)?
-                    && row.seq == seq // or it is gone, and what is left was not meant
+                    && row.seq == seq
+                // or it is gone, and what is left was not meant
                 {
                     *pos = row.pos;
                 }

@@ -306,7 +306,10 @@ impl Repair {
         let Chain { channel, ref parties, origin, epoch, upto } = fetch.chain;
         let first = home.end_of(channel, origin, epoch).seq.next();
         if first > upto {
-            return Ok(Ok(())); // it was told, and that is all
+            // Either it was told how far this home has got, and that is all; or what was asked for was pushed
+            // meanwhile: then the question said too little, and it is told now.
+            self.chain = (origin == self.peer && !fetch.told).then_some(fetch);
+            return Ok(Ok(()));
         }
         let Some(end) = end.filter(|end| {
             let head = end.head();

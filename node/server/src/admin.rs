@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::control::{self, Control, ControlError, ControlReply};
+use crate::jobs::Jobs;
 use crate::keys::AdminToken;
 use crate::metrics::{CONTENT_TYPE, Metrics};
 
@@ -66,6 +67,8 @@ pub struct Admin {
     pub node: Arc<dyn Operate>,
     /// For exports, with which the node need not be held up.
     pub store: Arc<dyn Store>,
+    /// Backups and the like.
+    pub jobs: Jobs,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -220,6 +223,9 @@ async fn commanded(admin: &Admin, body: Incoming) -> Result<Response<Body>, Http
 
 /// Exports are read here, on a thread that may block; everything else is the node's to decide.
 async fn carry_out(admin: &Admin, control: Control) -> Result<ControlReply, ControlError> {
+    if Jobs::takes(&control) {
+        return admin.jobs.control(control).map(|job| ControlReply::Job { job });
+    }
     let Control::UserExport { user, place } = control else {
         return admin.node.control(control).await;
     };

@@ -16,7 +16,7 @@ use homing_core::{
 use homing_wire::{DeviceId, HomeId, HomeName, HomeRef, Local, UserId, UserRef};
 use serde::{Deserialize, Serialize};
 
-pub use rows::{AccountWord, InviteRow, PeerRow, QueueRow, StatusRow, UserRow};
+pub use rows::{AccountWord, InviteRow, JobRow, PeerRow, QueueRow, StatusRow, UserRow};
 
 use crate::export::{self, ExportPlace, ExportRow};
 use crate::password;
@@ -78,6 +78,15 @@ pub enum Control {
         /// Where the page begins; else the first.
         place: Option<ExportPlace>,
     },
+    /// Back the home up. It goes on meanwhile: ask with [`Control::Job`] whether it is done.
+    Backup {
+        /// The file to make, an absolute path where the node runs.
+        to: std::path::PathBuf,
+    },
+    /// Read the whole store and see that it hangs together; likewise.
+    Verify,
+    /// How the last of these stands.
+    Job,
     /// Make an invite.
     InviteCreate {
         /// The code, hashed: nobody but its maker sees it.
@@ -147,6 +156,11 @@ pub enum ControlReply {
         rows: Vec<ExportRow>,
         /// Where the next page begins.
         next: Option<ExportPlace>,
+    },
+    /// How a job stands.
+    Job {
+        /// The one begun last.
+        job: JobRow,
     },
     /// One invite.
     Invite(InviteRow),
@@ -322,6 +336,10 @@ pub fn apply(
             a.password.clear();
             a.display_name.clear();
         })?,
+        Control::Backup { .. } | Control::Verify | Control::Job => {
+            let message = "backups are made beside the node, not by it";
+            return Err(ControlError::refused("not_here", message));
+        }
         Control::UserExport { user, place } => {
             let user = home.user(&user);
             Applied::new(export_page(reader, &user, place)?)

@@ -5,12 +5,14 @@
 #![allow(rustdoc::bare_urls)]
 
 pub mod admin;
+pub mod backup;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod control;
 pub mod export;
 pub mod init;
+pub mod jobs;
 pub mod keys;
 pub mod logs;
 pub mod metrics;

@@ -10,8 +10,10 @@ use homing_store::{JournalStore, Store, StoreError};
 use homing_wire::{HomeId, HomeName, UserRef};
 
 use crate::admin::{CONTROL_PATH, HOME_HEADER};
+use crate::backup::Place;
 use crate::config::Config;
 use crate::control::{Applied, Control, ControlError, ControlReply, PeerLive, PeersLive, apply};
+use crate::jobs::{self, Jobs};
 use crate::keys::{AdminToken, Keys};
 use crate::wiring;
 
@@ -41,6 +43,7 @@ pub struct Stopped {
     store: Arc<JournalStore>,
     home: Home,
     peers: PeersLive,
+    place: Option<Place>,
 }
 
 /// What came of asking the admin listener.
@@ -79,6 +82,13 @@ impl Operator {
                 Asked::Nobody => bail!("the node has stopped meanwhile"),
             },
             Self::Stopped(stopped) => stopped.control(control),
+        }
+    }
+
+    /// Says where the home's files are, for a backup of a home whose node is stopped.
+    pub fn set_place(&mut self, place: Place) {
+        if let Self::Stopped(stopped) = self {
+            stopped.place = Some(place);
         }
     }
 
@@ -181,12 +191,15 @@ impl Stopped {
             &*store,
         )?;
         let peers = Names::new(config, keys.home_id()).peers();
-        Ok(Self { store, home, peers })
+        Ok(Self { store, home, peers, place: None })
     }
 
     fn control(&mut self, control: Control) -> anyhow::Result<ControlReply> {
         if matches!(control, Control::PeerRetry { .. }) {
             bail!("the node is stopped: it dials when it is started");
+        }
+        if let (true, Some(place)) = (Jobs::takes(&control), &self.place) {
+            return Ok(ControlReply::Job { job: jobs::run(&*self.store, place, &control) });
         }
         let done = decide(&mut self.home, &*self.store, &self.peers, now_ms(), control);
         // Nobody is connected: there is nothing to do besides.

@@ -17,6 +17,7 @@
 //! origin, epoch) `seq` rises with `pos`. [`homing_core::ChannelState::head`] never names a place that
 //! has no entry.
 
+mod backup;
 mod batch;
 mod entry;
 mod error;
@@ -30,9 +31,14 @@ mod stats;
 mod values;
 mod view;
 
+use std::sync::mpsc::Sender;
+
 use homing_core::{Batch, Reader};
 use homing_wire::{Epoch, HomeId, Stamp};
 
+pub use backup::{
+    BackupCounts, BackupError, BackupFile, BackupHeader, read_backup, restore_batch, write_backup,
+};
 pub use error::StoreError;
 pub use journal::{JournalConfig, JournalStore};
 pub use memory::MemoryStore;
@@ -45,6 +51,10 @@ pub const FORMAT: u32 = 2;
 pub trait Store: Reader + Send + Sync + 'static {
     /// Makes a batch durable, whole. When it returns, every reader shows it.
     fn commit(&self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// From now on every batch goes to `batches`, too, once it is durable; `None`: no longer. Whatever is not
+    /// sent was there to be read before this call returned.
+    fn tap(&self, batches: Option<Sender<Batch>>);
 
     /// What the store is and how far it has got.
     fn meta(&self) -> Meta;

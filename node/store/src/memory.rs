@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use homing_core::{
     Account, Batch, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry, MessageKey,
@@ -34,6 +35,7 @@ struct State {
     stamp: Stamp,
     stats: StoreStats,
     closed: bool,
+    tap: Option<Sender<Batch>>,
 }
 
 impl MemoryStore {
@@ -81,7 +83,13 @@ impl Store for MemoryStore {
             state.entries.insert(place, entry);
         }
         (state.change, state.stamp) = (batch.change, batch.stamp);
+        // Whoever listens no longer needs no more.
+        state.tap.take_if(|tap| tap.send(batch.clone()).is_err());
         Ok(())
+    }
+
+    fn tap(&self, batches: Option<Sender<Batch>>) {
+        self.state.write().tap = batches;
     }
 
     fn meta(&self) -> Meta {

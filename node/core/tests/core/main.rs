@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod chats;
-mod courier;
 mod ids;
 mod marks;
 mod misbehaving;

@@ -107,16 +107,7 @@ impl Node {
 
     /// Another home is known.
     pub(crate) fn meets(&mut self, home: HomeId, reconcile: bool) {
-        self.home.put_peer(PeerState {
-            home,
-            name: None,
-            record: Vec::new(),
-            epoch: self.epoch,
-            boot: 1,
-            seen_at: self.now,
-            blocked: false,
-            reconcile,
-        });
+        self.home.put_peer(peer(home, reconcile));
         self.settle();
     }
 
@@ -318,6 +309,20 @@ impl Node {
             }
         }
         self.settle();
+    }
+}
+
+/// What is noted of another home.
+pub(crate) fn peer(home: HomeId, reconcile: bool) -> PeerState {
+    PeerState {
+        home,
+        name: None,
+        record: Vec::new(),
+        epoch: Epoch(MONDAY_MS),
+        boot: 1,
+        seen_at: MONDAY_MS,
+        blocked: false,
+        reconcile,
     }
 }
 

@@ -6,7 +6,15 @@ use homing_core::{
     Account, Batch, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry, Mark,
     MessageKey, OpDone, PeerState, Reader, TokenHash, Write,
 };
-use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, Stamp, UserRef};
+use homing_wire::{
+    ChannelId, Checker, DeviceId, Epoch, Hash, Head, HomeId, Local, OpId, Pos, Seq, Stamp, UserRef,
+    read_proof,
+};
+
+use crate::node::Seal;
+
+/// Entries of a channel by (origin, epoch, seq).
+type Rows = BTreeMap<(HomeId, Epoch, Seq), Pos>;
 
 #[derive(Clone, Default)]
 pub(crate) struct TestStore {
@@ -14,6 +22,7 @@ pub(crate) struct TestStore {
     pub(crate) stamp: Stamp,
     pub(crate) channels: BTreeMap<ChannelId, ChannelState>,
     pub(crate) logs: BTreeMap<ChannelId, BTreeMap<Pos, LogEntry>>,
+    rows: BTreeMap<ChannelId, Rows>,
     places: BTreeMap<MessageKey, (ChannelId, Pos)>,
     listings: BTreeMap<(Local, ChannelId), ListRow>,
     accounts: BTreeMap<Local, Account>,
@@ -40,6 +49,9 @@ impl TestStore {
                     assert_eq!(entry.pos, last.next(), "a gap in a log");
                     log.insert(entry.pos, (**entry).clone());
                     let header = &entry.event.header;
+                    let row = (header.origin, header.epoch, header.seq);
+                    let rows = self.rows.entry(entry.channel()).or_default();
+                    assert_eq!(rows.insert(row, entry.pos), None, "an event is stored twice");
                     let key = MessageKey::new(&header.user(), &header.id);
                     let before = self.places.insert(key, (entry.channel(), entry.pos));
                     assert_eq!(before, None, "a message is stored twice");
@@ -51,8 +63,7 @@ impl TestStore {
                     touched.push(state.id);
                 }
                 Write::Pruned { channel, upto } => {
-                    let log = self.logs.entry(*channel).or_default();
-                    *log = log.split_off(&upto.next());
+                    self.prune(*channel, *upto);
                     touched.push(*channel);
                 }
                 Write::Listing { user, row } => {
@@ -99,34 +110,37 @@ impl TestStore {
         }
     }
 
+    fn prune(&mut self, channel: ChannelId, upto: Pos) {
+        let log = self.logs.entry(channel).or_default();
+        let kept = log.split_off(&upto.next());
+        for entry in std::mem::replace(log, kept).into_values() {
+            let header = &entry.event.header;
+            self.places.remove(&MessageKey::new(&header.user(), &header.id));
+            let row = (header.origin, header.epoch, header.seq);
+            self.rows.get_mut(&channel).unwrap().remove(&row);
+        }
+    }
+
     /// What a channel's state says is what its log says, counted the slow way.
     fn check_channel(&self, home: HomeId, epoch: Epoch, id: ChannelId) {
         let state = &self.channels[&id];
         let empty = BTreeMap::new();
         let log = self.logs.get(&id).unwrap_or(&empty);
         let messages = || log.values().filter(|e| e.event.header.kind.is_message());
-        let kept = state.pruned > Pos(0);
         assert_eq!(state.head.0, state.pruned.0 + log.len() as u64);
         assert_eq!(log.keys().next().map_or(state.head.0, |pos| pos.0 - 1), state.pruned.0);
-        if !kept {
-            assert_eq!(state.last, messages().last().map_or(Pos(0), |e| e.pos));
-            assert_eq!(state.counted, messages().count() as u64);
+        match messages().last() {
+            Some(last) => assert_eq!((state.last, state.counted), (last.pos, last.counted)),
+            None => assert!(state.last <= state.pruned),
         }
+        let first = log.values().next();
+        let gone = first.map_or(state.counted, |first| {
+            first.counted - u64::from(first.event.header.kind.is_message())
+        });
+        assert!(state.pruned > Pos(0) || gone == 0);
+        assert_eq!(state.counted - gone, messages().count() as u64);
         assert!(state.changed <= self.change);
-        let mut chains: BTreeMap<_, (Seq, Stamp)> = BTreeMap::new();
-        for entry in log.values() {
-            let h = &entry.event.header;
-            let end = chains.entry((h.origin, h.epoch)).or_default();
-            assert!(h.seq > end.0, "an origin's order is not kept");
-            assert!(h.stamp >= end.1, "stamps fell along a chain");
-            *end = (h.seq, h.stamp);
-            let local = h.origin == HomeId::LOCAL;
-            assert!(local || state.member(&h.user()).is_some(), "a stranger's words are stored");
-        }
-        for chain in state.chains.iter().filter(|c| c.origin != home && c.origin != HomeId::LOCAL) {
-            let proof = chain.proof.as_ref().expect("what is held of others is proven");
-            assert_eq!((proof.seq, proof.hash), (chain.seq, chain.hash), "the end is proven");
-        }
+        check_chains(home, epoch, state, log);
         for member in &state.members {
             assert!(
                 member.mark.delivered >= member.mark.read && member.mark.delivered <= state.head
@@ -134,7 +148,7 @@ impl TestStore {
             let times: Vec<Mark> = member.times.iter().map(|t| t.mark).collect();
             assert!(times.is_sorted_by(|a, b| a.read <= b.read && a.delivered <= b.delivered));
             assert!(member.times.iter().map(|t| t.at).is_sorted());
-            if member.user.home != home || kept {
+            if member.user.home != home {
                 continue;
             }
             let unread = messages()
@@ -153,10 +167,14 @@ impl TestStore {
         for cursor in &state.cursors {
             let written = state.chain(&home, cursor.epoch).map_or(Seq(0), |c| c.seq);
             assert!(cursor.epoch <= epoch && cursor.acked <= written);
-            let owed = cursor.refused.is_none() && (cursor.acked < written || cursor.marks_owed);
+            let mut own = state.chains.iter().filter(|c| c.origin == home);
+            let behind = cursor.acked < written || own.any(|c| c.epoch > cursor.epoch);
+            let owed = cursor.refused.is_none() && (behind || cursor.marks_owed);
             assert_eq!(cursor.owed_since.is_some(), owed, "owed, says the cursor");
             assert_eq!(self.owed.get(&(cursor.home, id)).copied(), cursor.owed_since, "owed rows");
         }
+        assert!(state.rejected.len() <= ChannelState::REJECTED);
+        assert!(state.rejected.iter().all(|(pos, _)| *pos > state.pruned && *pos <= state.head));
     }
 
     /// A channel's messages as clients list them.
@@ -166,6 +184,7 @@ impl TestStore {
             .get(&id)
             .into_iter()
             .flat_map(BTreeMap::values)
+            .filter(|e| e.event.header.origin != HomeId::LOCAL)
             .map(|e| {
                 let h = &e.event.header;
                 (h.order().to_string(), h.user(), e.event.body.to_vec())
@@ -173,6 +192,37 @@ impl TestStore {
             .collect();
         list.sort();
         list
+    }
+}
+
+/// Chains are in order and hang together, and of what came from elsewhere there is a proof that holds.
+fn check_chains(home: HomeId, epoch: Epoch, state: &ChannelState, log: &BTreeMap<Pos, LogEntry>) {
+    let mut chains: BTreeMap<_, (Seq, Stamp, Hash)> = BTreeMap::new();
+    for entry in log.values() {
+        let h = &entry.event.header;
+        assert!(h.epoch <= epoch || h.origin != home, "from a life that is still to come");
+        let stranger = state.member(&h.user()).is_none();
+        assert_eq!(stranger, h.origin == HomeId::LOCAL, "a stranger's words are stored");
+        if let Some((seq, stamp, hash)) = chains.get(&(h.origin, h.epoch)) {
+            assert!(h.seq > *seq, "an origin's order is not kept");
+            assert!(h.stamp >= *stamp, "stamps fell along a chain");
+            assert!(h.seq > seq.next() || h.prev == *hash, "a chain is broken");
+        }
+        chains.insert((h.origin, h.epoch), (h.seq, h.stamp, entry.event.hash()));
+    }
+    for ((origin, epoch), (seq, _, hash)) in chains {
+        let end = state.chain(&origin, epoch).unwrap();
+        assert!(end.seq > seq || (end.seq, end.hash) == (seq, hash), "the end of a chain");
+    }
+    for end in state.chains.iter().filter(|c| c.origin != home && c.origin != HomeId::LOCAL) {
+        let proof = end.proof.as_ref().expect("what is held of others is proven");
+        assert_eq!((proof.seq, proof.hash), (end.seq, end.hash), "the end is proven");
+        let fork = end.fork.iter().flat_map(|fork| [&fork.held, &fork.shown]);
+        for proof in fork.chain([proof]) {
+            let head = Head { channel: state.id, seq: proof.seq, hash: proof.hash };
+            let (kept, seal) = (read_proof(&proof.proof).unwrap(), Seal(end.origin));
+            Checker::default().check(end.origin, end.epoch, head, &kept, &seal).unwrap();
+        }
     }
 }
 
@@ -245,11 +295,11 @@ impl Reader for TestStore {
         epoch: Epoch,
         seq: Seq,
     ) -> Result<Option<EntryRow>, Fault> {
-        let rows =
-            self.logs.get(&channel).into_iter().flat_map(BTreeMap::values).map(LogEntry::row);
-        Ok(rows
-            .filter(|r| r.origin == origin && r.epoch == epoch && r.seq >= seq)
-            .min_by_key(|r| r.seq))
+        let rows = self.rows.get(&channel);
+        let mut above = rows
+            .into_iter()
+            .flat_map(|rows| rows.range((origin, epoch, seq)..=(origin, epoch, Seq(u64::MAX))));
+        Ok(above.next().map(|(_, pos)| self.logs[&channel][pos].row()))
     }
     fn listing(&self, user: &Local) -> Result<Vec<ListRow>, Fault> {
         let mine = self.listings.iter().filter(|((owner, _), _)| owner == user);

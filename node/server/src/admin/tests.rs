@@ -50,6 +50,15 @@ async fn start_one(folder: &std::path::Path) -> Running {
         home,
         node: Arc::new(Node { home: Mutex::new(core), store: store.clone() }),
         store: store.clone(),
+        jobs: crate::jobs::Jobs::new(
+            crate::backup::Place {
+                name: "acme.test".into(),
+                keys: "keys".into(),
+                config: "homing.toml".into(),
+                spill: std::env::temp_dir(),
+            },
+            store.clone(),
+        ),
         metrics: Metrics::new(Vec::new()),
     };
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();

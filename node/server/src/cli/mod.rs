@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0; 1 for a failure, with one clear line on standard error; 2 for wrong
 //! usage.
 
+mod backup;
 mod check;
 mod home;
 mod invite;
@@ -63,6 +64,26 @@ enum Command {
     Home(home::HomeArgs),
     /// Other homes: connections, and what is owed to them.
     Peer(peer::PeerArgs),
+    /// Write the whole home into one file: store, keys, configuration. The node may be running.
+    #[command(
+        after_help = "Example:\n  homing backup /backups/acme-monday.homing --config acme/homing.toml\n\n\
+        The file holds the home's keys, is readable by its owner alone, and is never overwritten.\n\
+        The path is one where the node runs."
+    )]
+    Backup(backup::BackupArgs),
+    /// Make a home from a backup, in a new life: other homes give back what they hold since.
+    #[command(
+        after_help = "Example:\n  homing restore /backups/acme-monday.homing --config acme/homing.toml\n\n\
+        Nothing is overwritten: with --force, what stands there is set aside. All tokens are dead.\n\
+        Where there is no configuration, the one in the backup is written."
+    )]
+    Restore(backup::RestoreArgs),
+    /// Check a backup, or everything that is stored: every byte is read.
+    #[command(
+        after_help = "Examples:\n  homing verify /backups/acme-monday.homing\n  homing verify --config acme/homing.toml\n\n\
+        Names what is damaged and where, and exits 1."
+    )]
+    Verify(backup::VerifyArgs),
     /// A client for people and scripts.
     Client(ClientArgs),
 }
@@ -156,6 +177,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Invite(args) => invite::run(args).await,
         Command::Home(args) => home::run(args).await,
         Command::Peer(args) => peer::run(args).await,
+        Command::Backup(args) => backup::make(args).await,
+        Command::Restore(args) => backup::restore(args).await,
+        Command::Verify(args) => backup::verify(args).await,
         Command::Client(args) => Box::pin(client::run(args)).await,
     }
 }

@@ -1,5 +1,6 @@
 //! What an operator sees: a row for each thing.
 
+use crate::backup::{BackupRow, VerifyRow};
 use homing_core::{Account, AccountState, Invite};
 use homing_wire::{Epoch, HomeId, HomeName, Local, UserId};
 use serde::{Deserialize, Serialize};
@@ -139,4 +140,24 @@ pub struct QueueRow {
     pub since: u64,
     /// Why it is not there yet.
     pub why: String,
+}
+
+/// How something that takes long stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum JobRow {
+    /// It goes on.
+    Running {
+        /// `backup` or `verify`.
+        what: String,
+    },
+    /// It came to nothing.
+    Failed {
+        /// Why, for people.
+        message: String,
+    },
+    /// A backup was made.
+    BackedUp(BackupRow),
+    /// The store is whole.
+    Verified(VerifyRow),
 }

@@ -27,8 +27,10 @@ use super::input::Input;
 use super::link::{LinkLimits, NodeLink, Registration, well_known};
 use super::metrics::NodeMetrics;
 use crate::admin::{self, Admin, Operate};
+use crate::backup::Place;
 use crate::config::{Config, RegistrationMode};
 use crate::control::{Control, ControlError, ControlReply};
+use crate::jobs::Jobs;
 use crate::keys::{AdminToken, Keys};
 use crate::logs::LogLevel;
 use crate::metrics::Metrics;
@@ -143,6 +145,7 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
         home: keys.home_id(),
         node: Arc::new(ControlDoor(input.clone())),
         store: store.clone(),
+        jobs: Jobs::new(Place::of(&config, &options.config_file), store.clone()),
         metrics: Metrics::new(sources(&metrics, &store, &net, &bridge)),
     });
     let stop_admin = CancellationToken::new();

@@ -21,6 +21,7 @@ mod segment;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -106,6 +107,8 @@ struct Shared {
     disk: Disk,
     /// The first error; every commit answers it from then on.
     failed: OnceLock<StoreError>,
+    /// Who wants every batch, too.
+    tap: Mutex<Option<Sender<Batch>>>,
 }
 
 impl JournalStore {
@@ -192,6 +195,7 @@ impl JournalStore {
             signal: Signal::new(config.checkpoint_bytes),
             disk,
             failed: OnceLock::new(),
+            tap: Mutex::default(),
         });
         let store = Self { shared, threads: Mutex::default(), _lock: lock };
         store.spawn("store-fill", |shared| shared.filler.run())?;
@@ -250,7 +254,17 @@ impl Store for JournalStore {
         shared.encode(&mut journal, batch).map_err(|error| shared.fail(error))?;
         // Nothing is written yet, and nothing has failed.
         journal.check_size()?;
-        shared.write(&mut journal, batch).map_err(|error| shared.fail(error))
+        shared.write(&mut journal, batch).map_err(|error| shared.fail(error))?;
+        let mut tap = shared.tap.lock();
+        // Whoever listens no longer needs no more.
+        tap.take_if(|tap| tap.send(batch.clone()).is_err());
+        Ok(())
+    }
+
+    fn tap(&self, batches: Option<Sender<Batch>>) {
+        // Between two commits.
+        let _journal = self.shared.journal.lock();
+        *self.shared.tap.lock() = batches;
     }
 
     fn meta(&self) -> Meta {

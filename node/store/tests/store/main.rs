@@ -3,6 +3,7 @@
 // Helpers beside the test functions may unwrap as well.
 #![allow(clippy::unwrap_used)]
 
+mod backup;
 mod conformance;
 mod damage;
 mod directory;

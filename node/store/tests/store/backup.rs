@@ -1,0 +1,223 @@
+//! Backups: whole while commits go on, found out where a byte is wrong, and restored into any engine.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use homing_core::{Batch, Reader, Write};
+use homing_store::{
+    BackupError, BackupFile, BackupHeader, JournalStore, MemoryStore, Store, read_backup,
+    restore_batch, write_backup,
+};
+use homing_wire::Pos;
+
+use crate::conformance::small;
+use crate::sample::{self, EPOCH, HOME};
+
+fn header() -> BackupHeader {
+    BackupHeader {
+        home: HOME,
+        name: "acme.test".into(),
+        epoch: EPOCH,
+        created_at: 7,
+        software: "homing/test".into(),
+    }
+}
+
+fn files() -> Vec<BackupFile> {
+    vec![BackupFile { name: "keys/signing.key".into(), content: vec![9; 32] }]
+}
+
+fn back_up(store: &dyn Store) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let spill = tempfile::tempfile().unwrap();
+    let counts = write_backup(store, &header(), &files(), &mut bytes, spill).unwrap();
+    assert_eq!(counts.bytes, bytes.len() as u64);
+    bytes
+}
+
+fn restore(bytes: &[u8], to: &dyn Store) -> Result<(), BackupError> {
+    let mut found = Vec::new();
+    let (read, counts) = read_backup(
+        &mut &bytes[..],
+        &mut |_, file| {
+            found.push(file);
+            Ok(())
+        },
+        &mut |_, batch| restore_batch(to, batch),
+    )?;
+    assert_eq!((read, counts.bytes, found), (header(), bytes.len() as u64, files()));
+    Ok(())
+}
+
+/// The n-th message of a channel, with the state that names it.
+fn message(channel: u64, pos: u64) -> Vec<Write> {
+    let id = sample::channel(channel);
+    vec![
+        Write::Entry(sample::entry(id, pos)),
+        Write::Channel(Box::new(sample::channel_at(id, pos))),
+    ]
+}
+
+fn commit(store: &dyn Store, change: u64, writes: Vec<Write>) {
+    store.commit(&Batch { change, writes, ..Batch::default() }).unwrap();
+}
+
+/// Everything but tokens is the same; homes are to be asked what they hold.
+fn same(a: &dyn Store, b: &dyn Store) {
+    let channels = a.channels(None, 10_000).unwrap();
+    assert_eq!(channels, b.channels(None, 10_000).unwrap());
+    for state in &channels {
+        let log =
+            |store: &dyn Store| store.entries(state.id, Pos(1), state.head, usize::MAX).unwrap();
+        assert_eq!(log(a).len() as u64, state.head.0 - state.pruned.0);
+        assert_eq!(log(a), log(b));
+        for entry in log(a) {
+            let header = &entry.event.header;
+            let key = homing_core::MessageKey::new(&header.user(), &header.id);
+            assert_eq!(b.place(key).unwrap(), Some((state.id, entry.pos)));
+        }
+    }
+    let accounts = a.accounts(None, 10_000).unwrap();
+    assert_eq!(accounts, b.accounts(None, 10_000).unwrap());
+    for account in &accounts {
+        let rows = |store: &dyn Store| {
+            let mut rows = store.listing(&account.local).unwrap();
+            rows.sort_by_key(|row| row.channel);
+            rows
+        };
+        assert_eq!(rows(a), rows(b));
+        assert!(b.devices(&account.local).unwrap().is_empty(), "tokens are dead");
+    }
+    assert_eq!(a.invites().unwrap(), b.invites().unwrap());
+    assert_eq!(a.owed().unwrap(), b.owed().unwrap());
+    let ops = a.ops_before(u64::MAX >> 16, 10_000).unwrap();
+    assert_eq!(ops, b.ops_before(u64::MAX >> 16, 10_000).unwrap());
+    for (user, op) in ops {
+        assert_eq!(a.op(&user, op).unwrap(), b.op(&user, op).unwrap());
+    }
+    let peers = a.peers().unwrap();
+    assert_eq!(peers.len(), b.peers().unwrap().len());
+    assert!(b.peers().unwrap().iter().all(|peer| peer.reconcile));
+}
+
+/// One of every kind of write.
+fn everything() -> Vec<Write> {
+    let alice = sample::local("alice");
+    let mut writes = vec![
+        Write::Account(Box::new(sample::account("alice"))),
+        Write::Account(Box::new(sample::account("bob"))),
+        Write::Device(Box::new(sample::device("alice", 1))),
+        Write::Invite(Box::new(sample::invite(1))),
+        Write::Invite(Box::new(sample::invite(2))),
+        Write::InviteGone(sample::invite(2).code),
+        Write::Peer(Box::new(sample::peer(2))),
+        Write::Peer(Box::new(sample::peer(3))),
+        Write::Owed { peer: sample::peer(2).home, channel: sample::channel(1), since: Some(8) },
+        Write::Owed { peer: sample::peer(3).home, channel: sample::channel(1), since: Some(9) },
+        Write::Owed { peer: sample::peer(3).home, channel: sample::channel(1), since: None },
+        Write::Op { user: alice.clone(), op: sample::op(1), done: sample::op_done(5) },
+        Write::Op { user: alice.clone(), op: sample::op(2), done: sample::op_done(6) },
+    ];
+    for channel in 1..=3 {
+        for pos in 1..=70 {
+            writes.extend(message(channel, pos));
+        }
+        writes.push(Write::Listing {
+            user: alice.clone(),
+            row: homing_core::ListRow {
+                channel: sample::channel(channel),
+                changed: 5,
+                active_at: 6,
+            },
+        });
+    }
+    writes
+}
+
+#[test]
+fn everything_survives_between_engines() {
+    let (memory, dir) = (MemoryStore::new(HOME, EPOCH), tempfile::tempdir().unwrap());
+    commit(&memory, 9, everything());
+    let bytes = back_up(&memory);
+    JournalStore::create(dir.path(), HOME, EPOCH).unwrap();
+    let journal = JournalStore::open(dir.path(), small()).unwrap();
+    restore(&bytes, &journal).unwrap();
+    same(&memory, &journal);
+    assert_eq!(journal.meta().change, 9);
+    let again = MemoryStore::new(HOME, EPOCH);
+    restore(&back_up(&journal), &again).unwrap();
+    same(&journal, &again);
+    // And after the journal was closed and opened.
+    journal.close().unwrap();
+    drop(journal);
+    same(&memory, &JournalStore::open(dir.path(), small()).unwrap());
+}
+
+/// Channels grow and new ones appear while the backup goes through the store.
+#[test]
+fn what_is_committed_meanwhile_is_whole_or_absent() {
+    let dir = tempfile::tempdir().unwrap();
+    JournalStore::create(dir.path(), HOME, EPOCH).unwrap();
+    let store = JournalStore::open(dir.path(), small()).unwrap();
+    commit(&store, 1, everything());
+    let stop = AtomicBool::new(false);
+    let (bytes, last) = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let mut change = 1;
+            let mut heads = [70, 70, 70, 0, 0];
+            while !stop.load(Ordering::Relaxed) || change < 50 {
+                change += 1;
+                let mut writes = Vec::new();
+                for (head, channel) in heads.iter_mut().zip(1..) {
+                    *head += 1;
+                    writes.extend(message(channel, *head));
+                }
+                commit(&store, change, writes);
+            }
+            change
+        });
+        let bytes = back_up(&store);
+        stop.store(true, Ordering::Relaxed);
+        (bytes, writing.join().unwrap())
+    });
+    assert!(last >= 50);
+    let restored = MemoryStore::new(HOME, EPOCH);
+    restore(&bytes, &restored).unwrap();
+    // Every batch wrote one message into each of five channels: all of it is there, or none.
+    let heads: Vec<u64> = (1..=5)
+        .map(|n| restored.channel(sample::channel(n)).unwrap().map_or(0, |s| s.head.0))
+        .collect();
+    assert!(
+        heads.iter().zip([70, 70, 70, 0, 0]).all(|(head, first)| head - first == heads[4]),
+        "{heads:?}"
+    );
+    for (channel, head) in (1..=5).zip(&heads) {
+        let log =
+            restored.entries(sample::channel(channel), Pos(1), Pos(*head), usize::MAX).unwrap();
+        assert_eq!(log.len() as u64, *head);
+    }
+}
+
+#[test]
+fn a_damaged_backup_is_found_out_wherever_it_is_damaged() {
+    let memory = MemoryStore::new(HOME, EPOCH);
+    commit(&memory, 9, everything());
+    let bytes = back_up(&memory);
+    let read = |bytes: &[u8]| restore(bytes, &MemoryStore::new(HOME, EPOCH));
+    read(&bytes).unwrap();
+    for at in (0..bytes.len()).step_by(97).chain(bytes.len() - 40..bytes.len()) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        match read(&flipped).unwrap_err() {
+            BackupError::Damaged { at: place, .. } | BackupError::CutOff { at: place } => {
+                assert!(place <= bytes.len() as u64, "{place}");
+            }
+            BackupError::NotABackup => assert!(at < 16),
+            other => panic!("{at}: {other}"),
+        }
+        let error = read(&bytes[..at]).unwrap_err();
+        assert!(["backup_cut_off", "not_a_backup"].contains(&error.reason()), "{at}: {error}");
+    }
+    let longer = [&bytes[..], &[0]].concat();
+    assert_eq!(read(&longer).unwrap_err().reason(), "backup_trailing");
+    assert_eq!(read(b"something else altogether").unwrap_err().reason(), "not_a_backup");
+}

@@ -1,0 +1,163 @@
+//! A home is lost and comes back from an old backup: nothing that another home had is lost, nothing is there
+//! twice, and everybody goes on.
+
+use std::path::PathBuf;
+
+use homing_client::{Client, Options, Uuid};
+
+use crate::party::{Party, history, next_message, say};
+
+/// Waits until both homes show the same history of a channel; how long it is.
+async fn same_history(party: &mut Party, channel: Uuid) -> usize {
+    let (alice, mut alice_hears) = party.client(0, "alice").await;
+    let (bob, mut bob_hears) = party.client(1, "bob").await;
+    let list = |messages: Vec<homing_client::Message>| -> Vec<_> {
+        let mut list: Vec<_> = messages
+            .into_iter()
+            .map(|m| (m.order, m.id, m.sender, m.body.get().to_owned()))
+            .collect();
+        list.sort();
+        list
+    };
+    loop {
+        let (here, there) =
+            (list(history(&alice, channel).await), list(history(&bob, channel).await));
+        if here == there {
+            return here.len();
+        }
+        // One of both is still fetching: it tells of each message.
+        tokio::select! {
+            _ = next_message(&mut alice_hears) => {}
+            _ = next_message(&mut bob_hears) => {}
+        }
+    }
+}
+
+fn backup_path(party: &Party, name: &str) -> PathBuf {
+    party.homes[0].dir().parent().unwrap().join(name)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_a_thousand_messages_old_is_enough() {
+    let mut party = Party::of(&["acme.test", "globex.test"]).await;
+    let (alice, _) = party.client(0, "alice").await;
+    let (bob, _) = party.client(1, "bob").await;
+    let first = say(&alice, "bob@globex.test", "before the backup").await;
+    say(&bob, "alice@acme.test", "mine, too").await;
+    let file = backup_path(&party, "monday.homing");
+    let made = party.homes[0].command(&["backup", file.to_str().unwrap(), "--json"]).await.unwrap();
+    let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+    assert_eq!(made["home"], "acme.test", "{made}");
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "it holds keys");
+    let again = party.homes[0].command(&["backup", file.to_str().unwrap()]).await;
+    assert!(again.unwrap_err().to_string().contains("exists"), "never overwritten");
+    party.homes[0].command(&["verify", file.to_str().unwrap()]).await.unwrap();
+    let whole = party.homes[0].command(&["verify"]).await.unwrap();
+    assert!(whole.contains("whole"), "{whole}");
+
+    // A thousand more, both ways, all delivered.
+    for n in 0..500 {
+        say(&alice, "bob@globex.test", &format!("a{n}")).await;
+        say(&bob, "alice@acme.test", &format!("b{n}")).await;
+    }
+    let token = party.homes[0].user("alice").await.unwrap().token;
+    let place = alice.opened().clone();
+    assert_eq!(same_history(&mut party, first.channel).await, 1_002);
+    alice.close().await;
+
+    party.homes[0].kill().await.unwrap();
+    let refused = party.homes[0].command(&["restore", file.to_str().unwrap()]).await;
+    assert!(refused.unwrap_err().to_string().contains("--force"));
+    let told =
+        party.homes[0].command(&["restore", file.to_str().unwrap(), "--force"]).await.unwrap();
+    assert!(told.contains("set aside") && told.contains("log in again"), "{told}");
+    party.homes[0].start().await.unwrap();
+
+    // Tokens are dead; a password is not.
+    let server = party.homes[0].server().unwrap();
+    let dead = Client::connect(Options::new(server.clone(), &token)).await.err().unwrap();
+    assert_eq!(dead.reason(), "signed_out", "{dead}");
+    party.homes[0].forget_logins();
+    let anew = party.homes[0].user("alice").await.unwrap();
+    let mut options = Options::new(server, anew.token);
+    options.since = Some(place.sync.clone());
+    options.life = Some(place.life.clone());
+    // The old place is refused (`resync`); the client begins anew by itself, and says so.
+    let (renewed, _) = Client::connect(options).await.unwrap();
+    assert_ne!(renewed.opened().life, place.life);
+    assert!(renewed.opened().channels.is_empty(), "nothing is told of after a place that is void");
+    renewed.close().await;
+
+    // What globex held came back, and sending goes on.
+    assert_eq!(same_history(&mut party, first.channel).await, 1_002);
+    let (alice, _) = party.client(0, "alice").await;
+    let (bob, mut bob_hears) = party.client(1, "bob").await;
+    say(&alice, "bob@globex.test", "in a new life").await;
+    next_message(&mut bob_hears).await;
+    say(&bob, "alice@acme.test", "welcome back").await;
+    assert_eq!(same_history(&mut party, first.channel).await, 1_004);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_not_whole_or_not_ours_changes_nothing() {
+    let mut party = Party::of(&["acme.test", "globex.test"]).await;
+    let (alice, _) = party.client(0, "alice").await;
+    party.homes[1].register("bob").await.unwrap();
+    let sent = say(&alice, "bob@globex.test", "keep this").await;
+    let file = backup_path(&party, "whole.homing");
+    party.homes[0].command(&["backup", file.to_str().unwrap()]).await.unwrap();
+    party.homes[0].stop().await.unwrap();
+    // With the node stopped as well.
+    let stopped = backup_path(&party, "stopped.homing");
+    party.homes[0].command(&["backup", stopped.to_str().unwrap()]).await.unwrap();
+    party.homes[0].command(&["verify"]).await.unwrap();
+
+    let bytes = std::fs::read(&file).unwrap();
+    let damaged = backup_path(&party, "damaged.homing");
+    let mut flipped = bytes.clone();
+    flipped[bytes.len() / 2] ^= 4;
+    for (content, word) in
+        [(&flipped[..], "damaged at byte"), (&bytes[..bytes.len() - 7], "cut off")]
+    {
+        std::fs::write(&damaged, content).unwrap();
+        for command in [
+            vec!["verify", damaged.to_str().unwrap()],
+            vec!["restore", damaged.to_str().unwrap(), "--force"],
+        ] {
+            let error = party.homes[0].command(&command).await.unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+    // Another home's.
+    let error =
+        party.homes[1].command(&["restore", file.to_str().unwrap(), "--force"]).await.unwrap_err();
+    assert!(error.to_string().contains("acme.test"), "{error}");
+    // A running node is not pulled away from under its people.
+    party.homes[0].start().await.unwrap();
+    let error =
+        party.homes[0].command(&["restore", file.to_str().unwrap(), "--force"]).await.unwrap_err();
+    assert!(error.to_string().contains("in use"), "{error}");
+    let (alice, _) = party.client(0, "alice").await;
+    assert_eq!(history(&alice, sent.channel).await.len(), 1);
+}
+
+/// The directory is gone altogether: the backup is all there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_makes_a_home_where_there_is_nothing() {
+    let mut party = Party::of(&["acme.test", "globex.test"]).await;
+    let (alice, _) = party.client(0, "alice").await;
+    party.homes[1].register("bob").await.unwrap();
+    let sent = say(&alice, "bob@globex.test", "one").await;
+    let file = backup_path(&party, "all.homing");
+    party.homes[0].command(&["backup", file.to_str().unwrap()]).await.unwrap();
+    say(&alice, "bob@globex.test", "two").await;
+    assert_eq!(same_history(&mut party, sent.channel).await, 2);
+    party.homes[0].kill().await.unwrap();
+    std::fs::remove_dir_all(party.homes[0].dir()).unwrap();
+    party.homes[0].command(&["restore", file.to_str().unwrap()]).await.unwrap();
+    party.homes[0].forget_logins();
+    party.homes[0].start().await.unwrap();
+    assert_eq!(same_history(&mut party, sent.channel).await, 2);
+}
