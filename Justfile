@@ -34,6 +34,10 @@ tests *ARGS:
         cargo test --quiet --workspace --locked --no-fail-fast {{ARGS}}; \
     fi
 
+# Power cuts under a committing store, and faulty stores that they must find out (needs root).
+powercut *ARGS:
+    .ci/powercut {{ARGS}}
+
 # The documents' examples and every generated document are true.
 documents:
     RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --locked

@@ -92,6 +92,8 @@ struct Fetch {
     walk: Option<ProvenHead>,
     /// The lowest heads that were walked, rising.
     walked: VecDeque<ProvenHead>,
+    /// From where on it was asked last. The chain may have been pushed further since.
+    asked: Seq,
     /// The peer was told how far this home has got.
     told: bool,
 }
@@ -130,8 +132,8 @@ impl Repair {
         loop {
             if let Some(fetch) = &mut self.chain {
                 let Chain { channel, origin, epoch, upto, .. } = fetch.chain;
-                home.channel(reader, channel)?;
-                let first = home.end_of(channel, origin, epoch).seq.next();
+                let first = held(home, reader, channel, origin, epoch)?.next();
+                fetch.asked = first;
                 let question = RangeQuestion {
                     channel,
                     origin,
@@ -152,7 +154,7 @@ impl Repair {
             }
             if let Some(chain) = self.chains.pop_front() {
                 let (walk, walked) = (None, VecDeque::new());
-                self.chain = Some(Fetch { chain, walk, walked, told: false });
+                self.chain = Some(Fetch { chain, walk, walked, asked: Seq(0), told: false });
                 continue;
             }
             if std::mem::take(&mut self.adopted) {
@@ -181,7 +183,7 @@ impl Repair {
             (Answered::Holdings(page), None) => self.plan(home, reader, page),
             (Answered::Range { events, headers, end }, Some(fetch)) => {
                 if fetch.walk.is_some() {
-                    self.walk(home, fetch, &headers)
+                    self.walk(home, reader, fetch, &headers)
                 } else {
                     self.take(home, reader, now_ms, fetch, events, end)
                 }
@@ -238,8 +240,7 @@ impl Repair {
         let mut chains = holding.chains.clone();
         chains.sort_unstable_by_key(|(origin, epoch, _)| (*origin != own, *epoch));
         for (origin, epoch, seq) in chains {
-            home.channel(reader, holding.channel)?;
-            let have = home.end_of(holding.channel, origin, epoch).seq;
+            let have = held(home, reader, holding.channel, origin, epoch)?;
             if origin == own && seq <= have {
                 let known = home.acknowledged(reader, self.peer, holding.channel, epoch, seq)?;
                 if let Err(fault) = known {
@@ -264,18 +265,19 @@ impl Repair {
     fn walk(
         &mut self,
         home: &mut Home,
+        reader: &dyn Reader,
         mut fetch: Fetch,
         headers: &[Bytes],
     ) -> Result<Result<(), PeerFault>, Fault> {
         let Chain { channel, origin, epoch, .. } = fetch.chain;
-        let have = home.end_of(channel, origin, epoch);
+        let next = held(home, reader, channel, origin, epoch)?.next();
         let Some(mut at) = fetch.walk.take() else { return Ok(Ok(())) };
         if headers.is_empty() {
             self.incomplete += 1; // it cannot show what it holds
             return Ok(Ok(()));
         }
         for header in headers {
-            if at.head().seq <= have.seq.next() {
+            if at.head().seq <= next {
                 break;
             }
             let Some(before) = at.before(header) else { return Ok(Err(PeerFault("unproven"))) };
@@ -283,7 +285,7 @@ impl Repair {
             fetch.walked.truncate(WALKED);
             at = before;
         }
-        if at.head().seq <= have.seq.next() {
+        if at.head().seq <= next {
             fetch.walked.push_front(at);
             fetch.walked.truncate(WALKED);
         } else {
@@ -304,8 +306,8 @@ impl Repair {
         end: Option<ProvenHead>,
     ) -> Result<Result<(), PeerFault>, Fault> {
         let Chain { channel, ref parties, origin, epoch, upto } = fetch.chain;
-        let first = home.end_of(channel, origin, epoch).seq.next();
-        if first > upto {
+        let first = fetch.asked;
+        if held(home, reader, channel, origin, epoch)? >= upto {
             // Either it was told how far this home has got, and that is all; or what was asked for was pushed
             // meanwhile: then the question said too little, and it is told now.
             self.chain = (origin == self.peer && !fetch.told).then_some(fetch);
@@ -420,4 +422,16 @@ impl Repair {
         }
         Ok(())
     }
+}
+
+/// How far a chain is held. The channel may not be in memory any more since the question was asked.
+fn held(
+    home: &mut Home,
+    reader: &dyn Reader,
+    channel: ChannelId,
+    origin: HomeId,
+    epoch: Epoch,
+) -> Result<Seq, Fault> {
+    let state = home.channel(reader, channel)?;
+    Ok(state.and_then(|s| s.chain(&origin, epoch)).map_or(Seq(0), |chain| chain.seq))
 }

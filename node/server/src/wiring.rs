@@ -114,6 +114,7 @@ pub fn journal(config: &Config) -> JournalConfig {
         open_segments: s.open_segments,
         min_free_bytes: config.limits.min_free_disk_bytes,
         reserve_bytes: s.reserve_bytes,
+        ..JournalConfig::default()
     }
 }
 

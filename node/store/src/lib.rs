@@ -40,7 +40,7 @@ pub use backup::{
     BackupCounts, BackupError, BackupFile, BackupHeader, read_backup, restore_batch, write_backup,
 };
 pub use error::StoreError;
-pub use journal::{JournalConfig, JournalStore};
+pub use journal::{Flush, JournalConfig, JournalStore};
 pub use memory::MemoryStore;
 pub use stats::{StoreStats, TIMING_BUCKETS, Timing};
 

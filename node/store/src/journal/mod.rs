@@ -33,6 +33,7 @@ use homing_core::{
 use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, Stamp};
 use parking_lot::{Mutex, RwLock};
 
+pub use crate::journal::append::Flush;
 use crate::journal::append::Journal;
 use crate::journal::cache::{Chunks, Recent};
 use crate::journal::checkpoint::Signal;
@@ -72,6 +73,8 @@ pub struct JournalConfig {
     pub min_free_bytes: u64,
     /// Held back on the disk, to be given up when it is full: the index does not open otherwise.
     pub reserve_bytes: u64,
+    /// How the journal is flushed; something else in tests alone.
+    pub flush: Flush,
 }
 
 impl Default for JournalConfig {
@@ -86,6 +89,7 @@ impl Default for JournalConfig {
             open_segments: 64,
             min_free_bytes: 512 << 20,
             reserve_bytes: 64 << 20,
+            flush: Flush::default(),
         }
     }
 }
@@ -190,6 +194,7 @@ impl JournalStore {
                 position: found,
                 encoder: Encoder::default(),
                 segment_bytes,
+                flush: config.flush.clone(),
             }),
             filler: Filler::new(journal_dir, segment_bytes, blank, next),
             signal: Signal::new(config.checkpoint_bytes),

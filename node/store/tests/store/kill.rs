@@ -1,7 +1,11 @@
 //! A child process commits and reports; it is killed with SIGKILL, its store is opened and checked.
 //! Nothing that was reported may be missing, and no batch may be there in part.
 //!
-//! `HOMING_STORE_KILLS` says how often (10), `HOMING_STORE_SEED` repeats a run.
+//! `HOMING_STORE_KILLS` says how often (30), `HOMING_STORE_SEED` repeats a run.
+//!
+//! `.ci/powercut` runs [`child`] and [`checked`] on a file system that it cuts off. It must find out the faults
+//! that `HOMING_STORE_CANARY` switches on in the child: a store that flushes nothing, with and without
+//! checkpoints that run ahead of it, and sled with nothing but its own `flush()`.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -9,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use homing_core::{Batch, Reader, Write};
-use homing_store::{JournalConfig, JournalStore, Store};
+use homing_store::{Flush, JournalConfig, JournalStore, Store};
 use homing_wire::Pos;
 
 use crate::sample::{self, EPOCH, HOME};
@@ -17,6 +21,7 @@ use crate::sample::{self, EPOCH, HOME};
 const CHANNELS: u64 = 7;
 const CHILD: &str = "HOMING_STORE_KILL_DIR";
 const CHECKED: &str = "HOMING_STORE_CHECK_DIR";
+const CANARY: &str = "HOMING_STORE_CANARY";
 
 fn config() -> JournalConfig {
     JournalConfig {
@@ -74,7 +79,11 @@ fn child() {
     if !dir.join("store").exists() {
         JournalStore::create(dir, HOME, EPOCH).unwrap();
     }
-    let store = JournalStore::open(dir, config()).unwrap();
+    let canary = std::env::var(CANARY).unwrap_or_default();
+    if canary == "sled_flush" {
+        return sled_alone(&dir.join("sled"));
+    }
+    let store = JournalStore::open(dir, faulty(&canary)).unwrap();
     let mut n = store.meta().change;
     let mut out = std::io::stdout();
     loop {
@@ -85,11 +94,50 @@ fn child() {
     }
 }
 
+/// The settings of a child that is to be found out.
+fn faulty(canary: &str) -> JournalConfig {
+    let unflushed = JournalConfig { flush: Flush::instead(|_| Ok(())), ..config() };
+    match canary {
+        "" => config(),
+        // Answered before it is on the disk.
+        "early_answer" => JournalConfig {
+            checkpoint_every: Duration::from_secs(3_600),
+            checkpoint_bytes: 1 << 30,
+            ..unflushed
+        },
+        // The index is on the disk, the journal that it was made from is not.
+        "early_checkpoint" => unflushed,
+        other => panic!("no such canary: {other}"),
+    }
+}
+
+/// sled, flushed by its own `flush()` and nothing else after every write.
+fn sled_alone(dir: &Path) {
+    let db = sled::Config::new().path(dir).flush_every_ms(Some(100)).open().unwrap();
+    let mut n = db.get("n").unwrap().map_or(0, |n| u64::from_le_bytes(n[..].try_into().unwrap()));
+    let mut out = std::io::stdout();
+    loop {
+        n += 1;
+        db.insert(format!("entry {n}"), vec![n as u8; 300]).unwrap();
+        db.insert("n", &n.to_le_bytes()).unwrap();
+        db.flush().unwrap();
+        writeln!(out, "committed {n}").unwrap();
+        out.flush().unwrap();
+    }
+}
+
 /// Not a test: checks a store that [`child`] wrote and that a power cut ended, and says how far it goes.
 #[test]
 fn checked() {
     let Some(dir) = std::env::var_os(CHECKED) else { return };
-    let store = JournalStore::open(Path::new(&dir), config()).unwrap();
+    let dir = Path::new(&dir);
+    if std::env::var(CANARY).is_ok_and(|canary| canary == "sled_flush") {
+        let db = sled::open(dir.join("sled")).unwrap();
+        let n = db.get("n").unwrap().map_or(0, |n| u64::from_le_bytes(n[..].try_into().unwrap()));
+        println!("holds {n}");
+        return;
+    }
+    let store = JournalStore::open(dir, config()).unwrap();
     println!("holds {}", check(&store, 0));
 }
 
@@ -128,7 +176,7 @@ fn run_and_kill(dir: &Path, reports: u64) -> u64 {
 #[test]
 fn nothing_reported_is_lost_by_kill_9() {
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
-    let kills = number("HOMING_STORE_KILLS").unwrap_or(10);
+    let kills = number("HOMING_STORE_KILLS").unwrap_or(30);
     let seed = number("HOMING_STORE_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("HOMING_STORE_SEED={seed}");
     let dir = tempfile::tempdir().unwrap();

@@ -7,6 +7,7 @@ mod backup;
 mod conformance;
 mod damage;
 mod directory;
+mod faults;
 mod kill;
 mod model;
 mod sample;

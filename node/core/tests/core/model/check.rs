@@ -25,9 +25,6 @@ impl World {
             }
         }
         for member in &self.members {
-            for id in member.node.store.owed.keys() {
-                eprintln!("DUMP {} owes {:?}: {:#?}", member.node.id, id, member.node.store.channels[&id.1]);
-            }
             assert!(member.node.home.owed().is_empty(), "{:?}", member.node.home.owed());
             assert!(member.node.store.owed.is_empty());
             assert!(member.repairs.is_empty() && member.couriers.values().all(|c| c.is_idle()));

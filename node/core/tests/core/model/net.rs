@@ -167,7 +167,7 @@ impl World {
 
     /// What a home does with a frame; the reply waits for what it changed.
     fn takes(&mut self, from: usize, to: usize, frame: Frame) -> Option<Frame> {
-        eprintln!("{from}->{to} {}", format!("{frame:?}").chars().take(150).collect::<String>());
+        match &frame { Frame::Told{lie: true, answer, ..} => eprintln!("LIE {:?}", answer.is_err()), Frame::Ask{question: Question::Range(r), ..} => eprintln!("ASK headers={} own={}", r.headers, r.origin==self.members[from].node.id), _ => {} }
         let peer = self.members[from].node.id;
         let node = &mut self.members[to].node;
         match frame {
@@ -201,7 +201,9 @@ impl World {
                     self.repair(to, from);
                 }
             }
-            Frame::Ask { number, question } => self.answers(from, to, number, &question),
+            Frame::Ask { number, question } => {
+                self.members[to].outputs.push(Output::Question(from, number, question));
+            }
             Frame::Told { number, answer, lie } => self.told(from, to, number, answer, lie),
         }
         None
@@ -289,7 +291,7 @@ impl World {
     }
 
     /// Answers from what is on disk, and notes what the question tells.
-    fn answers(&mut self, asker: usize, home: usize, number: u64, question: &Question) {
+    pub(super) fn answers(&mut self, asker: usize, home: usize, number: u64, question: &Question) {
         let (peer, connection) = (self.members[asker].node.id, self.net.connection(asker, home));
         let member = &mut self.members[home];
         let node = &mut member.node;
