@@ -237,6 +237,10 @@ impl Repair {
         holding: &Holding,
     ) -> Result<Result<(), PeerFault>, Fault> {
         let own = home.id();
+        if home.is_reconciling(&self.peer) {
+            // A backup does not know what the peer lost since it took these marks.
+            home.tell_marks(reader, holding.channel, self.peer)?;
+        }
         let mut chains = holding.chains.clone();
         chains.sort_unstable_by_key(|(origin, epoch, _)| (*origin != own, *epoch));
         for (origin, epoch, seq) in chains {

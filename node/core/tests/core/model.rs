@@ -418,6 +418,9 @@ impl World {
         for peer in 0..HOMES {
             self.burst(home, peer);
         }
+        if !self.members[home].outputs.is_empty() {
+            self.go_on(home);
+        }
     }
 
     fn follows(&mut self, home: usize, effect: Effect) {

@@ -13,6 +13,7 @@
 //! CRC-32 covers key and value.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -140,7 +141,69 @@ impl Index {
     }
 
     fn sled<T>(&self, done: sled::Result<T>) -> Result<T, StoreError> {
-        done.map_err(|error| fault(&self.dir, &error))
+        done.map_err(|error| self.noted(fault(&self.dir, &error)))
+    }
+
+    /// Reads from sled, which panics on some damage.
+    fn read<T>(&self, read: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+        match catch_unwind(AssertUnwindSafe(read)) {
+            Ok(done) => self.sled(done),
+            Err(_) => Err(self.noted(self.damaged("sled cannot read it"))),
+        }
+    }
+
+    /// Damage is noted on the disk, so that the next opening makes the index anew from the journal.
+    fn noted(&self, error: StoreError) -> StoreError {
+        if matches!(error, StoreError::Index { .. })
+            && let Err(why) = std::fs::write(damage_mark(&self.dir), error.to_string())
+        {
+            tracing::error!(%why, "cannot note that the index is damaged: remove {}", self.dir.display());
+        }
+        error
+    }
+
+    /// Opens the index, or makes it anew where it is damaged or missing: it holds nothing that the journal
+    /// does not. What was damaged is set aside.
+    pub(crate) fn open_or_rebuild(dir: &Path, start: &Position) -> Result<Self, StoreError> {
+        let mark = damage_mark(dir);
+        let what = match std::fs::read_to_string(&mark) {
+            Ok(noted) => noted,
+            Err(_) => match Self::open_sound(dir) {
+                Ok(index) => return Ok(index),
+                Err(error @ StoreError::Index { .. }) => error.to_string(),
+                Err(error) => return Err(error),
+            },
+        };
+        let aside = (0..)
+            .map(|n| dir.with_file_name(format!("index.damaged-{n}")))
+            .find(|path| !path.exists())
+            .unwrap_or_else(|| dir.with_file_name("index.damaged"));
+        tracing::error!(
+            damage = %what, set_aside = %aside.display(),
+            "the index is damaged: it is made anew from the journal, which holds everything; check the disk"
+        );
+        match std::fs::rename(dir, &aside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::io("set aside", dir)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        Self::create(dir, start)?;
+        match std::fs::remove_file(&mark) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::io("remove", &mark)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        Self::open(dir)
+    }
+
+    fn open_sound(dir: &Path) -> Result<Self, StoreError> {
+        let broken =
+            || StoreError::Index { path: dir.to_owned(), what: "sled cannot open it".into() };
+        let index = catch_unwind(|| Self::open(dir)).map_err(|_| broken())??;
+        index.position()?;
+        Ok(index)
     }
 
     /// Makes everything written so far durable.
@@ -150,7 +213,7 @@ impl Index {
     }
 
     pub(crate) fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let mut stored = self.sled(self.db.get(key))?;
+        let mut stored = self.read(|| self.db.get(key))?;
         loop {
             let Some(head) = stored else { return Ok(None) };
             let broken = match self.unpack(key, &head) {
@@ -158,9 +221,9 @@ impl Index {
                 Err(broken) => broken,
             };
             // A value in parts may have been replaced while it was read.
-            stored = self.sled(self.db.get(key))?;
+            stored = self.read(|| self.db.get(key))?;
             if stored.as_ref() == Some(&head) {
-                return Err(broken);
+                return Err(self.noted(broken));
             }
         }
     }
@@ -171,9 +234,11 @@ impl Index {
         from: &[u8],
         to: &[u8],
     ) -> impl Iterator<Item = Result<Pair, StoreError>> + '_ {
-        self.db.range(from..to).filter_map(|pair| {
+        let mut pairs = self.db.range(from..to);
+        let next = move || self.read(|| pairs.next().transpose()).transpose();
+        std::iter::from_fn(next).filter_map(|pair| {
             let read = || {
-                let (key, stored) = self.sled(pair)?;
+                let (key, stored) = pair?;
                 let value = match self.unpack(&key, &stored) {
                     Ok(value) => Some(value),
                     Err(_) => self.value(&key)?,
@@ -202,7 +267,8 @@ impl Index {
         number: u64,
     ) -> Result<Option<u64>, StoreError> {
         let (from, to) = (Key::chunk(channel, 0), Key::chunk(channel, number));
-        self.chunk_number(self.db.range(from.to_vec()..=to.to_vec()).next_back())
+        let last = || self.db.range(from.to_vec()..=to.to_vec()).next_back().transpose();
+        self.chunk_number(self.read(last)?)
     }
 
     /// The number of the first chunk at or above `number`.
@@ -212,15 +278,15 @@ impl Index {
         number: u64,
     ) -> Result<Option<u64>, StoreError> {
         let (from, to) = (Key::chunk(channel, number), Key::chunk(channel, u64::MAX));
-        self.chunk_number(self.db.range(from.to_vec()..=to.to_vec()).next())
+        let first = || self.db.range(from.to_vec()..=to.to_vec()).next().transpose();
+        self.chunk_number(self.read(first)?)
     }
 
     fn chunk_number(
         &self,
-        found: Option<sled::Result<(sled::IVec, sled::IVec)>>,
+        found: Option<(sled::IVec, sled::IVec)>,
     ) -> Result<Option<u64>, StoreError> {
-        let Some(pair) = found else { return Ok(None) };
-        let (key, _) = self.sled(pair)?;
+        let Some((key, _)) = found else { return Ok(None) };
         let number =
             key.last_chunk::<8>().ok_or_else(|| self.damaged("a chunk's key is too short"))?;
         Ok(Some(u64::from_be_bytes(*number)))
@@ -238,7 +304,7 @@ impl Index {
                 let size = u32_at(rest, 0) as usize;
                 let mut value = Vec::with_capacity(size);
                 for part in 0..size.div_ceil(PART_BYTES) {
-                    let bytes = self.sled(self.db.get(part_key(key, *crc, part)))?;
+                    let bytes = self.read(|| self.db.get(part_key(key, *crc, part)))?;
                     value.extend_from_slice(&bytes.ok_or_else(broken)?);
                 }
                 value
@@ -251,6 +317,11 @@ impl Index {
     pub(crate) fn damaged(&self, what: impl Into<String>) -> StoreError {
         StoreError::Index { path: self.dir.clone(), what: what.into() }
     }
+}
+
+/// Beside the index, where it is damaged: what was found.
+fn damage_mark(dir: &Path) -> PathBuf {
+    dir.with_file_name("index.damage")
 }
 
 fn part_key(key: &[u8], crc: [u8; 4], number: usize) -> Vec<u8> {

@@ -150,7 +150,7 @@ impl JournalStore {
 
         let journal_dir = dir.join("journal");
         let (used, blank) = find_segments(&journal_dir, home, config.segment_bytes)?;
-        let index = Index::open(&dir.join("index"))?;
+        let index = Index::open_or_rebuild(&dir.join("index"), &Position::start(home))?;
         let position = index.position()?;
         if position.home != home {
             let (path, found) = (dir.join("index"), position.home);

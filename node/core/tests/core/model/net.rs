@@ -343,8 +343,10 @@ impl World {
                 })
             }
         };
+        // What it tells of the asker is on disk before the asker has an answer, and asks no more.
         let frame = Frame::Told { number, answer: answer.map(Box::new), lie };
-        self.net.put(home, asker, connection, frame);
+        self.collect(home);
+        self.members[home].outputs.push(Output::Frame(asker, connection, frame));
     }
 
     /// A home takes an answer. Of a lie nothing may come.
@@ -371,12 +373,13 @@ impl World {
         if lie {
             assert_eq!((run.work.fetched(), node.home.change()), before, "a lie was believed");
         }
-        if let Some(fault) = fault {
-            assert!(lie, "an honest answer is at fault: {fault}");
-            self.collect(home);
-            return self.connect(home, holder);
+        self.collect(home);
+        match fault {
+            // It may be found out, or have held something back: it is asked again.
+            _ if lie => self.connect(home, holder),
+            Some(fault) => panic!("an honest answer is at fault: {fault}"),
+            None => self.ask(home, holder),
         }
-        self.ask(home, holder);
     }
 }
 
