@@ -212,7 +212,10 @@ fn a_damaged_backup_is_found_out_wherever_it_is_damaged() {
                 assert!(place <= bytes.len() as u64, "{place}");
             }
             BackupError::NotABackup => assert!(at < 16),
-            other => panic!("{at}: {other}"),
+            other @ (BackupError::Io(_)
+            | BackupError::Trailing { .. }
+            | BackupError::Store(_)
+            | BackupError::Fault(_)) => panic!("{at}: {other}"),
         }
         let error = read(&bytes[..at]).unwrap_err();
         assert!(["backup_cut_off", "not_a_backup"].contains(&error.reason()), "{at}: {error}");
