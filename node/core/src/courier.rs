@@ -408,7 +408,7 @@ fn queue(parcel: &mut Parcel, channel: ChannelId, turn: &mut VecDeque<ChannelId>
     }
 }
 
-/// Own events of a channel above `parcel.sent`, up to what is owed and the bounds of a range.
+/// Own events of a channel above `parcel.sent`, without a hole, up to what is owed and the bounds of a range.
 fn read(
     reader: &dyn Reader,
     home: HomeId,
@@ -440,6 +440,10 @@ fn read(
             })
             .take(usize::try_from(parcel.most).unwrap_or(usize::MAX))
             .collect();
+        let first = own.first().map_or(0, |entry| entry.event.header.seq.0);
+        let follows = |(n, entry): &(u64, Arc<LogEntry>)| entry.event.header.seq.0 == first + n;
+        let own: Vec<Arc<LogEntry>> =
+            (0..).zip(own).take_while(follows).map(|(_, entry)| entry).collect();
         if !own.is_empty() {
             return Ok(own);
         }

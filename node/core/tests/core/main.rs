@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod chats;
+mod courier;
 mod ids;
 mod marks;
 mod misbehaving;
@@ -10,4 +11,6 @@ mod model;
 mod node;
 mod relay;
 mod repair;
+mod restore;
+mod retention;
 mod store;

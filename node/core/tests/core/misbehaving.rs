@@ -145,7 +145,8 @@ fn it_breaks_its_own_chain() {
 #[test]
 fn it_writes_two_histories() {
     type Way = fn(&Forge) -> Forge;
-    let ways: [(&str, Way, usize); 3] = [
+    let ways: [(&str, Way, usize); 4] = [
+        ("another event in the place of an earlier one", rewritten_first, 1),
         ("another event in the place of the last", rewritten_last, 1),
         ("another history of more events", rewritten_first, 3),
         ("an event that follows on another history", follows_on_another, 1),
@@ -175,6 +176,10 @@ fn it_writes_two_histories() {
         // The true history is not gone on with either.
         let more = first.next().next().chain(parties.clone(), 1);
         assert_eq!(s.globex.receive(s.evil, &more).unwrap().refused, Some("equivocation"));
+        let (store, now) = (&s.globex.store, s.globex.now);
+        let end = more.end.unwrap();
+        let gone = s.globex.home.receive_pruned(store, now, s.evil, &parties, &end).unwrap();
+        assert_eq!(gone.unwrap().refused, Some("equivocation"), "{what}");
         // A new life is heard.
         let mut anew = Forge::new(&s.mallory, &s.carol, s.globex.now);
         anew.header.epoch = Epoch(anew.header.epoch.0 + 1);

@@ -596,13 +596,12 @@ impl World {
     }
 }
 
-/// `HOMING_MODEL_CASES`, for those who have more time than CI.
-fn cases() -> u32 {
-    std::env::var("HOMING_MODEL_CASES").map_or(500, |cases| cases.parse().unwrap())
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    // Twice as many as usual; `PROPTEST_CASES` sets how many that is.
+    #![proptest_config(ProptestConfig {
+        cases: 2 * ProptestConfig::default().cases,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn the_homes_agree_whatever_happens(deeds in deeds()) {

@@ -12,10 +12,10 @@ use homing_wire::{
 use crate::node::{Forge, Node, Seal, accepting, text, v7};
 
 /// What a holder may do to its answers.
-type Lie<'a> = &'a mut dyn FnMut(&mut Answered);
+pub(crate) type Lie<'a> = &'a mut dyn FnMut(&mut Answered);
 
 /// A holder's answer, as the asking node reads it off the wire and checks it.
-fn answer(asker: &Node, holder: &mut Node, question: &Question) -> Answered {
+pub(crate) fn answer(asker: &Node, holder: &mut Node, question: &Question) -> Answered {
     match question {
         Question::Holdings { after } => {
             let page = holdings(&holder.store, holder.id, asker.id, *after).unwrap();
@@ -60,7 +60,7 @@ fn answer(asker: &Node, holder: &mut Node, question: &Question) -> Answered {
 }
 
 /// Fetches everything, telling what was asked.
-fn fetch(
+pub(crate) fn fetch(
     asker: &mut Node,
     holder: &mut Node,
     lie: Lie<'_>,
@@ -81,9 +81,9 @@ fn fetch(
     Ok((repair, asked))
 }
 
-fn honest(_: &mut Answered) {}
+pub(crate) fn honest(_: &mut Answered) {}
 
-fn homes() -> (Node, Node, ChannelId) {
+pub(crate) fn homes() -> (Node, Node, ChannelId) {
     let mut acme = Node::new(1, accepting(), &["alice", "bob"]);
     let mut globex = Node::new(2, accepting(), &["carol"]);
     acme.meets(globex.id, false);
@@ -97,7 +97,7 @@ fn homes() -> (Node, Node, ChannelId) {
 }
 
 /// Both homes write on, all of it delivered.
-fn go_on(acme: &mut Node, globex: &mut Node, count: usize) {
+pub(crate) fn go_on(acme: &mut Node, globex: &mut Node, count: usize) {
     let (alice, carol) = (acme.user("alice"), globex.user("carol"));
     for n in 0..count {
         acme.send("alice", &carol, &format!("a{n}"));
@@ -108,13 +108,13 @@ fn go_on(acme: &mut Node, globex: &mut Node, count: usize) {
 }
 
 /// Events of this home's present chain that the other home has not acknowledged.
-fn events_owed(node: &mut Node, channel: ChannelId) -> u64 {
+pub(crate) fn events_owed(node: &mut Node, channel: ChannelId) -> u64 {
     let (id, state) = (node.id, node.state(channel));
     let cursor = &state.cursors[0];
     state.chain(&id, cursor.epoch).map_or(0, |chain| chain.seq.0 - cursor.acked.0)
 }
 
-fn same_history(acme: &Node, globex: &Node, channel: ChannelId) {
+pub(crate) fn same_history(acme: &Node, globex: &Node, channel: ChannelId) {
     assert_eq!(acme.store.by_order(channel), globex.store.by_order(channel));
 }
 

@@ -167,15 +167,6 @@ impl World {
 
     /// What a home does with a frame; the reply waits for what it changed.
     fn takes(&mut self, from: usize, to: usize, frame: Frame) -> Option<Frame> {
-        match &frame {
-            Frame::Told { lie: true, answer, .. } => eprintln!("LIE {:?}", answer.is_err()),
-            Frame::Ask { question: Question::Range(r), .. } => eprintln!(
-                "ASK headers={} own={}",
-                r.headers,
-                r.origin == self.members[from].node.id
-            ),
-            _ => {}
-        }
         let peer = self.members[from].node.id;
         let node = &mut self.members[to].node;
         match frame {

@@ -1,0 +1,501 @@
+//! The sending side of one stream: what is sent when, and what a peer may answer.
+
+use homing_core::{Courier, CourierLimits, Delivery, Effect, OwedChannel, PeerMark, RangeIn};
+use homing_wire::{ChannelId, Epoch, Event, Pos, Seq};
+
+use crate::node::{Node, accepting, local, proven};
+
+const MINUTE_MS: u64 = 60_000;
+
+fn limits() -> CourierLimits {
+    CourierLimits { range_entries: 4, ..CourierLimits::default() }
+}
+
+/// Acme's courier for globex, and the two homes.
+struct Stream {
+    acme: Node,
+    globex: Node,
+    courier: Courier,
+    now: u64,
+}
+
+impl Stream {
+    fn new(limits: CourierLimits) -> Self {
+        let acme = Node::new(1, accepting(), &["alice", "bob"]);
+        let globex = Node::new(2, accepting(), &["carol", "dave"]);
+        let courier = Courier::new(acme.id, limits);
+        Self { acme, globex, courier, now: 0 }
+    }
+
+    /// A new stream, as after a broken connection.
+    fn reopen(&mut self, limits: CourierLimits) {
+        self.courier = Courier::new(self.acme.id, limits);
+        self.acme.home.resume(&self.acme.store, self.globex.id).unwrap();
+        self.follow();
+    }
+
+    /// Alice writes to Carol, so many times.
+    fn write(&mut self, count: usize) -> ChannelId {
+        let carol = self.globex.user("carol");
+        for n in 1..=count {
+            self.acme.send("alice", &carol, &n.to_string());
+        }
+        self.follow();
+        ChannelId::chat(&self.acme.user("alice"), &carol)
+    }
+
+    /// Commits, and gives the courier what follows.
+    fn follow(&mut self) {
+        for effect in self.acme.settle() {
+            match effect {
+                Effect::Owed { channel, parties, epoch, acked, upto, .. } => {
+                    self.courier.owe(channel, OwedChannel { parties, epoch, acked, upto });
+                }
+                Effect::Marks { channel, marks, .. } => self.courier.mark(channel, marks),
+                Effect::Pull { .. } => self.courier.pull(),
+                Effect::Message { .. }
+                | Effect::Rejected { .. }
+                | Effect::Marked { .. }
+                | Effect::Channel { .. } => {}
+            }
+        }
+    }
+
+    fn burst(&mut self) -> Vec<Delivery> {
+        self.courier.burst(&self.acme.store, self.now).unwrap()
+    }
+
+    /// Everything that may be sent is, and globex answers each. Tells (channel, first seq, have) of each.
+    fn deliver(&mut self) -> Vec<(ChannelId, u64, u64)> {
+        let mut answers = Vec::new();
+        loop {
+            let burst = self.burst();
+            if burst.is_empty() {
+                return answers;
+            }
+            for delivery in burst {
+                let (channel, epoch, first) = name(&delivery);
+                let have = self.arrives(delivery);
+                self.courier.have(self.now, channel, epoch, have).unwrap();
+                let (by, store) = (self.globex.id, &self.acme.store);
+                self.acme.home.acknowledged(store, by, channel, epoch, have).unwrap().unwrap();
+                self.follow();
+                answers.push((channel, first.0, have.0));
+            }
+        }
+    }
+
+    /// What globex makes of a delivery: how far it is then.
+    fn arrives(&mut self, delivery: Delivery) -> Seq {
+        let (from, now) = (self.acme.id, self.globex.now);
+        let head = delivery.head().unwrap();
+        let end = proven(from, head.0, head.1);
+        let reply = match delivery {
+            Delivery::Range { channel, parties, epoch, events } => {
+                let first = events[0].event.header.seq;
+                let parsed = |e: &Event| Event::from_bytes(e.header_bytes.clone(), e.body.clone());
+                let events = events.iter().map(|e| parsed(&e.event)).collect();
+                let end = Some(end);
+                let range = RangeIn { channel, parties, origin: from, epoch, first, events, end };
+                self.globex.receive_as_is(from, &range).unwrap()
+            }
+            Delivery::Pruned { parties, .. } => self
+                .globex
+                .home
+                .receive_pruned(&self.globex.store, now, from, &parties, &end)
+                .unwrap()
+                .unwrap(),
+            Delivery::Marks { .. } | Delivery::Pull => unreachable!("they name no events"),
+        };
+        self.globex.settle();
+        assert_eq!((reply.refused, reply.rejected.len()), (None, 0));
+        reply.have
+    }
+}
+
+/// The channel, the epoch and the first event of what names events.
+fn name(delivery: &Delivery) -> (ChannelId, Epoch, Seq) {
+    match delivery {
+        Delivery::Range { channel, epoch, events, .. } => {
+            (*channel, *epoch, events[0].event.header.seq)
+        }
+        Delivery::Pruned { channel, epoch, seq, .. } => (*channel, *epoch, *seq),
+        Delivery::Marks { .. } | Delivery::Pull => panic!("{delivery:?}"),
+    }
+}
+
+fn mark(user: &str, read: u64) -> PeerMark {
+    let (delivered, read) = (Seq(read), Seq(read));
+    PeerMark { user: local(user), epoch: Epoch(1), delivered, read, at: 0 }
+}
+
+#[test]
+fn ranges_go_ahead_of_their_answers_and_each_is_answered_once() {
+    let mut s = Stream::new(limits());
+    let channel = s.write(10);
+    let firsts: Vec<u64> = s.burst().iter().map(|d| name(d).2.0).collect();
+    assert_eq!(firsts, [1, 5, 9]);
+    assert!(s.burst().is_empty() && !s.courier.is_idle());
+    for have in [4, 8, 10] {
+        s.courier.have(0, channel, s.acme.epoch, Seq(have)).unwrap();
+    }
+    assert!(s.courier.is_idle());
+    assert_eq!(s.courier.wake_at(), None);
+}
+
+#[test]
+fn a_window_of_bytes_is_ahead_of_the_answers_at_most() {
+    let mut s = Stream::new(CourierLimits { window_bytes: 1_500, ..limits() });
+    let channel = s.write(40);
+    let mut sent = 0;
+    let mut have = Vec::new();
+    for delivery in s.burst() {
+        let Delivery::Range { events, .. } = &delivery else { panic!("{delivery:?}") };
+        sent += events.iter().map(|e| e.event.size_bytes()).sum::<usize>();
+        have.push(events.last().unwrap().event.header.seq);
+    }
+    assert!((1_500..4_000).contains(&sent), "{sent}");
+    assert!(s.burst().is_empty(), "the window is full");
+    s.courier.have(0, channel, s.acme.epoch, have[0]).unwrap();
+    assert!(!s.burst().is_empty(), "an answer opens it");
+}
+
+#[test]
+fn a_busy_channel_gives_way_to_the_next() {
+    let mut s = Stream::new(limits());
+    let busy = s.write(100);
+    let dave = s.globex.user("dave");
+    let quiet = s.acme.send("alice", &dave, "hi").channel;
+    s.follow();
+    let order: Vec<ChannelId> = s.burst().iter().map(|d| name(d).0).collect();
+    assert_eq!(order.len(), 26);
+    assert_eq!(order.iter().position(|c| *c == quiet), Some(1));
+    assert!(order.iter().filter(|c| **c == busy).count() == 25);
+}
+
+#[test]
+fn it_goes_back_to_where_the_peer_is() {
+    let mut s = Stream::new(limits());
+    let channel = s.write(8);
+    s.burst();
+    // The peer has lost all but the first two, says it with both answers, and gets the rest again.
+    s.courier.have(0, channel, s.acme.epoch, Seq(2)).unwrap();
+    assert!(s.burst().is_empty(), "more answers are on their way");
+    s.courier.have(0, channel, s.acme.epoch, Seq(2)).unwrap();
+    let firsts: Vec<u64> = s.burst().iter().map(|d| name(d).2.0).collect();
+    assert_eq!(firsts, [3, 7]);
+    // And it may have more than was known here.
+    s.courier.have(0, channel, s.acme.epoch, Seq(8)).unwrap();
+    s.courier.have(0, channel, s.acme.epoch, Seq(8)).unwrap();
+    assert!(s.courier.is_idle());
+}
+
+/// One event of a range has a stamp that the peer does not take yet: those before it arrive.
+#[test]
+fn what_is_sound_arrives_before_a_stamp_that_is_too_far_ahead() {
+    let mut s = Stream::new(limits());
+    let carol = s.globex.user("carol");
+    s.acme.send("alice", &carol, "one");
+    s.acme.send("alice", &carol, "two");
+    s.acme.now += 10 * MINUTE_MS; // a clock that jumps
+    s.acme.send("alice", &carol, "three");
+    let channel = s.acme.send("alice", &carol, "four").channel;
+    s.follow();
+    assert_eq!(s.deliver(), [(channel, 1, 0)], "it is held back whole");
+    assert!(s.globex.store.channels.is_empty());
+    let mut waits = 0;
+    while s.globex.words(channel).len() < 2 {
+        waits += 1;
+        assert!(waits < 5, "{:?}", s.globex.words(channel));
+        s.now = s.courier.wake_at().expect("it is tried again");
+        s.courier.wake(s.now).unwrap();
+        s.deliver();
+    }
+    assert_eq!(s.globex.words(channel), ["one", "two"]);
+    // It is not asked without end, and nobody is at fault meanwhile.
+    for _ in 0..20 {
+        s.now = s.courier.wake_at().unwrap();
+        s.courier.wake(s.now).unwrap();
+        assert!(s.deliver().len() <= 2);
+    }
+    assert!(s.now >= 20 * limits().held_back_ms);
+    s.globex.now += 10 * MINUTE_MS;
+    s.now = s.courier.wake_at().unwrap();
+    s.courier.wake(s.now).unwrap();
+    s.deliver();
+    assert_eq!(s.globex.words(channel), ["one", "two", "three", "four"]);
+    assert!(s.courier.is_idle() && s.acme.home.owed().is_empty());
+}
+
+#[test]
+fn a_channel_that_is_held_back_holds_no_other_back() {
+    let mut s = Stream::new(limits());
+    let channel = s.write(1);
+    s.burst();
+    s.courier.have(0, channel, s.acme.epoch, Seq(0)).unwrap();
+    assert!(s.burst().is_empty());
+    let dave = s.globex.user("dave");
+    s.acme.send("alice", &dave, "hi");
+    s.follow();
+    assert_eq!(s.burst().len(), 1);
+    // More of the same channel waits as well.
+    s.write(1);
+    assert!(s.burst().is_empty());
+}
+
+#[test]
+fn a_peer_that_answers_nothing_is_at_fault() {
+    let mut s = Stream::new(limits());
+    let channel = s.write(8);
+    s.now = 5_000;
+    assert_eq!(s.courier.wake_at(), None, "nothing was sent yet");
+    s.burst();
+    let at = s.courier.wake_at().unwrap();
+    assert_eq!(at, 5_000 + limits().answer_ms);
+    s.courier.wake(at - 1).unwrap();
+    // An answer gives it as long again.
+    s.courier.have(at - 1, channel, s.acme.epoch, Seq(4)).unwrap();
+    s.courier.wake(at).unwrap();
+    // What is no answer to anything does not.
+    let elsewhere = ChannelId(uuid::Uuid::from_u128(9));
+    s.courier.have(at + 5, elsewhere, s.acme.epoch, Seq(1)).unwrap();
+    s.courier.have(at + 5, channel, Epoch(1), Seq(1)).unwrap();
+    s.courier.marks_taken(at + 5, 0).unwrap();
+    let late = at - 1 + limits().answer_ms;
+    assert_eq!(s.courier.wake_at(), Some(late));
+    assert_eq!(s.courier.wake(late).unwrap_err().0, "no_acknowledgement");
+}
+
+#[test]
+fn a_peer_that_takes_no_marks_is_at_fault() {
+    let mut s = Stream::new(limits());
+    s.courier.mark(ChannelId(uuid::Uuid::from_u128(9)), vec![mark("alice", 1)]);
+    s.burst();
+    s.courier.mark(ChannelId(uuid::Uuid::from_u128(8)), vec![mark("alice", 1)]);
+    s.burst();
+    s.courier.marks_taken(30_000, 1).unwrap();
+    // Those it took already are no answer.
+    s.courier.marks_taken(80_000, 1).unwrap();
+    assert_eq!(s.courier.wake(90_000).unwrap_err().0, "no_acknowledgement");
+}
+
+#[test]
+fn a_peer_that_acknowledges_what_was_not_sent_is_at_fault() {
+    let mut s = Stream::new(limits());
+    let channel = s.write(1);
+    let epoch = s.acme.epoch;
+    // Before anything was sent.
+    assert_eq!(s.courier.have(0, channel, epoch, Seq(0)).unwrap_err().0, "ack_unasked");
+    s.burst();
+    // More than was ever written.
+    assert_eq!(s.courier.have(0, channel, epoch, Seq(2)).unwrap_err().0, "ack_ahead");
+    let mut s = Stream::new(limits());
+    s.write(1);
+    s.burst();
+    s.courier.have(0, channel, epoch, Seq(0)).unwrap();
+    // Twice.
+    assert_eq!(s.courier.have(0, channel, epoch, Seq(0)).unwrap_err().0, "ack_unasked");
+    assert_eq!(s.courier.marks_taken(0, 1).unwrap_err().0, "ack_ahead");
+    s.courier.mark(channel, vec![mark("alice", 1)]);
+    s.burst();
+    assert_eq!(s.courier.marks_taken(0, 2).unwrap_err().0, "ack_ahead");
+}
+
+#[test]
+fn marks_are_numbered_and_the_newest_go() {
+    let mut s = Stream::new(limits());
+    let (one, two) = (ChannelId(uuid::Uuid::from_u128(1)), ChannelId(uuid::Uuid::from_u128(2)));
+    s.courier.mark(one, vec![mark("alice", 1)]);
+    s.courier.mark(two, vec![mark("alice", 5)]);
+    s.courier.mark(one, vec![mark("alice", 2)]);
+    let sent: Vec<(u64, ChannelId, u64)> = s
+        .burst()
+        .into_iter()
+        .map(|delivery| match delivery {
+            Delivery::Marks { number, channel, marks } => (number, channel, marks[0].read.0),
+            Delivery::Range { .. } | Delivery::Pruned { .. } | Delivery::Pull => {
+                panic!("{delivery:?}")
+            }
+        })
+        .collect();
+    assert_eq!(sent, [(1, one, 2), (2, two, 5)]);
+    // One number acknowledges all below it.
+    let taken = s.courier.marks_taken(0, 2).unwrap();
+    assert_eq!(taken, [(one, vec![mark("alice", 2)]), (two, vec![mark("alice", 5)])]);
+    assert!(s.courier.marks_taken(0, 2).unwrap().is_empty() && s.courier.is_idle());
+}
+
+#[test]
+fn marks_under_way_are_bounded() {
+    let mut s = Stream::new(limits());
+    for n in 0..3_000 {
+        s.courier.mark(ChannelId(uuid::Uuid::from_u128(n)), vec![mark("alice", 1)]);
+    }
+    let mut sent = 0;
+    loop {
+        let burst = s.burst().len();
+        assert!(burst <= limits().burst);
+        if burst == 0 {
+            break;
+        }
+        sent += burst;
+    }
+    assert_eq!(sent, 1_024);
+    s.courier.marks_taken(0, 24).unwrap();
+    assert_eq!(s.burst().len(), 24);
+}
+
+#[test]
+fn what_is_refused_is_let_go_and_its_answers_mean_nothing() {
+    let mut s = Stream::new(CourierLimits { window_bytes: 600, ..limits() });
+    let channel = s.write(20);
+    s.courier.mark(channel, vec![mark("alice", 1)]);
+    assert_eq!(s.burst().len(), 2);
+    s.courier.marks_taken(0, 1).unwrap();
+    s.courier.refused(0, channel);
+    assert!(s.courier.is_idle() && s.burst().is_empty());
+    s.courier.have(0, channel, s.acme.epoch, Seq(3)).unwrap();
+    // The window is open again.
+    let dave = s.globex.user("dave");
+    s.acme.send("alice", &dave, "hi");
+    s.follow();
+    assert_eq!(s.deliver().len(), 1);
+}
+
+#[test]
+fn an_earlier_life_is_brought_to_its_end_before_the_next_begins() {
+    let mut s = Stream::new(limits());
+    let channel = s.write(6);
+    let old = s.acme.epoch;
+    let backup = s.acme.store.clone();
+    s.acme.restore(backup);
+    s.reopen(limits());
+    s.write(3);
+    let answers = s.deliver();
+    assert_eq!(answers, [(channel, 1, 4), (channel, 5, 6), (channel, 1, 3)]);
+    assert_eq!(s.globex.words(channel), ["1", "2", "3", "4", "5", "6", "1", "2", "3"]);
+    assert!(s.acme.home.owed().is_empty());
+    let state = s.acme.state(channel);
+    let cursor = state.cursor(&s.globex.id).unwrap();
+    assert_eq!((cursor.epoch, cursor.acked), (s.acme.epoch, Seq(3)));
+    // The peer is behind in the earlier one: it lost its disk. It gets all of both again.
+    let (store, by) = (&s.acme.store, s.globex.id);
+    s.acme.home.acknowledged(store, by, channel, old, Seq(4)).unwrap().unwrap();
+    s.acme.settle();
+    let mut lost = Node::new(2, accepting(), &["carol", "dave"]);
+    std::mem::swap(&mut lost, &mut s.globex);
+    s.reopen(limits());
+    let firsts: Vec<(Epoch, u64)> = s.burst().iter().map(|d| (name(d).1, name(d).2.0)).collect();
+    assert_eq!(firsts, [(old, 5)]);
+    s.courier.have(0, channel, old, Seq(0)).unwrap();
+    s.acme.home.acknowledged(&s.acme.store, by, channel, old, Seq(0)).unwrap().unwrap();
+    s.follow();
+    s.deliver();
+    assert_eq!(s.globex.words(channel).len(), 9);
+    assert!(s.acme.home.owed().is_empty());
+    // Of the present life nobody is behind because of an earlier one that he has whole.
+    s.acme.home.acknowledged(&s.acme.store, by, channel, old, Seq(6)).unwrap().unwrap();
+    assert!(s.acme.home.owed().is_empty());
+}
+
+#[test]
+fn what_retention_removed_is_told_and_the_rest_follows() {
+    let mut s = Stream::new(limits());
+    let channel = s.write(6);
+    s.acme.now += 1_000;
+    s.globex.now = s.acme.now;
+    assert!(!s.acme.home.prune(&s.acme.store, s.acme.now, channel, s.acme.now).unwrap());
+    s.write(2);
+    s.reopen(limits());
+    let burst = s.burst();
+    let [Delivery::Pruned { seq: Seq(6), hash, .. }, Delivery::Range { events, .. }] = &burst[..]
+    else {
+        panic!("{burst:?}")
+    };
+    assert_eq!((*hash, events.len()), (events[0].event.header.prev, 2));
+    s.reopen(limits());
+    assert_eq!(s.deliver(), [(channel, 6, 6), (channel, 7, 8)]);
+    assert!(s.courier.is_idle() && s.acme.home.owed().is_empty());
+    let log: Vec<String> = s.globex.store.logs[&channel]
+        .values()
+        .map(|e| String::from_utf8(e.event.body.to_vec()).unwrap())
+        .collect();
+    assert_eq!(log[0], r#"{"type":"notice","notice":"gap","missing":6}"#);
+    assert_eq!(log.len(), 3);
+    assert_eq!(s.acme.store.by_order(channel), s.globex.store.by_order(channel));
+    // The chain goes on, and is proven behind the gap.
+    s.write(1);
+    assert_eq!(s.deliver(), [(channel, 9, 9)]);
+}
+
+#[test]
+fn all_of_it_may_be_gone_before_it_was_sent() {
+    let mut s = Stream::new(limits());
+    let channel = s.write(3);
+    s.acme.now += 1_000;
+    s.acme.home.prune(&s.acme.store, s.acme.now, channel, s.acme.now).unwrap();
+    s.follow();
+    assert_eq!(s.deliver(), [(channel, 3, 3)]);
+    assert!(s.courier.is_idle() && s.acme.home.owed().is_empty());
+}
+
+#[test]
+fn an_unreachable_peers_many_channels_stay_cheap() {
+    const CHANNELS: u64 = 5_000;
+    let mut s = Stream::new(CourierLimits::default());
+    let mut acme = Node::new(1, accepting(), &["alice"]);
+    for n in 0..CHANNELS {
+        let with = homing_wire::UserRef::new(s.globex.id, local(&format!("u{n}")));
+        s.globex.register(&format!("u{n}"));
+        acme.send("alice", &with, "hi");
+    }
+    s.globex.settle();
+    s.acme = acme;
+    s.follow();
+    // Written to again and again it is an entry a channel still.
+    for n in 0..CHANNELS {
+        let with = homing_wire::UserRef::new(s.globex.id, local(&format!("u{n}")));
+        s.acme.send("alice", &with, "hi");
+    }
+    s.follow();
+    let burst = s.burst();
+    assert_eq!(burst.len(), CourierLimits::default().burst, "one signature proves so many");
+    // The peer has them all already, though that is not known here.
+    let epoch = s.acme.epoch;
+    let mut open: Vec<ChannelId> = burst.iter().map(|d| name(d).0).collect();
+    let mut done = 0;
+    while !open.is_empty() {
+        for channel in std::mem::take(&mut open) {
+            s.courier.have(0, channel, epoch, Seq(2)).unwrap();
+            done += 1;
+        }
+        open = s.burst().iter().map(|d| name(d).0).collect();
+    }
+    assert_eq!(done, CHANNELS);
+    assert!(s.courier.is_idle());
+    // And refused, where they are not sent yet.
+    s.reopen(CourierLimits::default());
+    let all: Vec<ChannelId> = s.acme.home.owed()[&s.globex.id].keys().copied().collect();
+    assert_eq!(all.len() as u64, CHANNELS);
+    for channel in all {
+        s.courier.refused(0, channel);
+    }
+    assert!(s.courier.is_idle() && s.burst().is_empty());
+}
+
+/// Others write between: what is read of the log for nothing does not end a range wrongly.
+#[test]
+fn a_long_answer_of_others_between_is_passed_over() {
+    let mut s = Stream::new(limits());
+    let (alice, carol) = (s.acme.user("alice"), s.globex.user("carol"));
+    let channel = s.write(1);
+    s.deliver();
+    for n in 0..20 {
+        s.globex.send("carol", &alice, &n.to_string());
+    }
+    s.globex.deliver(&mut s.acme);
+    s.acme.send("alice", &carol, "after all that");
+    s.follow();
+    assert_eq!(s.deliver(), [(channel, 2, 2)]);
+    assert_eq!(s.acme.state(channel).head, Pos(22));
+}
