@@ -44,15 +44,15 @@ impl Home {
         // of a life after a restore is where it came from.
         let behind = epoch < cursor.epoch && have < written;
         let moved = epoch == cursor.epoch && have != cursor.acked;
+        let lost = behind || (moved && have < cursor.acked);
         let ahead = epoch > cursor.epoch && done && !state.chains.iter().any(|c| lives(&c));
         self.heard_from(peer);
         if behind || moved || ahead {
             self.owe(channel, peer, |cursor| (cursor.epoch, cursor.acked) = (epoch, have));
-            if self
-                .state(channel)
-                .and_then(|s| s.cursor(&peer))
-                .is_some_and(|c| c.acked == Seq(0) && c.epoch > epoch)
-            {
+            let cursor = self.state(channel).and_then(|s| s.cursor(&peer));
+            let next = cursor.is_some_and(|c| c.acked == Seq(0) && c.epoch > epoch);
+            // The courier has let go of what was acknowledged: nobody but this step tells it.
+            if lost || next {
                 self.push(channel, peer);
             }
         }

@@ -191,6 +191,54 @@ fn it_goes_back_to_where_the_peer_is() {
 }
 
 /// One event of a range has a stamp that the peer does not take yet: those before it arrive.
+/// Its disk was set back: it asks for what it lost. Nobody writes anything new, and the stream stays.
+#[test]
+fn what_a_peer_lost_after_acknowledging_it_is_sent_at_once() {
+    let mut stream = Stream::new(limits());
+    let channel = stream.write(10);
+    let backup = (stream.globex.home.epoch(), stream.globex.store.clone());
+    stream.deliver();
+    assert!(stream.acme.home.owed().is_empty() && stream.courier.is_idle());
+
+    // Globex asks for 5 and on: so it holds 4.
+    stream.acme.acknowledged(stream.globex.id, channel, 4).unwrap();
+    let effects = stream.acme.settle();
+    let owed: Vec<_> = effects
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Owed { channel, parties, epoch, acked, upto, .. } => {
+                Some((channel, OwedChannel { parties, epoch, acked, upto }))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(owed.len(), 1);
+    assert_eq!((owed[0].0, owed[0].1.acked, owed[0].1.upto), (channel, Seq(4), Seq(10)));
+    assert!(stream.acme.store.owed.contains_key(&(stream.globex.id, channel)), "over a crash, too");
+    for (channel, owed) in owed {
+        stream.courier.owe(channel, owed);
+    }
+    let burst = stream.burst();
+    let sent: Vec<u64> = burst.iter().map(|delivery| name(delivery).2.0).collect();
+    assert_eq!(sent, [5, 9], "four at once: 5 to 10");
+    for delivery in burst {
+        let have = stream.arrives(delivery);
+        assert_eq!(have, Seq(10), "it passes over what it holds");
+        stream.courier.have(stream.now, channel, stream.acme.epoch, have).unwrap();
+        stream.acme.acknowledged(stream.globex.id, channel, have.0).unwrap();
+        stream.follow();
+    }
+    assert!(stream.acme.home.owed().is_empty() && stream.courier.is_idle());
+
+    // The same by an answer to something newer: the courier goes back by itself, and once.
+    (stream.globex.epoch, stream.globex.store) = backup;
+    stream.globex.crash();
+    stream.write(1);
+    let answers = stream.deliver();
+    assert_eq!(answers, [(channel, 11, 0), (channel, 1, 4), (channel, 5, 8), (channel, 9, 11)]);
+    assert!(stream.acme.home.owed().is_empty() && stream.courier.is_idle());
+}
+
 #[test]
 fn what_is_sound_arrives_before_a_stamp_that_is_too_far_ahead() {
     let mut s = Stream::new(limits());

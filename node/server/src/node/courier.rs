@@ -48,6 +48,8 @@ impl Satchel {
             Entry::Occupied(mut entry) if entry.get().epoch == owed.epoch => {
                 let known = entry.get_mut();
                 known.upto = known.upto.max(owed.upto);
+                // It may have lost what it acknowledged meanwhile; what it holds it passes over.
+                known.acked = known.acked.min(owed.acked);
             }
             Entry::Occupied(mut entry) => drop(entry.insert(owed)),
             Entry::Vacant(entry) => {
