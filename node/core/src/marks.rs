@@ -58,17 +58,23 @@ impl Risen {
     pub(crate) fn hold_back(&self, state: &mut ChannelState) {
         let Some(held) = &self.held else { return };
         let Some(member) = state.member_mut(&self.user) else { return };
-        let newer: Vec<Pos> = member
-            .mentions
-            .iter()
-            .filter(|pos| held.mentions.last().is_none_or(|last| *pos > last))
-            .copied()
-            .collect();
-        member.mentions =
-            held.mentions.iter().copied().chain(newer).take(Member::MENTIONS).collect();
+        member.mentions = merged(&held.mentions, &member.mentions);
         member.mark = held.mark;
         member.read_counted = held.read_counted;
     }
+}
+
+impl Held {
+    /// Mentions that came after the first mark and are read by a later one: not read, as the disk has it.
+    fn keep_mentions(&mut self, before: &[Pos]) {
+        self.mentions = merged(&self.mentions, before);
+    }
+}
+
+/// The mentions of `older`, and those of `later` that came after them.
+fn merged(older: &[Pos], later: &[Pos]) -> Vec<Pos> {
+    let newer = later.iter().filter(|pos| older.last().is_none_or(|last| *pos > last));
+    older.iter().chain(newer).take(Member::MENTIONS).copied().collect()
 }
 
 impl Home {
@@ -98,9 +104,12 @@ impl Home {
         }
         if let Some(held) = self.raise(reader, channel, &me, wished)? {
             let risen = self.risen.entry(channel).or_default();
-            // What the disk has is what the first of them found.
-            if risen.iter().all(|r| r.user != me) {
-                risen.push(Risen { user: me, held: Some(held) });
+            match risen.iter_mut().find(|r| r.user == me) {
+                // What the disk has is what the first of them found, and mentions that came since.
+                Some(Risen { held: Some(first), .. }) => first.keep_mentions(&held.mentions),
+                // A message of the user took the last mark to disk.
+                Some(risen) => risen.held = Some(held),
+                None => risen.push(Risen { user: me, held: Some(held) }),
             }
         }
         Ok(())

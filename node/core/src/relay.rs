@@ -52,6 +52,9 @@ impl Home {
             let cursor = self.state(channel).and_then(|s| s.cursor(&peer));
             let next = cursor.is_some_and(|c| c.acked == Seq(0) && c.epoch > epoch);
             // The courier has let go of what was acknowledged: nobody but this step tells it.
+            if lost {
+                self.hurry(); // who says so may be told in the same step, and not say it again
+            }
             if lost || next {
                 self.push(channel, peer);
             }

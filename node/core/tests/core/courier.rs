@@ -203,15 +203,12 @@ fn what_a_peer_lost_after_acknowledging_it_is_sent_at_once() {
     // Globex asks for 5 and on: so it holds 4.
     stream.acme.acknowledged(stream.globex.id, channel, 4).unwrap();
     let effects = stream.acme.settle();
-    let owed: Vec<_> = effects
-        .into_iter()
-        .filter_map(|effect| match effect {
-            Effect::Owed { channel, parties, epoch, acked, upto, .. } => {
-                Some((channel, OwedChannel { parties, epoch, acked, upto }))
-            }
-            _ => None,
-        })
-        .collect();
+    let mut owed = Vec::new();
+    for effect in effects {
+        if let Effect::Owed { channel, parties, epoch, acked, upto, .. } = effect {
+            owed.push((channel, OwedChannel { parties, epoch, acked, upto }));
+        }
+    }
     assert_eq!(owed.len(), 1);
     assert_eq!((owed[0].0, owed[0].1.acked, owed[0].1.upto), (channel, Seq(4), Seq(10)));
     assert!(stream.acme.store.owed.contains_key(&(stream.globex.id, channel)), "over a crash, too");

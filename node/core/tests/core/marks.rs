@@ -184,6 +184,53 @@ fn mentions_count_until_they_are_read() {
     assert_eq!(mentions(&mut acme), 1);
 }
 
+/// The second mark reads a mention that came after the first; neither is given out when the power goes.
+#[test]
+fn a_mention_between_two_marks_survives_a_crash() {
+    let (mut acme, _) = homes();
+    let bob = acme.user("bob");
+    let channel = acme.send("alice", &bob, "1").channel;
+    acme.settle();
+    acme.mark("bob", channel, 1, 1).unwrap();
+    let mut command = acme.command("alice", &bob, "@bob");
+    command.mentions = vec![bob.clone()];
+    acme.run(&command).unwrap();
+    acme.settle();
+    acme.mark("bob", channel, 2, 2).unwrap();
+    acme.send("alice", &bob, "3");
+    acme.settle();
+    acme.crash();
+    let member = acme.state(channel).member(&bob).unwrap().clone();
+    assert_eq!((member.mark.read.0, member.mentions.len()), (0, 1), "nothing was given out");
+    assert_eq!(acme.unread("bob", channel), 3);
+    // The same two marks again, and no crash.
+    acme.mark("bob", channel, 2, 2).unwrap();
+    assert_eq!(acme.tick().len(), 1);
+    let member = acme.store.channels[&channel].member(&bob).unwrap();
+    assert_eq!((member.mark.read.0, member.mentions.len()), (2, 0));
+}
+
+/// A message takes its sender's mark to disk; the mark that rises after it waits to be given out all the same.
+#[test]
+fn a_mark_after_a_message_of_ones_own_is_not_on_disk_untold() {
+    let (mut acme, _) = homes();
+    let (alice, bob) = (acme.user("alice"), acme.user("bob"));
+    let channel = acme.send("alice", &bob, "1").channel;
+    acme.settle();
+    acme.mark("bob", channel, 1, 1).unwrap();
+    acme.send("bob", &alice, "2");
+    acme.send("alice", &bob, "3");
+    acme.mark("bob", channel, 3, 3).unwrap();
+    acme.send("alice", &bob, "4");
+    acme.settle();
+    assert_eq!(acme.store.channels[&channel].member(&bob).unwrap().mark.read.0, 2);
+    acme.crash();
+    acme.mark("bob", channel, 3, 3).unwrap();
+    let told = acme.tick();
+    let [Effect::Marked { user, mark, .. }] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((user, mark.read.0), (&bob, 3), "it is told once it is on disk");
+}
+
 #[test]
 fn a_mark_survives_a_crowded_memory() {
     let policy = Policy { channels_cached: 1, lists_cached: 1, accounts_cached: 1, ..accepting() };
