@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::input::Input;
+use super::input::{ConnectionNo, Input};
 use super::metrics::NodeMetrics;
 
 /// What signs heads.
@@ -38,7 +38,7 @@ struct Inside {
     owed: BTreeMap<ChannelId, OwedChannel>,
     marks: BTreeMap<ChannelId, Vec<PeerMark>>,
     pull: bool,
-    link: Option<RelayOut>,
+    link: Option<(ConnectionNo, RelayOut)>,
 }
 
 impl Satchel {
@@ -72,12 +72,12 @@ impl Satchel {
     }
 
     /// A stream is open: what was on an older one is void. What is owed is put in anew by the hub.
-    pub(super) fn open(&self, link: RelayOut) {
-        *self.inside.lock() = Inside { link: Some(link), ..Inside::default() };
+    pub(super) fn open(&self, connection: ConnectionNo, link: RelayOut) {
+        *self.inside.lock() = Inside { link: Some((connection, link)), ..Inside::default() };
         self.more.notify_one();
     }
 
-    fn take_link(&self) -> Option<RelayOut> {
+    fn take_link(&self) -> Option<(ConnectionNo, RelayOut)> {
         self.inside.lock().link.take()
     }
 
@@ -132,12 +132,12 @@ impl Courier {
     /// Runs until the hub is gone.
     pub(super) async fn run(self) {
         while !self.hub.is_closed() {
-            let Some(link) = self.satchel.take_link() else {
+            let Some((connection, link)) = self.satchel.take_link() else {
                 self.satchel.more.notified().await;
                 continue;
             };
             debug!(peer = %self.peer, "relay stream in use");
-            if let Err(End::Fault(fault)) = self.serve(link).await {
+            if let Err(End::Fault(fault)) = self.serve(connection, link).await {
                 self.metrics.peer_fault(fault.0);
                 warn!(
                     peer = %self.peer, reason = fault.0,
@@ -149,7 +149,7 @@ impl Courier {
     }
 
     /// Serves one stream until it closes or a newer one is there.
-    async fn serve(&self, mut link: RelayOut) -> Result<(), End> {
+    async fn serve(&self, connection: ConnectionNo, mut link: RelayOut) -> Result<(), End> {
         let mut work = Work::new(self.home, self.limits);
         let mut outgoing: VecDeque<pb::Frame> = VecDeque::new();
         let opened = Instant::now();
@@ -171,7 +171,7 @@ impl Courier {
             // Replies are taken while a frame waits, or both ends could wait for each other with full queues.
             tokio::select! {
                 reply = link.replies.recv() => match reply {
-                    Some(reply) => self.replied(&mut work, now_ms(), reply).await?,
+                    Some(reply) => self.replied(&mut work, connection, now_ms(), reply).await?,
                     None => return Err(End::Over),
                 },
                 permit = link.frames.reserve(), if !outgoing.is_empty() => {
@@ -262,15 +262,22 @@ impl Courier {
     }
 
     /// Takes a reply of the peer.
-    async fn replied(&self, work: &mut Work, now_ms: u64, reply: pb::Frame) -> Result<(), End> {
+    async fn replied(
+        &self,
+        work: &mut Work,
+        connection: ConnectionNo,
+        now_ms: u64,
+        reply: pb::Frame,
+    ) -> Result<(), End> {
+        let peer = self.peer;
         match reply.frame {
             Some(pb::frame::Frame::Ack(ack)) => {
                 for have in ack.have {
-                    self.have(work, now_ms, have).await?;
+                    self.have(work, connection, now_ms, have).await?;
                 }
                 // The home compares them with the newest: those clear the debt.
                 for (channel, marks) in work.marks_taken(now_ms, ack.marks)? {
-                    self.tell(Input::MarksTaken { peer: self.peer, channel, marks }).await?;
+                    self.tell(Input::MarksTaken { peer, connection, channel, marks }).await?;
                 }
                 Ok(())
             }
@@ -279,7 +286,7 @@ impl Courier {
                     .map_err(|_| PeerFault("refusal_malformed"))?;
                 work.refused(now_ms, channel);
                 let reason = refuse.reason;
-                self.tell(Input::RefusedBy { peer: self.peer, channel, reason }).await
+                self.tell(Input::RefusedBy { peer, connection, channel, reason }).await
             }
             // The network lets only answers through here.
             Some(
@@ -295,7 +302,14 @@ impl Courier {
     }
 
     /// One range is answered.
-    async fn have(&self, work: &mut Work, now_ms: u64, have: pb::Have) -> Result<(), End> {
+    async fn have(
+        &self,
+        work: &mut Work,
+        connection: ConnectionNo,
+        now_ms: u64,
+        have: pb::Have,
+    ) -> Result<(), End> {
+        let peer = self.peer;
         let channel =
             ChannelId::from_slice(&have.channel).map_err(|_| PeerFault("ack_malformed"))?;
         let (epoch, seq) = (Epoch(have.epoch), Seq(have.seq));
@@ -304,9 +318,9 @@ impl Courier {
             let count = have.rejected.len() as u64;
             self.metrics.rejected_by_peers.fetch_add(count, Ordering::Relaxed);
             let rejected = have.rejected.into_iter().map(|r| (Seq(r.seq), r.reason)).collect();
-            self.tell(Input::RejectedBy { peer: self.peer, channel, epoch, rejected }).await?;
+            self.tell(Input::RejectedBy { peer, connection, channel, epoch, rejected }).await?;
         }
-        self.tell(Input::Acknowledged { peer: self.peer, channel, epoch, have: seq }).await
+        self.tell(Input::Acknowledged { peer, connection, channel, epoch, have: seq }).await
     }
 
     async fn tell(&self, input: Input) -> Result<(), End> {

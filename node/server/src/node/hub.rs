@@ -24,7 +24,7 @@ use super::bucket::Bucket;
 use super::commit::Committer;
 use super::courier::{Satchel, Signer};
 use super::directory::Directory;
-use super::input::{Input, Pending};
+use super::input::{ConnectionNo, Input, Pending};
 use super::metrics::NodeMetrics;
 use super::repair::RepairRun;
 use super::show::Shower;
@@ -130,6 +130,10 @@ pub(super) struct Hub {
     /// Signing keys of the homes that have said hello.
     pub(super) peer_keys: HashMap<HomeId, SigningKeys>,
     pub(super) repairs: HashMap<HomeId, RepairRun>,
+    /// The newest connection of each home that was met.
+    pub(super) connections: HashMap<HomeId, ConnectionNo>,
+    /// Connections and repairs are numbered from one counter.
+    pub(super) last_number: u64,
     /// Homes that had to be asked what they hold when this process started.
     pub(super) restored: BTreeSet<HomeId>,
     /// Other homes' questions at the disk at once.
@@ -194,6 +198,8 @@ impl Hub {
             signer: parts.signer,
             peer_keys: HashMap::new(),
             repairs: HashMap::new(),
+            connections: HashMap::new(),
+            last_number: 0,
             restored,
             peer_reads: Arc::new(Semaphore::new(PEER_READS)),
             shower: Shower::new(parts.directory.clone()),
@@ -346,6 +352,9 @@ impl Hub {
 
     /// An input that is no call.
     fn take(&mut self, input: Input) -> Result<(), HubError> {
+        if input.origin().is_some_and(|(peer, from)| self.connections.get(peer) != Some(&from)) {
+            return Ok(()); // the dropped reply ends the old stream
+        }
         let now = (self.now)();
         let store = self.store.clone();
         match input {
@@ -401,7 +410,7 @@ impl Hub {
                 self.reply(move || drop(reply.send(result)));
             }
             Input::Net(event) => self.net_event(event)?,
-            Input::Range { peer, range, reply } => {
+            Input::Range { peer, range, reply, .. } => {
                 let result = self.home.receive_range(&*store, now, peer, &range)?;
                 if let Ok(done) = &result {
                     self.metrics.received.fetch_add(done.applied as u64, Ordering::Relaxed);
@@ -417,15 +426,18 @@ impl Hub {
                 self.collect_effects(None)?;
                 self.reply(move || drop(reply.send(result)));
             }
-            Input::Pruned { peer, parties, end, reply } => {
+            Input::Pruned { peer, parties, end, reply, .. } => {
                 let result = self.home.receive_pruned(&*store, now, peer, &parties, &end)?;
                 self.collect_effects(None)?;
                 self.reply(move || drop(reply.send(result)));
             }
-            Input::Pull { peer } => self.start_repair(peer)?,
+            Input::Pull { peer, .. } => self.start_repair(peer)?,
             Input::Repaired { peer, run, answer } => self.repaired(peer, run, *answer)?,
-            Input::Asked { peer, told } => self.asked(peer, told)?,
-            Input::RejectedBy { peer, channel, epoch, rejected } => {
+            Input::Asked { peer, told, answer, reply, .. } => {
+                self.asked(peer, told)?;
+                self.reply(move || drop(reply.send(*answer)));
+            }
+            Input::RejectedBy { peer, channel, epoch, rejected, .. } => {
                 warn!(
                     peer = %self.directory.show(&peer), %channel, count = rejected.len(),
                     reason = rejected.first().map_or("", |(_, reason)| reason),
@@ -434,24 +446,24 @@ impl Hub {
                 self.home.rejected_by(&*store, now, channel, epoch, &rejected)?;
                 self.collect_effects(None)?;
             }
-            Input::Marks { peer, channel, marks, reply } => {
+            Input::Marks { peer, channel, marks, reply, .. } => {
                 let result = self.home.receive_marks(&*store, now, peer, channel, &marks)?;
                 self.collect_effects(None)?;
                 self.reply(move || {
                     let _receiver_gone = reply.send(result);
                 });
             }
-            Input::Acknowledged { peer, channel, epoch, have } => {
+            Input::Acknowledged { peer, channel, epoch, have, .. } => {
                 let done = self.home.acknowledged(&*store, peer, channel, epoch, have)?;
                 self.collect_effects(None)?;
                 if let Err(fault) = done {
                     self.at_fault(peer, fault);
                 }
             }
-            Input::MarksTaken { peer, channel, marks } => {
+            Input::MarksTaken { peer, channel, marks, .. } => {
                 self.home.marks_taken(&*store, peer, channel, &marks)?;
             }
-            Input::RefusedBy { peer, channel, reason } => {
+            Input::RefusedBy { peer, channel, reason, .. } => {
                 info!(peer = %self.directory.show(&peer), %channel, reason, "a home takes nothing of a channel");
                 self.home.refused_by(&*store, peer, channel, &reason)?;
                 self.collect_effects(None)?;

@@ -3,10 +3,15 @@
 use homing_core::{Answered, NewAccount, NewDevice, PeerFault, PeerMark, RangeIn, RangeReply};
 use homing_link::{ClientInfo, LoggedIn, OutboxSender, Refused, Registered, SessionNo};
 use homing_net::NetEvent;
+use homing_wire::proto::query::v1 as pb;
 use homing_wire::{ChannelId, Epoch, HomeId, ProvenHead, Seq, UserRef};
 use tokio::sync::oneshot;
 
 use crate::control::{Control, ControlError, ControlReply};
+
+/// Tells a connection of a peer from those before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct ConnectionNo(pub(super) u64);
 
 /// What comes from outside the node's thread, besides clients' calls ([`homing_link::Request`]) and commits.
 pub(super) enum Input {
@@ -32,46 +37,96 @@ pub(super) enum Input {
     Logout { token: homing_core::TokenHash, reply: oneshot::Sender<Result<(), Refused>> },
     /// The network has something to say.
     Net(NetEvent),
-    /// A peer's events.
+    /// A peer's events. Whatever comes by a stream or a question of a peer names the connection: what is still on
+    /// its way from an earlier one is dropped, for the peer may have lost its disk since.
     Range {
         peer: HomeId,
+        connection: ConnectionNo,
         range: Box<RangeIn>,
         reply: oneshot::Sender<Result<RangeReply, PeerFault>>,
     },
     /// Everything of a peer's chain up to there is gone at the peer.
     Pruned {
         peer: HomeId,
+        connection: ConnectionNo,
         parties: [UserRef; 2],
         end: Box<ProvenHead>,
         reply: oneshot::Sender<Result<RangeReply, PeerFault>>,
     },
     /// What a peer owes us is too old to be pushed: we are to ask.
-    Pull { peer: HomeId },
+    Pull { peer: HomeId, connection: ConnectionNo },
     /// A peer has answered the question of a repair, or not.
     Repaired { peer: HomeId, run: u64, answer: Box<Result<Answered, &'static str>> },
-    /// A peer asks what is held, or for a part of a chain: what that tells of it is noted.
-    Asked { peer: HomeId, told: Told },
+    /// A peer asks what is held, or for a part of a chain: what that tells of it is noted, on disk, before
+    /// the answer leaves.
+    Asked {
+        peer: HomeId,
+        connection: ConnectionNo,
+        told: Told,
+        answer: Box<pb::Answer>,
+        reply: oneshot::Sender<pb::Answer>,
+    },
     /// A peer's marks.
     Marks {
         peer: HomeId,
+        connection: ConnectionNo,
         channel: ChannelId,
         marks: Vec<PeerMark>,
         reply: oneshot::Sender<Result<(), PeerFault>>,
     },
     /// A peer holds our events up to there.
-    Acknowledged { peer: HomeId, channel: ChannelId, epoch: Epoch, have: Seq },
+    Acknowledged {
+        peer: HomeId,
+        connection: ConnectionNo,
+        channel: ChannelId,
+        epoch: Epoch,
+        have: Seq,
+    },
     /// A peer rejected messages of ours.
-    RejectedBy { peer: HomeId, channel: ChannelId, epoch: Epoch, rejected: Vec<(Seq, String)> },
+    RejectedBy {
+        peer: HomeId,
+        connection: ConnectionNo,
+        channel: ChannelId,
+        epoch: Epoch,
+        rejected: Vec<(Seq, String)>,
+    },
     /// A peer has taken these marks of ours.
-    MarksTaken { peer: HomeId, channel: ChannelId, marks: Vec<PeerMark> },
+    MarksTaken { peer: HomeId, connection: ConnectionNo, channel: ChannelId, marks: Vec<PeerMark> },
     /// A peer takes nothing of a channel.
-    RefusedBy { peer: HomeId, channel: ChannelId, reason: String },
+    RefusedBy { peer: HomeId, connection: ConnectionNo, channel: ChannelId, reason: String },
     /// A user of another home was looked up.
     LookedUp { user: UserRef, found: Lookup },
     /// The operator wants something.
     Control { control: Control, reply: oneshot::Sender<Result<ControlReply, ControlError>> },
     /// Finish what is under way and stop.
     Drain { done: oneshot::Sender<()> },
+}
+
+impl Input {
+    /// Over which connection of which peer it came, where that matters.
+    pub(super) fn origin(&self) -> Option<(&HomeId, ConnectionNo)> {
+        match self {
+            Self::Range { peer, connection, .. }
+            | Self::Pruned { peer, connection, .. }
+            | Self::Pull { peer, connection }
+            | Self::Asked { peer, connection, .. }
+            | Self::Marks { peer, connection, .. }
+            | Self::Acknowledged { peer, connection, .. }
+            | Self::RejectedBy { peer, connection, .. }
+            | Self::MarksTaken { peer, connection, .. }
+            | Self::RefusedBy { peer, connection, .. } => Some((peer, *connection)),
+            // A repair's answers have the number of their run.
+            Self::Repaired { .. }
+            | Self::Connect { .. }
+            | Self::Register { .. }
+            | Self::Login { .. }
+            | Self::Logout { .. }
+            | Self::Net(_)
+            | Self::LookedUp { .. }
+            | Self::Control { .. }
+            | Self::Drain { .. } => None,
+        }
+    }
 }
 
 /// What a peer's question tells of it.

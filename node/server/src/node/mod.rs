@@ -17,6 +17,8 @@ mod repair;
 mod serve;
 mod show;
 mod tell;
+#[cfg(test)]
+mod tests;
 
 pub use directory::{Directory, Pin};
 pub use hub::HubError;

@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::courier::{Courier, Satchel};
 use super::hub::{Hub, HubError, Output};
-use super::input::{Input, Lookup};
+use super::input::{ConnectionNo, Input, Lookup};
 use super::receiver::Receiver;
 use crate::control::{Control, ControlEffect, ControlError, ControlReply, PeerLive};
 
@@ -65,6 +65,8 @@ impl Hub {
                 live.attempts = 0;
                 live.retry_at = None;
                 self.count_peers();
+                let connection = ConnectionNo(self.number());
+                self.connections.insert(home, connection);
                 let name = self.directory.name(&home).cloned();
                 let blocked = self.gatekeeper.blocked.read().contains(&home);
                 self.peer_keys.insert(home, SigningKeys(record.signing_keys.clone()));
@@ -113,15 +115,18 @@ impl Hub {
                 }
             }
             NetEvent::RelayOut { home, link } => {
+                let Some(connection) = self.connections.get(&home).copied() else { return Ok(()) };
                 let satchel = self.satchel(home);
-                satchel.open(link);
+                satchel.open(connection, link);
                 let store = self.store.clone();
                 self.home.resume(&*store, home)?;
                 self.collect_effects(None)?;
             }
             NetEvent::RelayIn { home, link } => {
+                let Some(connection) = self.connections.get(&home).copied() else { return Ok(()) };
                 let receiver = Receiver {
                     peer: home,
+                    connection,
                     keys: self.peer_keys.get(&home).cloned().unwrap_or_default(),
                     hub: self.input.clone(),
                     net: self.net.clone(),
@@ -147,6 +152,12 @@ impl Hub {
             },
         }
         Ok(())
+    }
+
+    /// A number that was not given before.
+    pub(super) fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
     }
 
     pub(super) fn live(&mut self, home: HomeId) -> &mut PeerLive {

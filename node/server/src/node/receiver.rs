@@ -18,7 +18,7 @@ use homing_wire::{
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-use super::input::Input;
+use super::input::{ConnectionNo, Input};
 use super::metrics::NodeMetrics;
 
 /// Ranges and marks of one peer that wait in the hub: enough for one step, and its share of memory.
@@ -29,6 +29,7 @@ const STRIKES: u32 = 3;
 /// What a receiver needs.
 pub(super) struct Receiver {
     pub(super) peer: HomeId,
+    pub(super) connection: ConnectionNo,
     /// Those of the peer's record.
     pub(super) keys: SigningKeys,
     pub(super) hub: mpsc::Sender<Input>,
@@ -111,7 +112,8 @@ impl Receiver {
                 self.metrics.relay_events_in.fetch_add(events, Ordering::Relaxed);
                 let (reply, answer) = oneshot::channel();
                 waiting.push_back(Waiting::Range(channel, range.epoch, answer));
-                let input = Input::Range { peer: self.peer, range: Box::new(range), reply };
+                let (peer, connection) = (self.peer, self.connection);
+                let input = Input::Range { peer, connection, range: Box::new(range), reply };
                 self.hub.send(input).await.map_err(|_| Trouble::Over)
             }
             Some(pb::frame::Frame::Marks(marks)) => {
@@ -122,7 +124,8 @@ impl Receiver {
                     .map_err(|reason| Trouble::Fault(PeerFault(reason), Some(channel)))?;
                 let (reply, answer) = oneshot::channel();
                 waiting.push_back(Waiting::Marks(number, answer));
-                let input = Input::Marks { peer: self.peer, channel, marks, reply };
+                let (peer, connection) = (self.peer, self.connection);
+                let input = Input::Marks { peer, connection, channel, marks, reply };
                 self.hub.send(input).await.map_err(|_| Trouble::Over)
             }
             Some(pb::frame::Frame::Pruned(pruned)) => {
@@ -133,12 +136,12 @@ impl Receiver {
                     .map_err(|reason| Trouble::Fault(PeerFault(reason), Some(channel)))?;
                 let (reply, answer) = oneshot::channel();
                 waiting.push_back(Waiting::Range(channel, end.epoch(), answer));
-                let end = Box::new(end);
-                let input = Input::Pruned { peer: self.peer, parties, end, reply };
+                let (peer, connection, end) = (self.peer, self.connection, Box::new(end));
+                let input = Input::Pruned { peer, connection, parties, end, reply };
                 self.hub.send(input).await.map_err(|_| Trouble::Over)
             }
             Some(pb::frame::Frame::Pull(pb::Pull {})) => {
-                let input = Input::Pull { peer: self.peer };
+                let input = Input::Pull { peer: self.peer, connection: self.connection };
                 self.hub.send(input).await.map_err(|_| Trouble::Over)
             }
             // The network lets nothing else through in this direction.
@@ -228,7 +231,7 @@ impl Receiver {
                 return Err(Trouble::Fault(fault, Some(channel)));
             }
             Answered::Marks(_, Some(Err(fault))) => return Err(Trouble::Fault(fault, None)),
-            // The hub is gone.
+            // The hub is gone, or has a newer connection.
             Answered::Range(_, _, None) | Answered::Marks(_, None) => return Err(Trouble::Over),
         };
         link.replies.send(frame).await.map_err(|_| Trouble::Over)

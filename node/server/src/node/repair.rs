@@ -34,11 +34,10 @@ pub(super) struct RepairRun {
 impl Hub {
     /// Begins to fetch what `peer` holds, unless that is under way.
     pub(super) fn start_repair(&mut self, peer: HomeId) -> Result<(), HubError> {
-        let known = self.repairs.get(&peer);
-        if known.is_some_and(|run| run.work.is_some()) {
+        if self.repairs.get(&peer).is_some_and(|run| run.work.is_some()) {
             return Ok(());
         }
-        let number = known.map_or(1, |run| run.number + 1);
+        let number = self.number();
         let work = Some(Repair::new(peer));
         self.repairs.insert(peer, RepairRun { number, work, retry_at: u64::MAX });
         self.count_repairs();
@@ -47,7 +46,6 @@ impl Hub {
 
     pub(super) fn stop_repair(&mut self, peer: &HomeId) {
         if let Some(run) = self.repairs.get_mut(peer) {
-            run.number += 1;
             run.work = None;
             run.retry_at = u64::MAX; // it begins anew with the connection
         }
@@ -168,7 +166,7 @@ impl Hub {
 
     /// A home asks what is held of the channels that both share.
     pub(super) fn answer_holdings(
-        &self,
+        &mut self,
         peer: HomeId,
         asked: &pb::HoldingsQuery,
         reply: oneshot::Sender<pb::Answer>,
@@ -192,7 +190,7 @@ impl Hub {
 
     /// A home asks for a part of a chain.
     pub(super) fn answer_range(
-        &self,
+        &mut self,
         peer: HomeId,
         asked: &pb::RangeQuery,
         reply: oneshot::Sender<pb::Answer>,
@@ -224,9 +222,10 @@ impl Hub {
         });
     }
 
-    /// Answers on a thread that may wait for the disk, a few at a time over all homes.
+    /// Answers on a thread that may wait for the disk, a few at a time over all homes: once everything is there
+    /// that was taken before the question, of the asker above all, which it may have lost since.
     fn answer_from_disk(
-        &self,
+        &mut self,
         peer: HomeId,
         reply: oneshot::Sender<pb::Answer>,
         read: impl FnOnce(
@@ -235,9 +234,10 @@ impl Hub {
         + Send
         + 'static,
     ) {
+        let Some(connection) = self.connections.get(&peer).copied() else { return };
         let (store, places, input) =
             (self.store.clone(), self.peer_reads.clone(), self.input.clone());
-        self.runtime.spawn(async move {
+        let work = async move {
             let Ok(_place) = places.acquire_owned().await else { return };
             let done = tokio::task::spawn_blocking(move || read(&*store)).await;
             let (answer, told) = match done {
@@ -248,14 +248,17 @@ impl Hub {
                 }
                 Err(_) => return,
             };
-            drop(reply.send(pb::Answer { answer: Some(answer) }));
-            if let Some(told) = told {
-                let _stopping = input.send(Input::Asked { peer, told }).await;
-            }
-        });
+            let answer = pb::Answer { answer: Some(answer) };
+            let Some(told) = told else { return drop(reply.send(answer)) };
+            let answer = Box::new(answer);
+            let _stopping =
+                input.send(Input::Asked { peer, connection, told, answer, reply }).await;
+        };
+        let runtime = self.runtime.clone();
+        self.reply(move || drop(runtime.spawn(work)));
     }
 
-    /// Notes what a home's question tells of it.
+    /// Notes what a home's question tells of it. Its answer waits for that: a home that has it asks no more.
     pub(super) fn asked(&mut self, peer: HomeId, told: Told) -> Result<(), HubError> {
         let store = self.store.clone();
         match told {

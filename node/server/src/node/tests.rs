@@ -1,0 +1,363 @@
+//! The hub with a disk that can be held up: what a peer may be told, and when.
+
+mod disk;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ed25519_dalek::SigningKey;
+use homing_core::{
+    CourierLimits, Effect, Home, Mark, NewAccount, PeerState, Policy, RangeIn, RangeReply,
+    Reader as _, SendCommand, Target,
+};
+use homing_net::{HelloInfo, NetConfig, NetEvent, NodeKey};
+use homing_store::Store;
+use homing_wire::proto::query::v1 as pb;
+use homing_wire::{
+    ChannelId, Checker, Epoch, Event, Head, HomeId, HomeRecord, Kind, Local, MessageId, Pos, Seq,
+    SigningKeys, UserId, UserRef, prove,
+};
+use parking_lot::RwLock;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::admission::Gatekeeper;
+use super::directory::Directory;
+use super::hub::{Hub, HubError, HubLimits, HubParts};
+use super::input::{ConnectionNo, Input};
+use super::metrics::NodeMetrics;
+use crate::config::FederationMode;
+use disk::Disk;
+
+const NOW_MS: u64 = 1_760_000_000_000;
+const EPOCH: Epoch = Epoch(NOW_MS - 1_000);
+const ACME: HomeId = HomeId([1; 32]);
+const GLOBEX: HomeId = HomeId([2; 32]);
+
+fn local(name: &str) -> Local {
+    Local::canonical(name).unwrap()
+}
+
+/// A home and its disk, without a hub.
+struct Node {
+    home: Home,
+    disk: Arc<Disk>,
+    key: SigningKey,
+}
+
+impl Node {
+    fn new(id: HomeId, user: &str) -> Self {
+        let disk = Disk::new(id, EPOCH);
+        let policy = Policy { first_contact_request: false, ..Policy::default() };
+        let mut home =
+            Home::new(id, EPOCH, policy, 0, homing_wire::Stamp(0), NOW_MS, &*disk).unwrap();
+        let new = NewAccount {
+            local: local(user),
+            user_id: UserId(Uuid::from_u128(7)),
+            display_name: user.to_owned(),
+            password: String::new(),
+            invite: None,
+        };
+        home.register(&*disk, NOW_MS, new).unwrap();
+        let mut node = Self { home, disk, key: SigningKey::from_bytes(&id.0) };
+        node.settle();
+        node
+    }
+
+    fn settle(&mut self) {
+        let step = self.home.take_step();
+        self.disk.commit(&step.batch).unwrap();
+        self.home.committed(step.number);
+    }
+
+    /// It knows `peer`, and has nothing to ask it.
+    fn meets(&mut self, peer: HomeId) {
+        self.home.put_peer(PeerState {
+            home: peer,
+            name: None,
+            record: Vec::new(),
+            epoch: EPOCH,
+            boot: 1,
+            seen_at: NOW_MS,
+            blocked: false,
+            reconcile: false,
+        });
+        self.settle();
+    }
+
+    fn send(&mut self, from: &str, to: &UserRef, number: u128) -> ChannelId {
+        let command = SendCommand {
+            sender: local(from),
+            target: Target::To(to.clone()),
+            id: None,
+            fresh_id: MessageId(Uuid::from_u128(number)),
+            op: None,
+            kind: Kind::Text,
+            body: Bytes::from(format!(r#"{{"type":"text","text":"{number}"}}"#)),
+            mentions: Vec::new(),
+            about: None,
+        };
+        let sent = self.home.send(&*self.disk, NOW_MS, command).unwrap();
+        self.settle();
+        sent.channel
+    }
+
+    /// What it wrote, signed, as it comes over the wire.
+    fn range(&self, channel: ChannelId, count: u64) -> RangeIn {
+        let origin = self.home.id();
+        let state = self.disk.channel(channel).unwrap().unwrap();
+        let entries = self.disk.entries(channel, Pos(1), Pos(count), usize::MAX).unwrap();
+        let last = &entries.last().unwrap().event;
+        let head = Head { channel, seq: last.header.seq, hash: last.hash() };
+        let proof = prove(origin, EPOCH, NOW_MS, &[head], &self.key).remove(0);
+        let keys = SigningKeys(vec![self.key.verifying_key().to_bytes()]);
+        let end = Checker::default().check(origin, EPOCH, head, &proof, &keys).unwrap();
+        let parsed = |e: &Event| Event::from_bytes(e.header_bytes.clone(), e.body.clone());
+        RangeIn {
+            channel,
+            parties: [state.members[0].user.clone(), state.members[1].user.clone()],
+            origin,
+            epoch: EPOCH,
+            first: Seq(1),
+            events: entries.iter().map(|e| parsed(&e.event)).collect(),
+            end: Some(end),
+        }
+    }
+}
+
+/// A running hub.
+struct Running {
+    input: mpsc::Sender<Input>,
+    disk: Arc<Disk>,
+    ended: oneshot::Receiver<Result<(), HubError>>,
+    _requests: mpsc::Sender<homing_link::Request>,
+}
+
+impl Running {
+    fn start(node: Node) -> Self {
+        let Node { home, disk, key } = node;
+        let own_name: homing_wire::HomeName = "acme.test".parse().unwrap();
+        let directory = Directory::new(home.id(), own_name.clone(), &[]);
+        let gatekeeper = Arc::new(Gatekeeper {
+            directory: directory.clone(),
+            own_name,
+            mode: FederationMode::Open,
+            denied_ids: HashSet::new(),
+            denied_names: HashSet::new(),
+            blocked: RwLock::default(),
+            record: RwLock::default(),
+            epoch: EPOCH,
+            boot: 1,
+            instance: [0; 16],
+            now: || NOW_MS,
+        });
+        // Nobody is reached by it: what would come by it the tests put in themselves.
+        let (net, _) =
+            homing_net::start(NetConfig::default(), &NodeKey::generate(), gatekeeper.clone())
+                .unwrap();
+        let (requests, request_queue) = mpsc::channel(16);
+        let (input, inputs) = mpsc::channel(16);
+        let hub = Hub::new(HubParts {
+            home,
+            store: disk.clone(),
+            directory,
+            limits: limits(),
+            metrics: Arc::new(NodeMetrics::default()),
+            net,
+            gatekeeper,
+            signer: Arc::new(key),
+            runtime: tokio::runtime::Handle::current(),
+            input: input.clone(),
+            now: || NOW_MS,
+        })
+        .unwrap();
+        let (done, ended) = oneshot::channel();
+        std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let _test_is_over = done.send(runtime.block_on(hub.run(request_queue, inputs)));
+        });
+        Self { input, disk, ended, _requests: requests }
+    }
+
+    async fn put(&self, input: Input) {
+        assert!(self.input.send(input).await.is_ok(), "the hub has ended");
+    }
+
+    async fn up(&self) {
+        let record = HomeRecord {
+            name: "globex.test".parse().unwrap(),
+            identity: [3; 32],
+            signing_keys: Vec::new(),
+            nodes: Vec::new(),
+            epoch: EPOCH,
+            number: 1,
+            protocols: Vec::new(),
+            issued_at: NOW_MS,
+        };
+        let hello = HelloInfo {
+            epoch: EPOCH,
+            boot: 1,
+            instance: [9; 16],
+            software: "test".to_owned(),
+            clock_ms: NOW_MS,
+            signed_record: Bytes::new(),
+        };
+        let record = Arc::new(record);
+        self.put(Input::Net(NetEvent::PeerUp { home: GLOBEX, record, hello })).await;
+    }
+
+    async fn down(&self) {
+        self.put(Input::Net(NetEvent::PeerDown { home: GLOBEX, reason: "closed" })).await;
+    }
+
+    async fn range(&self, connection: u64, range: RangeIn) -> oneshot::Receiver<RangeResult> {
+        let (reply, answer) = oneshot::channel();
+        let (range, connection) = (Box::new(range), ConnectionNo(connection));
+        self.put(Input::Range { peer: GLOBEX, connection, range, reply }).await;
+        answer
+    }
+
+    async fn holdings(&self) -> oneshot::Receiver<pb::Answer> {
+        let (reply, answer) = oneshot::channel();
+        let asked = pb::query::Query::Holdings(pb::HoldingsQuery { after: Bytes::new() });
+        let query = pb::Query { query: Some(asked) };
+        self.put(Input::Net(NetEvent::Query { home: GLOBEX, query, reply })).await;
+        answer
+    }
+
+    /// Returns when everything that was put in has been decided: a new session waits for no disk.
+    async fn decided(&self) {
+        let (outbox, _) = homing_link::outbox(1_000);
+        let from = std::net::IpAddr::from([127, 0, 0, 1]);
+        let (reply, number) = oneshot::channel();
+        let client = homing_link::ClientInfo { from };
+        self.put(Input::Connect { client, outbox, reply }).await;
+        number.await.unwrap();
+    }
+}
+
+type RangeResult = Result<RangeReply, homing_core::PeerFault>;
+
+fn limits() -> HubLimits {
+    HubLimits {
+        step_calls: 64,
+        sessions: 8,
+        // No test waits for a tick.
+        marks_gather: Duration::from_secs(3_600),
+        courier: CourierLimits::default(),
+        reconcile_hold: Duration::from_secs(60),
+        lookup: Duration::from_secs(10),
+        lookups_waiting: 8,
+        page_bytes: 1 << 20,
+        page: 200,
+        body: 64 << 10,
+        reads_at_once: 2,
+        sends_per_s: 100,
+        sends_burst: 100,
+    }
+}
+
+/// What an answer says is held of a chain.
+fn held_of(answer: pb::Answer, origin: HomeId) -> u64 {
+    let Some(pb::answer::Answer::Holdings(page)) = answer.answer else { panic!("{answer:?}") };
+    let chains = page.holdings.iter().flat_map(|holding| &holding.chains);
+    chains.filter(|chain| chain.origin[..] == origin.0).map(|chain| chain.seq).sum()
+}
+
+/// Alice of acme, and Carol of globex who has written to her ten times; acme has none of it yet.
+fn homes() -> (Node, RangeIn) {
+    let (mut acme, mut globex) = (Node::new(ACME, "alice"), Node::new(GLOBEX, "carol"));
+    acme.meets(GLOBEX);
+    let alice = UserRef::new(ACME, local("alice"));
+    let channels: Vec<ChannelId> = (1..=10).map(|n| globex.send("carol", &alice, n)).collect();
+    let range = globex.range(channels[0], 10);
+    (acme, range)
+}
+
+/// A home that was restored asks what is held, while what it sent before it was lost is on its way to disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_is_answered_behind_what_was_taken_before_it() {
+    let (acme, range) = homes();
+    let hub = Running::start(acme);
+    hub.up().await;
+    hub.decided().await;
+    hub.disk.shut();
+    let taken = hub.range(1, range).await;
+    let disk = hub.disk.clone();
+    tokio::task::spawn_blocking(move || disk.until_it_waits()).await.unwrap();
+    let mut answer = hub.holdings().await;
+    hub.decided().await;
+    // Nothing can come; where it does, it is of the disk as it is now.
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut answer).await;
+    assert!(early.is_err(), "answered past a step on its way: {early:?}");
+    hub.disk.open();
+    assert_eq!(taken.await.unwrap().unwrap().have, Seq(10));
+    assert_eq!(held_of(answer.await.unwrap(), GLOBEX), 10);
+}
+
+/// Who asks has lost marks; once it has an answer it asks no more. So they are owed before that, over a power cut too.
+#[tokio::test(flavor = "multi_thread")]
+async fn marks_that_an_asker_lost_are_owed_before_it_is_answered() {
+    let read = || {
+        let (mut acme, range) = homes();
+        let taken = acme.home.receive_range(&*acme.disk, NOW_MS, GLOBEX, &range).unwrap();
+        assert_eq!(taken.unwrap().have, Seq(10));
+        acme.settle();
+        let mark = Mark { delivered: Pos(10), read: Pos(10) };
+        let alice = local("alice");
+        acme.home.mark(&*acme.disk, NOW_MS, &alice, range.channel, mark).unwrap();
+        acme.home.tick(&*acme.disk, NOW_MS).unwrap();
+        let mut given_out = Vec::new();
+        for effect in acme.home.drain_effects() {
+            if let Effect::Marks { channel, marks, .. } = effect {
+                given_out.push((channel, marks));
+            }
+        }
+        acme.settle();
+        for (channel, marks) in given_out {
+            acme.home.marks_taken(&*acme.disk, GLOBEX, channel, &marks).unwrap();
+        }
+        acme.settle();
+        assert!(acme.disk.owed().unwrap().is_empty());
+        acme
+    };
+
+    let hub = Running::start(read());
+    hub.up().await;
+    hub.decided().await;
+    let answer = hub.holdings().await;
+    assert_eq!(held_of(answer.await.unwrap(), GLOBEX), 10);
+    assert_eq!(hub.disk.owed().unwrap().len(), 1, "noted by the time it is answered");
+
+    let hub = Running::start(read());
+    hub.up().await;
+    hub.decided().await;
+    hub.disk.fail();
+    let answer = hub.holdings().await;
+    assert!(answer.await.is_err(), "answered, and the marks are lost");
+    assert!(hub.ended.await.unwrap().is_err());
+}
+
+/// What a peer sent before it lost its disk is on its way here when it asks, on a new connection, what is held.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_of_an_earlier_connection_is_dropped() {
+    let (acme, range) = homes();
+    let channel = range.channel;
+    let hub = Running::start(acme);
+    hub.up().await;
+    hub.down().await;
+    hub.up().await;
+    let answer = hub.holdings().await;
+    assert_eq!(held_of(answer.await.unwrap(), GLOBEX), 0);
+    let late = hub.range(1, range.clone()).await;
+    assert!(late.await.is_err(), "nobody is answered");
+    assert!(
+        hub.disk.channel(channel).unwrap().is_none(),
+        "the peer was told that none of it is here"
+    );
+    let new = hub.range(2, range).await;
+    assert_eq!(new.await.unwrap().unwrap().have, Seq(10));
+}

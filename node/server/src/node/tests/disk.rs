@@ -1,0 +1,172 @@
+//! A store that can be held up at a commit, as a slow disk does, or fail there, as a power cut does.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use homing_core::{
+    Account, Batch, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry, MessageKey,
+    OpDone, PeerState, Reader, TokenHash,
+};
+use homing_store::{MemoryStore, Meta, Store, StoreError, StoreStats};
+use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq};
+use parking_lot::{Condvar, Mutex};
+
+pub(super) struct Disk {
+    inner: MemoryStore,
+    gate: Mutex<Gate>,
+    moved: Condvar,
+}
+
+#[derive(Default)]
+struct Gate {
+    shut: bool,
+    waits: bool,
+    fails: bool,
+}
+
+impl Disk {
+    pub(super) fn new(home: HomeId, epoch: Epoch) -> Arc<Self> {
+        let (gate, moved) = (Mutex::default(), Condvar::new());
+        Arc::new(Self { inner: MemoryStore::new(home, epoch), gate, moved })
+    }
+
+    /// The next commit waits.
+    pub(super) fn shut(&self) {
+        self.gate.lock().shut = true;
+    }
+
+    /// Returns when a commit waits. Blocks.
+    pub(super) fn until_it_waits(&self) {
+        let mut gate = self.gate.lock();
+        while !gate.waits {
+            self.moved.wait(&mut gate);
+        }
+    }
+
+    pub(super) fn open(&self) {
+        self.gate.lock().shut = false;
+        self.moved.notify_all();
+    }
+
+    /// Every commit from now on fails.
+    pub(super) fn fail(&self) {
+        self.gate.lock().fails = true;
+    }
+}
+
+impl Store for Disk {
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut gate = self.gate.lock();
+        while gate.shut {
+            gate.waits = true;
+            self.moved.notify_all();
+            self.moved.wait(&mut gate);
+        }
+        gate.waits = false;
+        if gate.fails {
+            return Err(StoreError::Closed);
+        }
+        drop(gate);
+        self.inner.commit(batch)
+    }
+
+    fn tap(&self, batches: Option<Sender<Batch>>) {
+        self.inner.tap(batches);
+    }
+
+    fn meta(&self) -> Meta {
+        self.inner.meta()
+    }
+
+    fn stats(&self) -> StoreStats {
+        self.inner.stats()
+    }
+
+    fn disk_low(&self) -> bool {
+        self.inner.disk_low()
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.inner.close()
+    }
+}
+
+impl Reader for Disk {
+    fn channel(&self, id: ChannelId) -> Result<Option<ChannelState>, Fault> {
+        self.inner.channel(id)
+    }
+    fn account(&self, local: &Local) -> Result<Option<Account>, Fault> {
+        self.inner.account(local)
+    }
+    fn accounts(&self, after: Option<&Local>, limit: usize) -> Result<Vec<Account>, Fault> {
+        self.inner.accounts(after, limit)
+    }
+    fn place(&self, key: MessageKey) -> Result<Option<(ChannelId, Pos)>, Fault> {
+        self.inner.place(key)
+    }
+    fn entry(&self, channel: ChannelId, pos: Pos) -> Result<Option<LogEntry>, Fault> {
+        self.inner.entry(channel, pos)
+    }
+    fn entries(
+        &self,
+        channel: ChannelId,
+        first: Pos,
+        last: Pos,
+        max_bytes: usize,
+    ) -> Result<Vec<LogEntry>, Fault> {
+        self.inner.entries(channel, first, last, max_bytes)
+    }
+    fn channels(&self, after: Option<ChannelId>, limit: usize) -> Result<Vec<ChannelState>, Fault> {
+        self.inner.channels(after, limit)
+    }
+    fn row(&self, channel: ChannelId, pos: Pos) -> Result<Option<EntryRow>, Fault> {
+        self.inner.row(channel, pos)
+    }
+    fn last_row_of(
+        &self,
+        channel: ChannelId,
+        origin: HomeId,
+        pos: Pos,
+    ) -> Result<Option<EntryRow>, Fault> {
+        self.inner.last_row_of(channel, origin, pos)
+    }
+    fn row_of_seq(
+        &self,
+        channel: ChannelId,
+        origin: HomeId,
+        epoch: Epoch,
+        seq: Seq,
+    ) -> Result<Option<EntryRow>, Fault> {
+        self.inner.row_of_seq(channel, origin, epoch, seq)
+    }
+    fn listing(&self, user: &Local) -> Result<Vec<ListRow>, Fault> {
+        self.inner.listing(user)
+    }
+    fn device(&self, token: TokenHash) -> Result<Option<Device>, Fault> {
+        self.inner.device(token)
+    }
+    fn devices(&self, user: &Local) -> Result<Vec<Device>, Fault> {
+        self.inner.devices(user)
+    }
+    fn device_by_id(&self, user: &Local, device: DeviceId) -> Result<Option<Device>, Fault> {
+        self.inner.device_by_id(user, device)
+    }
+    fn invite(&self, code: TokenHash) -> Result<Option<Invite>, Fault> {
+        self.inner.invite(code)
+    }
+    fn invites(&self) -> Result<Vec<Invite>, Fault> {
+        self.inner.invites()
+    }
+    fn owed(&self) -> Result<Vec<(HomeId, ChannelId, u64)>, Fault> {
+        self.inner.owed()
+    }
+    fn peers(&self) -> Result<Vec<PeerState>, Fault> {
+        self.inner.peers()
+    }
+    fn op(&self, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault> {
+        self.inner.op(user, op)
+    }
+    fn ops_before(&self, before_ms: u64, limit: usize) -> Result<Vec<(Local, OpId)>, Fault> {
+        self.inner.ops_before(before_ms, limit)
+    }
+}
