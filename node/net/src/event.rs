@@ -13,7 +13,8 @@ use crate::relay::Frames;
 
 /// What the server is told. Per home the order is: `PeerUp`, any number of `RelayOut`, `RelayIn` and
 /// `Query`, `PeerDown`. The channels of a link simply close when its stream ends; while the peer is up a
-/// new link follows.
+/// new link follows. A home whose process was started anew is down first, even if its old connection still
+/// looks alive.
 #[derive(Debug)]
 pub enum NetEvent {
     /// We listen here. The port is the real one.

@@ -122,6 +122,8 @@ pub(crate) struct Connection {
     /// For which home and in which round we dialled; `None`: the peer did.
     pub(crate) dialled: Option<(HomeId, u64)>,
     pub(crate) stage: Stage,
+    /// Which process is at the other end, once it has said hello.
+    pub(crate) instance: Option<[u8; 16]>,
     /// Ends every task that works on a stream of it.
     pub(crate) cancel: CancellationToken,
     /// Streams that came before hello was over here. The peer may be a moment ahead of us.

@@ -39,6 +39,7 @@ impl Net {
             remote: endpoint.get_remote_address().clone(),
             dialled,
             stage: Stage::Greeting { started: endpoint.is_dialer() },
+            instance: None,
             cancel: CancellationToken::new(),
             held: Vec::new(),
         };
@@ -187,9 +188,12 @@ impl Net {
         let home_id = record.home_id();
         let now = Instant::now();
         connection.stage = Stage::Admitted(home_id, now);
+        connection.instance = Some(info.instance);
+        let node = connection.peer;
         let held = std::mem::take(&mut connection.held);
         let they_dialled = connection.dialled.is_none();
         self.counters.admitted();
+        self.close_former(home_id, node, info.instance);
         let home = self.homes.entry(home_id).or_insert_with(|| Home::new(&self.limits));
         let is_first = !home.is_up();
         home.connections.push(id);
@@ -257,6 +261,18 @@ impl Net {
         let open = self.homes.get(&home).map(|h| h.connections.clone()).unwrap_or_default();
         for id in open {
             self.close(id, reason);
+        }
+    }
+
+    /// Closes what is left of connections to processes of `node` before this one: they are gone, and what they held
+    /// may be, too. So the server is told that the home was down.
+    fn close_former(&mut self, home: HomeId, node: PeerId, instance: [u8; 16]) {
+        let open = self.homes.get(&home).map(|h| h.connections.clone()).unwrap_or_default();
+        for id in open {
+            let is_former = |c: &Connection| c.peer == node && c.instance != Some(instance);
+            if self.connections.get(&id).is_some_and(is_former) {
+                self.close(id, "restarted");
+            }
         }
     }
 

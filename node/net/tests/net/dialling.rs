@@ -124,6 +124,30 @@ async fn a_home_that_restarts_is_found_again_over_quic() {
     restart(QUIC).await;
 }
 
+/// A process dies and nobody hears of it: its next life is told from it by what it says, and the server learns that
+/// the home was down. Until then what the old one sent counts as sent by a home that may have lost it.
+#[tokio::test]
+async fn a_home_that_died_unheard_is_down_before_it_is_up_again() {
+    let mut acme = Home::start("acme", &[TCP]).await;
+    let proxy = Proxy::to(&acme.addresses[0]).await;
+    let identity = Identity::new("bolt");
+    let bolt = Home::run(identity.clone(), &[], limits()).await;
+    bolt.net.want(acme.id(), vec![proxy.address.clone()]).await.unwrap();
+    let (old, mut old_in) = acme.links(identity.id).await;
+    proxy.cut();
+    bolt.net.shutdown().await;
+    assert!(!old.frames.is_closed(), "the old connection looks alive");
+
+    identity.policy.lock().instance = [8; 16];
+    let bolt = Home::run(identity.clone(), &[], limits()).await;
+    bolt.net.want(acme.id(), vec![proxy.address.clone()]).await.unwrap();
+    assert_eq!(acme.down(identity.id).await, "restarted");
+    assert_eq!(acme.up(identity.id).await.instance, [8; 16]);
+    assert_eq!(soon(old_in.frames.recv()).await, None);
+    soon(old.frames.closed()).await;
+    acme.links(identity.id).await;
+}
+
 #[tokio::test]
 async fn a_home_that_comes_back_by_itself_needs_no_dialling() {
     let identity = Identity::new("bolt");

@@ -34,6 +34,8 @@ pub(crate) struct State {
     pub(crate) record: Bytes,
     pub(crate) verdict: Result<(), Refusal>,
     pub(crate) seen: Vec<HelloInfo>,
+    /// New with each start of a process, as tests play it.
+    pub(crate) instance: [u8; 16],
 }
 
 impl Policy {
@@ -50,11 +52,12 @@ impl Admission for Policy {
     }
 
     fn own_hello(&self) -> Hello {
+        let state = self.lock();
         Hello {
-            record: self.lock().record.clone(),
+            record: state.record.clone(),
             epoch: 7,
             boot: 3,
-            instance: vec![9; 16].into(),
+            instance: state.instance.to_vec().into(),
             software: "homing-test/1".into(),
             clock: 1_000,
         }
@@ -76,7 +79,9 @@ impl Identity {
         let signing = SigningKey::from_bytes(&seed);
         let key = NodeKey::generate();
         let record = record(name, &signing, &key);
-        let state = State { record: record.sign(&signing), verdict: Ok(()), seen: Vec::new() };
+        let record_bytes = record.sign(&signing);
+        let state =
+            State { record: record_bytes, verdict: Ok(()), seen: Vec::new(), instance: [9; 16] };
         let policy = Arc::new(Policy { state: Mutex::new(state) });
         Self { id: record.home_id(), signing, key, policy }
     }
