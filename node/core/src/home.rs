@@ -160,6 +160,8 @@ pub struct Home {
     pub(crate) peers: BTreeMap<HomeId, PeerState>,
     /// Those that have still to be asked what they hold. Nothing is pushed to them before.
     pub(crate) reconciling: BTreeSet<HomeId>,
+    /// How often each of those was asked and could not show everything, by this process.
+    pub(crate) asked_in_vain: BTreeMap<HomeId, u32>,
     /// Those that have to ask for what they missed, and when they last did. Nothing is pushed to them
     /// meanwhile.
     pub(crate) pulling: BTreeMap<HomeId, u64>,
@@ -209,6 +211,7 @@ impl Home {
             owed,
             peers,
             reconciling,
+            asked_in_vain: BTreeMap::new(),
             pulling: BTreeMap::new(),
             risen: BTreeMap::new(),
             dirty: BTreeSet::new(),

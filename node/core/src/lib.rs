@@ -38,7 +38,7 @@ pub use courier::{Courier, CourierLimits, Delivery, OwedChannel};
 pub use holdings::{Holding, Holdings, RangeAnswer, RangeEnd, RangeQuestion, holdings, range_of};
 pub use home::{Effect, Home, Policy, Step};
 pub use marks::PeerMark;
-pub use people::{NewAccount, NewDevice};
+pub use people::{NewAccount, NewDevice, Reconciled};
 pub use reader::{Fault, Reader};
 pub use receive::{RangeIn, RangeReply};
 pub use refusal::{Class, Failure, Refusal};

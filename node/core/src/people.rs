@@ -42,6 +42,22 @@ const DEVICES: usize = 200;
 const BAD_INVITE: Refusal =
     Refusal::new(Class::NotAllowed, "bad_invite", "this invite is unknown, used up or expired");
 
+/// A home that holds more than it can show is asked so often by one process: what keeps it may pass (a clock that
+/// is off, a disk that is read anew), and what does not (a chat that is refused) must not cost more each time.
+const RECONCILE_TRIES: u32 = 3;
+
+/// What came of asking a home what it holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reconciled {
+    /// Everything is fetched.
+    Whole,
+    /// Something is not: it is asked again when it is next connected.
+    AskAgain,
+    /// Something is not, and the home is not asked again by itself: it was asked often enough, or it is the peer
+    /// that brings the rest.
+    GivenUp,
+}
+
 impl Home {
     /// Makes an account. The invite, where one is named, loses a use.
     pub fn register(
@@ -198,13 +214,34 @@ impl Home {
         self.reconciling.contains(home)
     }
 
-    /// A home has been asked what it holds, and everything of it was fetched: what is owed to it is pushed
-    /// again.
-    pub fn reconciled(&mut self, reader: &dyn Reader, home: HomeId) -> Result<(), Fault> {
-        if let Some(peer) = self.peers.get(&home).filter(|peer| peer.reconcile) {
-            self.put_peer(PeerState { reconcile: false, ..peer.clone() });
+    /// A home has been asked what it holds, and what it could show was fetched: what is owed to it is pushed
+    /// again. `incomplete`: chains of which it holds more than it could show, or this home did not take. Then it
+    /// is asked once more at its next connection (see [`Reconciled`]).
+    pub fn reconciled(
+        &mut self,
+        reader: &dyn Reader,
+        home: HomeId,
+        incomplete: u64,
+    ) -> Result<Reconciled, Fault> {
+        let due = self.peers.get(&home).filter(|peer| peer.reconcile).cloned();
+        let tries = self.asked_in_vain.get(&home).map_or(1, |tries| tries + 1);
+        let outcome = match incomplete {
+            0 => Reconciled::Whole,
+            _ if due.is_some() && tries < RECONCILE_TRIES => Reconciled::AskAgain,
+            _ => Reconciled::GivenUp,
+        };
+        if outcome == Reconciled::AskAgain {
+            self.asked_in_vain.insert(home, tries);
+        } else {
+            self.asked_in_vain.remove(&home);
+            if let Some(peer) = due {
+                self.put_peer(PeerState { reconcile: false, ..peer });
+            }
         }
-        self.resume(reader, home)
+        // Pushed to all the same: the other channels must not wait for one that is stuck.
+        self.reconciling.remove(&home);
+        self.resume(reader, home)?;
+        Ok(outcome)
     }
 
     /// An account that is named in what comes back after a restore, and was made after the backup: the name

@@ -76,7 +76,7 @@ pub(crate) fn fetch(
         repair.answered(&mut asker.home, &asker.store, asker.now, told).unwrap()?;
         asked.push(question);
     }
-    asker.home.reconciled(&asker.store, holder.id).unwrap();
+    asker.home.reconciled(&asker.store, holder.id, repair.incomplete()).unwrap();
     asker.settle();
     Ok((repair, asked))
 }

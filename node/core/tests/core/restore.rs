@@ -58,7 +58,7 @@ fn a_home_that_is_new_is_asked_before_anything_is_pushed() {
     let mut repair = Repair::new(globex.id);
     ask(&mut repair, &mut acme, &mut globex, |_, _| {});
     assert_eq!(repair.next(&mut acme.home, &acme.store).unwrap(), None);
-    acme.home.reconciled(&acme.store, globex.id).unwrap();
+    acme.home.reconciled(&acme.store, globex.id, 0).unwrap();
     assert!(owes(&acme.settle()), "what waited goes at once");
     acme.crash();
     assert!(!acme.home.is_reconciling(&globex.id));
@@ -318,6 +318,54 @@ fn a_hole_in_an_own_chain_ends_where_it_ends() {
         for word in ["before", "once", "after"] {
             assert!(words.iter().any(|w| w.contains(word)), "{word}: {words:?}");
         }
+    }
+}
+
+/// What keeps a home from showing all may pass: it is asked again with the next connection, thrice at most. Meanwhile
+/// what is owed to it is pushed.
+#[test]
+fn what_was_not_shown_is_asked_for_again_and_not_for_ever() {
+    let mut nothing = |told: &mut Answered| {
+        if let Answered::Range { events, end, .. } = told {
+            (*events, *end) = (Vec::new(), None);
+        }
+    };
+    let connect = |acme: &mut Node, globex: HomeId| {
+        let known = acme.home.peer(&globex).unwrap().clone();
+        acme.home.put_peer(known);
+        acme.settle();
+    };
+    for passes in [true, false] {
+        let (mut acme, mut globex, channel) = homes();
+        let backup = acme.store.clone();
+        go_on(&mut acme, &mut globex, 3);
+        acme.restore(backup);
+        for _ in 0..2 {
+            connect(&mut acme, globex.id);
+            assert!(acme.home.is_reconciling(&globex.id));
+            let (repair, _) = fetch(&mut acme, &mut globex, &mut nothing).unwrap();
+            assert_eq!((repair.fetched(), repair.incomplete()), (0, 2));
+            assert!(!acme.home.is_reconciling(&globex.id), "pushed to it is what there is");
+            assert!(
+                acme.store.peers[&globex.id].reconcile,
+                "and it is asked again, after a crash, too"
+            );
+        }
+        acme.crash();
+        if passes {
+            connect(&mut acme, globex.id);
+            fetch(&mut acme, &mut globex, &mut honest).unwrap();
+            same_history(&acme, &globex, channel);
+        } else {
+            for _ in 0..3 {
+                assert!(acme.store.peers[&globex.id].reconcile);
+                connect(&mut acme, globex.id);
+                fetch(&mut acme, &mut globex, &mut nothing).unwrap();
+            }
+        }
+        assert!(!acme.store.peers[&globex.id].reconcile);
+        connect(&mut acme, globex.id);
+        assert!(!acme.home.is_reconciling(&globex.id));
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use homing_core::{
-    Answered, Holding, Holdings, Question, RangeAnswer, RangeQuestion, Repair, holdings, range_of,
+    Answered, Holding, Holdings, Question, RangeAnswer, RangeQuestion, Reconciled, Repair,
+    holdings, range_of,
 };
 use homing_wire::proto::event::v1 as pb_event;
 use homing_wire::proto::query::v1 as pb;
@@ -111,17 +112,23 @@ impl Hub {
         let Some(question) = work.next(&mut self.home, &*store)? else {
             let (fetched, incomplete) = (work.fetched(), work.incomplete());
             let name = self.directory.show(&peer);
-            if incomplete > 0 {
-                warn!(
-                    peer = %name, fetched, incomplete,
-                    "a home holds more than it could show; what it showed is stored"
-                );
-            } else if fetched > 0 {
-                info!(peer = %name, fetched, "everything a home held was fetched");
-            }
             self.repairs.remove(&peer);
             self.count_repairs();
-            self.home.reconciled(&*store, peer)?;
+            match self.home.reconciled(&*store, peer, incomplete)? {
+                Reconciled::Whole if fetched > 0 => {
+                    info!(peer = %name, fetched, "everything a home held was fetched");
+                }
+                Reconciled::Whole => {}
+                Reconciled::AskAgain => warn!(
+                    peer = %name, fetched, incomplete,
+                    "a home holds more than it could show; what it showed is stored, the rest is asked for again \
+                     when it is next connected"
+                ),
+                Reconciled::GivenUp => warn!(
+                    peer = %name, fetched, incomplete,
+                    "a home holds more than it could show; what it showed is stored, and it is not asked again"
+                ),
+            }
             return self.collect_effects(None);
         };
         self.collect_effects(None)?;

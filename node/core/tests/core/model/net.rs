@@ -282,8 +282,9 @@ impl World {
             }
             None => {
                 assert!(!self.well || run.work.incomplete() == 0, "something was not shown");
+                let incomplete = run.work.incomplete();
                 member.repairs.remove(&peer);
-                node.home.reconciled(&node.store, id).unwrap();
+                node.home.reconciled(&node.store, id, incomplete).unwrap();
             }
         }
         self.go_on(home);
