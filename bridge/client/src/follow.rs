@@ -31,9 +31,12 @@ pub struct Place {
 pub struct ChannelPlace {
     /// Everything at or below was seen.
     pub pos: u64,
-    /// Its `order`, which outlives the store.
+    /// The greatest `order` seen, which outlives the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<String>,
+    /// The greatest `order` seen in earlier lives of the store: what stands at or below it may have been seen then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<String>,
 }
 
 /// Where to begin.
@@ -52,6 +55,9 @@ pub enum From {
 pub enum Update {
     /// A message not seen before; the user's own from other devices too.
     New(Box<Message>),
+    /// A message that may have been seen before the home was restored from a backup, or not: what comes late stands
+    /// below what was seen, so `order` does not tell. Whoever keeps messages knows by sender and id.
+    Again(Box<Message>),
     /// A message seen before is different now (edited, deleted, reacted to), or is told once more.
     Changed(Box<Message>),
     /// How far somebody has got.
@@ -76,7 +82,8 @@ pub struct Follower {
     place: Place,
     /// Reached when `missed` is empty; until then `place.sync` stays behind.
     sync_after_missed: Option<Arc<str>>,
-    missed: VecDeque<Missed>,
+    /// Channels with something not yet seen.
+    missed: VecDeque<Uuid>,
     ready: VecDeque<Update>,
     /// Every channel must be listed anew before what was missed is known.
     relist: Option<Relist>,
@@ -86,17 +93,6 @@ pub struct Follower {
 enum Relist {
     SameLife,
     NewLife,
-}
-
-/// A channel with something not yet seen.
-struct Missed {
-    channel: Uuid,
-    by: By,
-}
-
-enum By {
-    Pos,
-    Order(String),
 }
 
 impl Follower {
@@ -134,6 +130,7 @@ impl Follower {
                     let seen = ChannelPlace {
                         pos: channel.head,
                         order: channel.last.map(|message| message.order),
+                        earlier: None,
                     };
                     follower.place.channels.insert(channel.channel, seen);
                 }
@@ -189,15 +186,10 @@ impl Follower {
                 self.miss(channels, sync);
                 continue;
             }
-            if let Some(missed) = self.missed.front() {
-                let seen = self.place.channels.get(&missed.channel).map_or(0, |place| place.pos);
-                let page = match &missed.by {
-                    By::Pos => self.client.messages_after(missed.channel, seen, PAGE).await,
-                    By::Order(order) => {
-                        self.client.messages_after_order(missed.channel, order, PAGE).await
-                    }
-                };
-                self.take(page?);
+            if let Some(channel) = self.missed.front() {
+                let seen = self.place.channels.get(channel).map_or(0, |place| place.pos);
+                let page = self.client.messages_after(*channel, seen, PAGE).await?;
+                self.take(page);
                 continue;
             }
             if let Some(sync) = self.sync_after_missed.take() {
@@ -247,10 +239,12 @@ impl Follower {
         }
     }
 
-    /// The store's positions mean nothing any more; `order` still does.
+    /// The store's positions mean nothing any more: every channel is gone through from its first message. What
+    /// came back from other homes may be new although it stands below what was seen.
     fn forget_positions(&mut self) {
         for place in self.place.channels.values_mut() {
             place.pos = 0;
+            place.earlier = place.order.clone();
         }
     }
 
@@ -258,42 +252,28 @@ impl Follower {
         self.sync_after_missed = Some(sync);
         for channel in channels {
             let seen = self.place.channels.entry(channel.channel).or_default();
-            let by = match (&seen.order, seen.pos) {
-                (Some(order), 0) => By::Order(order.clone()),
-                (Some(_) | None, pos) if channel.head > pos => By::Pos,
-                (Some(_) | None, _) => continue,
-            };
-            self.missed.push_back(Missed { channel: channel.channel, by });
+            if channel.head > seen.pos {
+                self.missed.push_back(channel.channel);
+            }
         }
     }
 
     /// A page of what was missed in the first channel of `missed`.
     fn take(&mut self, page: MessagesPage) {
-        let Some(mut missed) = self.missed.pop_front() else {
+        let Some(channel) = self.missed.pop_front() else {
             return;
         };
-        let before = self.place.channels.get(&missed.channel).map_or(0, |place| place.pos);
-        let last_order = page.messages.last().map(|m| m.order.clone());
+        let before = self.place.channels.get(&channel).map_or(0, |place| place.pos);
         for message in page.messages {
             let update = self.see(Box::new(message));
             self.ready.push_back(update);
         }
         self.ready.extend(page.changed.into_iter().map(|m| Update::Changed(Box::new(m))));
-        let go_on = match (&mut missed.by, last_order) {
-            (By::Pos, _) => {
-                let place = self.place.channels.entry(missed.channel).or_default();
-                place.pos = place.pos.max(page.next);
-                // A page that does not move would be asked for for ever.
-                page.more && place.pos > before
-            }
-            (By::Order(order), Some(last)) => {
-                *order = last;
-                page.more
-            }
-            (By::Order(_), None) => false,
-        };
-        if go_on {
-            self.missed.push_front(missed);
+        let place = self.place.channels.entry(channel).or_default();
+        place.pos = place.pos.max(page.next);
+        // A page that does not move would be asked for for ever.
+        if page.more && place.pos > before {
+            self.missed.push_front(channel);
         }
     }
 
@@ -303,6 +283,9 @@ impl Follower {
             return Update::Changed(message);
         }
         place.pos = message.pos;
+        if place.earlier.as_deref().is_some_and(|earlier| message.order.as_str() <= earlier) {
+            return Update::Again(message);
+        }
         if place.order.as_deref().is_none_or(|order| order < message.order.as_str()) {
             place.order = Some(message.order.clone());
         }

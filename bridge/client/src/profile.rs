@@ -219,7 +219,10 @@ mod tests {
         let store = ProfileStore::new(dir.path(), "alice").unwrap();
         let mut place =
             Place { life: "1".into(), sync: "1.2".into(), channels: Default::default() };
-        place.channels.insert(uuid::Uuid::now_v7(), crate::ChannelPlace { pos: 7, order: None });
+        place.channels.insert(
+            uuid::Uuid::now_v7(),
+            crate::ChannelPlace { pos: 7, order: None, earlier: None },
+        );
         store.save_place(&place).unwrap();
         assert_eq!(store.load_place().unwrap(), Some(place));
         store.forget_place().unwrap();

@@ -487,6 +487,7 @@ async fn receive(
                 continue;
             }
             Update::Changed(_)
+            | Update::Again(_)
             | Update::Receipt(_)
             | Update::Channel(_)
             | Update::Lost(_)

@@ -397,7 +397,7 @@ pub(super) async fn listen(
             }
             tokio::select! {
                 update = follower.next() => match update {
-                    Ok(Update::New(message)) => {
+                    Ok(Update::New(message) | Update::Again(message)) => {
                         failures = 0;
                         last_news = Instant::now();
                         let (at, pos, id) = (board.elapsed(), message.pos, message.id);

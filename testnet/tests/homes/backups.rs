@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
-use homing_client::{Client, Options, Uuid};
+use homing_client::{Client, Follower, From, Options, Update, Uuid};
 
-use crate::party::{Party, history, next_message, say};
+use crate::party::{Party, WITHIN, history, next_message, say, text};
 
 /// Waits until both homes show the same history of a channel; how long it is.
 async fn same_history(party: &mut Party, channel: Uuid) -> usize {
@@ -160,4 +160,60 @@ async fn a_backup_makes_a_home_where_there_is_nothing() {
     party.homes[0].forget_logins();
     party.homes[0].start().await.unwrap();
     assert_eq!(same_history(&mut party, sent.channel).await, 2);
+}
+
+/// What was on its way when the home was lost stands, by its order, below what a client had seen. The client goes on
+/// from the place it had stored, and is shown it all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_misses_nothing_that_comes_late_into_a_restored_home() {
+    let mut party = Party::of(&["acme.test", "globex.test"]).await;
+    let (alice, _) = party.client(0, "alice").await;
+    let (bob, _) = party.client(1, "bob").await;
+    say(&alice, "bob@globex.test", "hello").await;
+    let file = backup_path(&party, "before.homing");
+    party.homes[0].command(&["backup", file.to_str().unwrap()]).await.unwrap();
+    alice.close().await;
+
+    // Bob writes while acme is away; then Alice does while globex is.
+    party.homes[0].stop().await.unwrap();
+    say(&bob, "alice@acme.test", "late").await;
+    party.homes[1].kill().await.unwrap();
+    party.homes[0].start().await.unwrap();
+    let server = party.homes[0].server().unwrap();
+    let token = party.homes[0].user("alice").await.unwrap().token;
+    let follower = Follower::start(Options::new(server.clone(), token), From::Start).await;
+    let mut follower = follower.unwrap();
+    let (alice, _) = party.client(0, "alice").await;
+    say(&alice, "bob@globex.test", "seen and lost").await;
+    while !matches!(next(&mut follower).await, Update::New(m) if text(&m) == "seen and lost") {}
+    let place = follower.place().clone();
+    follower.close().await;
+
+    party.homes[0].kill().await.unwrap();
+    party.homes[0].command(&["restore", file.to_str().unwrap(), "--force"]).await.unwrap();
+    party.homes[0].forget_logins();
+    party.homes[1].start().await.unwrap();
+    party.homes[0].start().await.unwrap();
+    let server = party.homes[0].server().unwrap();
+    let token = party.homes[0].user("alice").await.unwrap().token;
+    let options = Options::new(server, token);
+    let mut follower = Follower::start(options, From::Place(place)).await.unwrap();
+    let mut told = Vec::new();
+    while !told.contains(&"late".to_owned()) {
+        match next(&mut follower).await {
+            Update::Again(message) => told.push(text(&message)),
+            Update::New(message) => panic!("nothing is new: {message:?}"),
+            Update::Changed(_)
+            | Update::Receipt(_)
+            | Update::Channel(_)
+            | Update::Lost(_)
+            | Update::Back { .. }
+            | Update::Other(_) => {}
+        }
+    }
+    assert_eq!(told, ["hello", "late"]);
+}
+
+async fn next(follower: &mut Follower) -> Update {
+    tokio::time::timeout(WITHIN, follower.next()).await.expect("it comes in time").unwrap()
 }

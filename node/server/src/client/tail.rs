@@ -34,9 +34,18 @@ enum Line<'a> {
         /// It was printed before and is different now.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         changed: bool,
+        /// It may have been printed before the home was restored from a backup, or not.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
     Receipt(&'a Receipt),
     Channel(&'a Channel),
+}
+
+impl<'a> Line<'a> {
+    fn message(message: &'a Message) -> Self {
+        Self::Message { message, changed: false, again: false }
+    }
 }
 
 struct Tail<'a> {
@@ -115,7 +124,7 @@ impl Tail<'_> {
         match update {
             Update::New(message) if self.wanted(message.channel) && message.sender != self.me => {
                 if json {
-                    self.screen.object(&Line::Message { message: &message, changed: false })?;
+                    self.screen.object(&Line::message(&message))?;
                 } else {
                     self.screen.message(&mut self.days, &message, None)?;
                 }
@@ -126,10 +135,21 @@ impl Tail<'_> {
             }
             Update::Changed(message) if self.wanted(message.channel) && is_different(&message) => {
                 if json {
-                    self.screen.object(&Line::Message { message: &message, changed: true })?;
+                    let message = &message;
+                    self.screen.object(&Line::Message { message, changed: true, again: false })?;
                 } else {
                     self.screen.message(&mut self.days, &message, None)?;
                 }
+                self.due.get_or_insert_with(|| Instant::now() + GATHER);
+            }
+            // People would get the whole history once more; programs know what they have.
+            Update::Again(message) if self.wanted(message.channel) => {
+                if json && message.sender != self.me {
+                    let message = &message;
+                    self.screen.object(&Line::Message { message, changed: false, again: true })?;
+                }
+                let pos = self.delivered.entry(message.channel).or_default();
+                *pos = (*pos).max(message.pos);
                 self.due.get_or_insert_with(|| Instant::now() + GATHER);
             }
             Update::Receipt(receipt) if self.wanted(receipt.channel) => {
@@ -141,9 +161,13 @@ impl Tail<'_> {
             Update::Lost(error) => note(&format!("connection lost ({error}); trying again")),
             Update::Back { new_life: false } => note("connected again"),
             Update::Back { new_life: true } => {
-                note("the home was restored from a backup; going on after the last message seen");
+                note(
+                    "the home was restored from a backup; what stands above the last message seen follows, \
+                     `history` shows everything",
+                );
             }
             Update::New(_)
+            | Update::Again(_)
             | Update::Changed(_)
             | Update::Receipt(_)
             | Update::Channel(_)
