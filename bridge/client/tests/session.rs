@@ -8,7 +8,7 @@ use fake::{FakeHome, channel, message, opened, sent, told};
 use homing_client::{
     Client, Error, Event, Follower, From, Target, TextBody, Update, new_message_id,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// More than [`homing_client`] queues of events.
 const MANY: u64 = 1500;
