@@ -9,7 +9,7 @@ use homing_core::{
 use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq};
 
 use crate::keys::{self, Key, kind};
-use crate::values::{self, Listing, OwedSince, Stored, TokenOf};
+use crate::values::{self, Listing, OwedSince, PrunedTo, Stored, TokenOf};
 
 /// A key with its value.
 pub(crate) type Pair = (Vec<u8>, Vec<u8>);
@@ -44,6 +44,11 @@ pub(crate) trait View {
         seq: Seq,
     ) -> Result<Option<EntryRow>, Fault>;
 
+    /// Whether retention has ever removed anything. Where it has not, no read asks up to where.
+    fn prunes(&self) -> bool {
+        true
+    }
+
     /// One value, decoded.
     fn one<T: Stored>(&self, what: &'static str, key: &Key) -> Result<Option<T>, Fault> {
         self.value(key)?.map(|bytes| values::decode_named(what, &bytes)).transpose()
@@ -60,6 +65,83 @@ pub(crate) trait View {
             .map(|(key, bytes)| Ok((key, values::decode_named(what, &bytes)?)))
             .collect()
     }
+}
+
+/// Entries of a channel at or below this are gone by retention, whatever files still hold of them.
+fn pruned(view: &impl View, channel: ChannelId) -> Result<Pos, Fault> {
+    if !view.prunes() {
+        return Ok(Pos(0));
+    }
+    let upto: Option<PrunedTo> = view.one("place of retention", &Key::pruned(channel))?;
+    Ok(upto.map_or(Pos(0), |upto| upto.0))
+}
+
+pub(crate) fn place(view: &impl View, key: MessageKey) -> Result<Option<(ChannelId, Pos)>, Fault> {
+    let Some((channel, pos)) = view.place(key)? else { return Ok(None) };
+    Ok((pos > pruned(view, channel)?).then_some((channel, pos)))
+}
+
+pub(crate) fn entry(
+    view: &impl View,
+    channel: ChannelId,
+    pos: Pos,
+) -> Result<Option<Arc<LogEntry>>, Fault> {
+    if pos <= pruned(view, channel)? {
+        return Ok(None);
+    }
+    view.shared_entry(channel, pos)
+}
+
+pub(crate) fn entries(
+    view: &impl View,
+    channel: ChannelId,
+    first: Pos,
+    last: Pos,
+    max_bytes: usize,
+) -> Result<Vec<Arc<LogEntry>>, Fault> {
+    let first = first.max(pruned(view, channel)?.next());
+    view.shared_entries(channel, first, last, max_bytes)
+}
+
+pub(crate) fn row(
+    view: &impl View,
+    channel: ChannelId,
+    pos: Pos,
+) -> Result<Option<EntryRow>, Fault> {
+    if pos <= pruned(view, channel)? {
+        return Ok(None);
+    }
+    view.row(channel, pos)
+}
+
+pub(crate) fn last_row_of(
+    view: &impl View,
+    channel: ChannelId,
+    origin: HomeId,
+    pos: Pos,
+) -> Result<Option<EntryRow>, Fault> {
+    let bottom = pruned(view, channel)?;
+    Ok(view.last_row_of(channel, origin, pos)?.filter(|row| row.pos > bottom))
+}
+
+pub(crate) fn row_of_seq(
+    view: &impl View,
+    id: ChannelId,
+    origin: HomeId,
+    epoch: Epoch,
+    seq: Seq,
+) -> Result<Option<EntryRow>, Fault> {
+    let bottom = pruned(view, id)?;
+    let found = view.row_of_seq(id, origin, epoch, seq)?;
+    if found.is_none_or(|row| row.pos > bottom) {
+        return Ok(found);
+    }
+    // Along a chain seq rises with pos: what is left begins behind the last that is gone.
+    let state = channel(view, id)?;
+    let gone = state.and_then(|state| state.chain(&origin, epoch)?.pruned);
+    let Some((gone, _)) = gone else { return Ok(None) };
+    let found = view.row_of_seq(id, origin, epoch, gone.next())?;
+    Ok(found.filter(|row| row.pos > bottom))
 }
 
 fn bad_key(what: &'static str) -> Fault {
@@ -209,10 +291,10 @@ macro_rules! reader {
                 view::accounts(self.view(), after, limit)
             }
             fn place(&self, key: MessageKey) -> Result<Option<(ChannelId, Pos)>, Fault> {
-                View::place(self.view(), key)
+                view::place(self.view(), key)
             }
             fn entry(&self, channel: ChannelId, pos: Pos) -> Result<Option<LogEntry>, Fault> {
-                Ok(self.view().shared_entry(channel, pos)?.map(Arc::unwrap_or_clone))
+                Ok(view::entry(self.view(), channel, pos)?.map(Arc::unwrap_or_clone))
             }
             fn entries(
                 &self,
@@ -221,7 +303,7 @@ macro_rules! reader {
                 last: Pos,
                 max_bytes: usize,
             ) -> Result<Vec<LogEntry>, Fault> {
-                let entries = self.view().shared_entries(channel, first, last, max_bytes)?;
+                let entries = view::entries(self.view(), channel, first, last, max_bytes)?;
                 Ok(entries.into_iter().map(Arc::unwrap_or_clone).collect())
             }
             fn log(
@@ -231,7 +313,7 @@ macro_rules! reader {
                 last: Pos,
                 max_bytes: usize,
             ) -> Result<Vec<Arc<LogEntry>>, Fault> {
-                self.view().shared_entries(channel, first, last, max_bytes)
+                view::entries(self.view(), channel, first, last, max_bytes)
             }
             fn channels(
                 &self,
@@ -241,7 +323,7 @@ macro_rules! reader {
                 view::channels(self.view(), after, limit)
             }
             fn row(&self, channel: ChannelId, pos: Pos) -> Result<Option<EntryRow>, Fault> {
-                View::row(self.view(), channel, pos)
+                view::row(self.view(), channel, pos)
             }
             fn last_row_of(
                 &self,
@@ -249,7 +331,7 @@ macro_rules! reader {
                 origin: HomeId,
                 pos: Pos,
             ) -> Result<Option<EntryRow>, Fault> {
-                View::last_row_of(self.view(), channel, origin, pos)
+                view::last_row_of(self.view(), channel, origin, pos)
             }
             fn row_of_seq(
                 &self,
@@ -258,7 +340,7 @@ macro_rules! reader {
                 epoch: Epoch,
                 seq: Seq,
             ) -> Result<Option<EntryRow>, Fault> {
-                View::row_of_seq(self.view(), channel, origin, epoch, seq)
+                view::row_of_seq(self.view(), channel, origin, epoch, seq)
             }
             fn listing(&self, user: &Local) -> Result<Vec<ListRow>, Fault> {
                 view::listing(self.view(), user)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use homing_core::{ChannelState, EntryRow, Fault, LogEntry, MessageKey};
 use homing_wire::{ChannelId, Epoch, HomeId, Pos, Seq};
@@ -34,6 +34,8 @@ pub(crate) struct Committed {
     /// One checkpoint at a time.
     pub(crate) turn: Mutex<()>,
     pub(crate) figures: Figures,
+    /// Whether retention has ever removed anything here.
+    pub(crate) prunes: AtomicBool,
 }
 
 /// Counted on the way.
@@ -220,6 +222,10 @@ impl Committed {
 }
 
 impl View for Committed {
+    fn prunes(&self) -> bool {
+        self.prunes.load(Ordering::Acquire)
+    }
+
     fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
         let in_tables = {
             let tables = self.tables.read();

@@ -20,7 +20,7 @@ mod segment;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -45,7 +45,7 @@ use crate::journal::memtable::{Memtable, Noted, Tables};
 use crate::journal::position::Position;
 use crate::journal::record::Encoder;
 use crate::journal::segment::{FoundSegment, SegmentHeader, Segments};
-use crate::keys::Key;
+use crate::keys::{self, Key, kind};
 use crate::view::{self, View};
 use crate::{FORMAT, Meta, Store, StoreError, StoreStats, batch};
 
@@ -170,11 +170,17 @@ impl JournalStore {
             load: AtomicU64::new(0),
             turn: Mutex::new(()),
             figures: Figures::default(),
+            prunes: AtomicBool::new(false),
         };
         for (_, header) in &used {
             committed.segments.add(header.salt);
         }
         let active = replay::replay(&committed, &journal_dir, &used, config.checkpoint_bytes)?;
+        let pruned = Key::all(kind::PRUNED);
+        let any = committed.scan(&pruned, &keys::end_of(&pruned), 1);
+        let any =
+            any.map_err(|fault| StoreError::Index { path: dir.join("index"), what: fault.0 })?;
+        committed.prunes.store(!any.is_empty(), Ordering::Release);
         let found = committed.tables.read().position;
         identity.boot += 1;
         identity.write(dir)?;
@@ -251,6 +257,10 @@ impl Store for JournalStore {
     fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         let shared = &*self.shared;
         let mut journal = shared.journal.lock();
+        if batch.writes.iter().any(|write| matches!(write, Write::Pruned { .. })) {
+            // Before anybody can read what the batch changes.
+            shared.committed.prunes.store(true, Ordering::Release);
+        }
         let (load, stalls) = (&shared.committed.load, &shared.committed.figures.stalls);
         shared.signal.make_room(load, || shared.failed.get().is_some(), stalls);
         if let Some(error) = shared.failed.get() {

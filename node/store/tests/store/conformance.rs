@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use homing_core::{Batch, ListRow, LogEntry, MessageKey, Reader, Write};
+use homing_core::{Batch, ChainEnd, ListRow, LogEntry, MessageKey, Reader, Write};
 use homing_store::{JournalConfig, JournalStore, MemoryStore, Store};
-use homing_wire::{Epoch, HomeId, Pos, Seq, Stamp};
+use homing_wire::{Epoch, Hash, HomeId, Pos, Seq, Stamp};
 
 use crate::sample::{self, EPOCH, HOME};
 
@@ -114,6 +114,7 @@ suite!(
     entries_come_back_byte_for_byte,
     ranges_end_before_their_bytes,
     rows_are_found_across_lives,
+    what_retention_removed_is_not_read,
     an_erased_body_replaces_its_entry,
     change_and_stamp_are_of_the_newest_batch,
     a_closed_store_reads_but_commits_nothing,
@@ -438,6 +439,48 @@ fn rows_are_found_across_lives<E: Engine>() {
             }
         }
     });
+}
+
+/// Files may hold it for long; nobody is shown it.
+fn what_retention_removed_is_not_read<E: Engine>() {
+    let mut engine = E::create();
+    let (gone, kept) = (sample::channel(1), sample::channel(2));
+    let key = |channel, pos| {
+        let entry = sample::entry(channel, pos);
+        MessageKey::new(&entry.event.header.user(), &entry.event.header.id)
+    };
+    for channel in [gone, kept] {
+        commit(&engine, (1..=100).map(|n| Write::Entry(sample::entry(channel, n))).collect());
+        commit(&engine, vec![Write::Channel(Box::new(sample::channel_at(channel, 100)))]);
+    }
+    for upto in [30, 70] {
+        let mut state = sample::channel_at(gone, 100);
+        let pruned = Some((Seq(upto), Hash([7; 32])));
+        state.chains = vec![ChainEnd { seq: Seq(100), pruned, ..ChainEnd::none(HOME, EPOCH) }];
+        state.pruned = Pos(upto);
+        let writes =
+            vec![Write::Channel(Box::new(state)), Write::Pruned { channel: gone, upto: Pos(upto) }];
+        commit(&engine, writes);
+        both(&mut engine, |store| {
+            let log = store.log(gone, Pos(1), Pos(100), usize::MAX).unwrap();
+            assert_eq!((log.len() as u64, log[0].pos), (100 - upto, Pos(upto + 1)));
+            assert!(store.entries(gone, Pos(1), Pos(upto), usize::MAX).unwrap().is_empty());
+            for pos in [1, upto] {
+                assert!(store.entry(gone, Pos(pos)).unwrap().is_none());
+                assert!(store.row(gone, Pos(pos)).unwrap().is_none());
+                assert!(store.last_row_of(gone, HOME, Pos(pos)).unwrap().is_none());
+                assert!(store.place(key(gone, pos)).unwrap().is_none());
+                let row = store.row_of_seq(gone, HOME, EPOCH, Seq(pos)).unwrap().unwrap();
+                assert_eq!(row.seq, Seq(upto + 1), "the least that is left");
+            }
+            assert_eq!(store.entry(gone, Pos(upto + 1)).unwrap().unwrap().pos, Pos(upto + 1));
+            assert_eq!(store.place(key(gone, upto + 1)).unwrap(), Some((gone, Pos(upto + 1))));
+            assert_eq!(store.last_row_of(gone, HOME, Pos(100)).unwrap().unwrap().pos, Pos(100));
+            assert_eq!(store.row_of_seq(gone, HOME, EPOCH, Seq(90)).unwrap().unwrap().seq, Seq(90));
+            assert_eq!(store.log(kept, Pos(1), Pos(100), usize::MAX).unwrap().len(), 100);
+            assert!(store.place(key(kept, 1)).unwrap().is_some());
+        });
+    }
 }
 
 fn an_erased_body_replaces_its_entry<E: Engine>() {
