@@ -37,6 +37,7 @@ pub use chat::{SendCommand, SentReply, Target};
 pub use courier::{Courier, CourierLimits, Delivery, OwedChannel};
 pub use holdings::{Holding, Holdings, RangeAnswer, RangeEnd, RangeQuestion, holdings, range_of};
 pub use home::{Effect, Home, Policy, Step};
+pub use local::{Pruned, has_older};
 pub use marks::PeerMark;
 pub use people::{NewAccount, NewDevice, Reconciled};
 pub use reader::{Fault, Reader};

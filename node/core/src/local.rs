@@ -15,10 +15,31 @@ use crate::state::{ChainEnd, ChannelState};
 use crate::write::Write;
 
 /// Entries that retention removes of a channel in one step: bounds what one step reads and writes.
-const PRUNED_AT_ONCE: usize = 256;
+const PRUNED_AT_ONCE: u64 = 256;
+/// And bytes of their events: they are read for what their headers say.
+const PRUNED_BYTES: usize = 1 << 20;
+
+/// What came of removing a part of a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pruned {
+    /// Entries removed.
+    pub removed: u64,
+    /// There may be more.
+    pub more: bool,
+}
 
 /// A notice's sender, where an event needs one; users are shown the home instead.
 const NODE: &str = "node";
+
+/// Whether a channel has entries that arrived before `before_ms`, by what is committed: one is read at most.
+pub fn has_older(reader: &dyn Reader, state: &ChannelState, before_ms: u64) -> Result<bool, Fault> {
+    let first = state.pruned.next();
+    if first > state.head {
+        return Ok(false);
+    }
+    let oldest = reader.log(state.id, first, first, PRUNED_BYTES)?;
+    Ok(oldest.first().is_some_and(|entry| entry.arrived_at < before_ms))
+}
 
 impl Home {
     /// Another home rejected messages of ours: the sender is shown why. (Everybody's list is the same but for
@@ -77,33 +98,35 @@ impl Home {
         }
     }
 
-    /// Removes what arrived before `before_ms`, oldest first, a bounded part at a time. Answers whether there
-    /// is more.
+    /// Removes what arrived before `before_ms`, oldest first, a bounded part at a time.
     pub fn prune(
         &mut self,
         reader: &dyn Reader,
         now_ms: u64,
         channel: ChannelId,
         before_ms: u64,
-    ) -> Result<bool, Fault> {
+    ) -> Result<Pruned, Fault> {
         self.at(now_ms);
-        let Some(state) = self.channel(reader, channel)? else { return Ok(false) };
+        let Some(state) = self.channel(reader, channel)? else { return Ok(Pruned::default()) };
         let (first, head) = (state.pruned.next(), state.head);
         if first > head {
-            return Ok(false);
+            return Ok(Pruned::default());
         }
-        let last = Pos(head.0.min(first.0 + PRUNED_AT_ONCE as u64 - 1));
-        let entries = reader.log(channel, first, last, usize::MAX)?;
+        let last = Pos(head.0.min(first.0 + PRUNED_AT_ONCE - 1));
+        let entries = reader.log(channel, first, last, PRUNED_BYTES)?;
         let old: Vec<_> = entries.iter().take_while(|e| e.arrived_at < before_ms).collect();
-        let Some(last) = old.last() else { return Ok(false) };
+        let Some(last) = old.last() else { return Ok(Pruned::default()) };
         let (upto, counted) = (last.pos, last.counted);
         for risen in self.risen.get_mut(&channel).into_iter().flatten() {
             risen.pruned(upto, counted);
         }
         let home = self.id;
-        let Some(state) = self.state_mut(channel) else { return Ok(false) };
+        let Some(state) = self.state_mut(channel) else { return Ok(Pruned::default()) };
         state.pruned = upto;
+        let mut shown = false;
         for member in state.members.iter_mut().filter(|m| m.user.home == home) {
+            let unread = member.read_counted < counted;
+            shown |= unread || member.mentions.first().is_some_and(|pos| *pos <= upto);
             // What is gone is not unread.
             member.read_counted = member.read_counted.max(counted);
             member.mentions.retain(|pos| *pos > upto);
@@ -119,8 +142,18 @@ impl Home {
                 chain.pruned = Some((header.seq, entry.event.hash()));
             }
         }
+        let all_gone = state.last > Pos(0) && state.last <= upto;
+        if let Some(slot) = self.change_channel(channel).filter(|_| all_gone) {
+            slot.forget_last();
+        }
         self.write(Write::Pruned { channel, upto });
-        Ok(old.len() == PRUNED_AT_ONCE)
+        if shown || all_gone {
+            // Lists of channels show fewer unread, or another last message.
+            let change = self.changed(channel);
+            self.follows(Effect::Channel { channel, change });
+        }
+        let more = old.len() == entries.len() && upto < head;
+        Ok(Pruned { removed: old.len() as u64, more })
     }
 
     /// Appends an entry of the node's own.

@@ -26,6 +26,12 @@ impl ChannelSlot {
     pub(crate) fn new(state: ChannelState) -> Self {
         Self { state, last: None, rows: VecDeque::new() }
     }
+
+    /// The last message is gone, and all before it.
+    pub(crate) fn forget_last(&mut self) {
+        self.state.last = Pos(0);
+        self.last = None;
+    }
 }
 
 impl Home {

@@ -12,3 +12,4 @@ mod chat;
 mod hostile;
 mod kills;
 mod party;
+mod retention;

@@ -449,7 +449,7 @@ fn what_retention_removed_is_told_and_the_rest_follows() {
     let channel = s.write(6);
     s.acme.now += 1_000;
     s.globex.now = s.acme.now;
-    assert!(!s.acme.home.prune(&s.acme.store, s.acme.now, channel, s.acme.now).unwrap());
+    assert!(!s.acme.home.prune(&s.acme.store, s.acme.now, channel, s.acme.now).unwrap().more);
     s.write(2);
     s.reopen(limits());
     let burst = s.burst();

@@ -461,7 +461,7 @@ fn what_retention_removed_is_a_gap_elsewhere() {
     acme.settle();
     acme.now += 1_000_000;
     globex.now = acme.now;
-    let more = acme.home.prune(&acme.store, acme.now, channel, acme.now).unwrap();
+    let more = acme.home.prune(&acme.store, acme.now, channel, acme.now).unwrap().more;
     assert!(!more);
     acme.send("alice", &carol, "new");
     acme.settle();

@@ -21,9 +21,9 @@ fn written(count: usize) -> (Node, ChannelId) {
 /// Removes what is older than the last `kept` seconds.
 fn prune(node: &mut Node, channel: ChannelId, kept: u64) -> bool {
     let before = node.now - kept * 1_000;
-    let more = node.home.prune(&node.store, node.now, channel, before).unwrap();
+    let pruned = node.home.prune(&node.store, node.now, channel, before).unwrap();
     node.settle();
-    more
+    pruned.more
 }
 
 #[test]
@@ -46,6 +46,27 @@ fn what_is_old_goes_and_what_is_new_stays() {
     let bob = quiet.user("bob");
     assert_eq!(quiet.send("alice", &bob, "goes on").pos.0, 3);
     quiet.settle();
+}
+
+/// A list of channels shows no message that is gone, and fewer unread; people are told once.
+#[test]
+fn a_list_shows_what_is_left() {
+    let (mut acme, channel) = written(3);
+    let before = acme.state(channel).changed;
+    let gone = acme.home.prune(&acme.store, acme.now, channel, acme.now - 1_500).unwrap();
+    assert_eq!((gone.removed, gone.more), (2, false));
+    let told = acme.settle();
+    assert!(matches!(told[..], [Effect::Channel { .. }]), "two unread are gone: {told:?}");
+    assert!(acme.state(channel).changed > before);
+    let last = acme.home.last_message(&acme.store, channel).unwrap().unwrap();
+    assert_eq!(last.pos.0, 3);
+    acme.home.prune(&acme.store, acme.now, channel, acme.now).unwrap();
+    acme.settle();
+    assert!(acme.home.last_message(&acme.store, channel).unwrap().is_none());
+    acme.crash();
+    assert!(acme.home.last_message(&acme.store, channel).unwrap().is_none());
+    let gone = acme.home.prune(&acme.store, acme.now, channel, acme.now).unwrap();
+    assert_eq!((gone.removed, acme.home.has_step()), (0, false));
 }
 
 #[test]

@@ -42,6 +42,9 @@ section! {
         ids_bytes: usize = 16 << 20, in 1_048_576..=MEMORY;
         /// Read and delivered marks are gathered so long before they are told: people do not notice, disks do.
         marks_gather_ms: u64 = 1_000, in 10..=60_000;
+        /// Channels looked at in that time for messages that are too old, where [retention] says so: one read of the
+        /// disk each. Two million a night at 64.
+        retention_channels: usize = 64, in 1..=4_096;
         /// Messages of a first contact from another home until it is accepted.
         first_contact_messages: u64 = 5, in 1..=100;
         /// Failed log-ins a minute for one account; then 429. A typing error, not a search.

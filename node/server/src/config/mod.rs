@@ -22,7 +22,7 @@ pub use sections::{
     RegistrationMode, Retention, Store, p2p_listen,
 };
 pub use settings::Expected;
-pub use values::{Identity, IdentityError, PeerAddress, Pin, PublicUrl};
+pub use values::{Age, Identity, IdentityError, PeerAddress, Pin, PublicUrl};
 
 use settings::{Entry, Found, Key, Section};
 

@@ -13,6 +13,7 @@ pub fn sample() -> String {
 /// What follows a key that is not set, or an array of tables, whose value says too little.
 const EXAMPLES: &[(&str, &[&str])] = &[
     ("public_url", &["public_url = \"https://chat.acme.example\""]),
+    ("messages", &["messages = \"365d\""]),
     (
         "pin",
         &[

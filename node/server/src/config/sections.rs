@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use homing_wire::{HomeName, HomeRef};
 
 use super::settings::{choice, section};
-use super::values::{PeerAddress, Pin, PublicUrl};
+use super::values::{Age, PeerAddress, Pin, PublicUrl};
 
 /// Port between homes where none is asked for.
 pub const P2P_PORT: u16 = 7400;
@@ -175,8 +175,12 @@ section! {
 }
 
 section! {
-    /// How long things are kept. Nothing to set yet: everything is.
-    Retention = "retention" {}
+    /// How long things are kept.
+    Retention = "retention" {
+        /// Messages that arrived longer ago are removed, such as "365d" (also "h", "m", "s"); they do not come back.
+        /// Not set: they are kept for good. Other homes keep theirs as they like.
+        messages: Option<Age> = None;
+    }
 }
 
 choice! {

@@ -40,7 +40,7 @@ fn the_sample_parses_to_the_defaults_as_it_is_and_with_every_key_set() {
     assert_eq!(parse_with(&all, &[]).unwrap(), defaults());
     let set = all.lines().filter(|line| line.contains(" = ")).count();
     let known: usize = defaults().sections().iter().map(|s| s.keys.len()).sum();
-    assert_eq!(set, known - 2, "every key but public_url and pin, which have no default to show");
+    assert_eq!(set, known - 3, "every key but public_url, messages and pin: no default to show");
 }
 
 #[test]
@@ -50,6 +50,7 @@ fn the_examples_in_the_sample_are_right() {
         .lines()
         .filter_map(|line| {
             line.strip_prefix("#   ")
+                .or((line == "#[retention]").then_some("[retention]"))
                 .or((line == "[home]").then_some("[home]\nname=\"a.example\"\n[bridge]"))
         })
         .flat_map(|line| [line, "\n"])
@@ -57,6 +58,7 @@ fn the_examples_in_the_sample_are_right() {
     let config = parse_with(&examples, &[]).unwrap_or_else(|e| panic!("{e}\n{examples}"));
     assert_eq!(config.federation.pin.len(), 1);
     assert!(config.bridge.public_url.is_some());
+    assert_eq!(config.retention.messages.map(super::Age::ms), Some(365 * 86_400_000));
 }
 
 #[test]
@@ -132,6 +134,10 @@ fn wrong_values_say_what_was_expected_and_found() {
             "federation.pin: expected an array, each a table with home",
         ),
         ("[bridge]\npublic_url = \"https://a.example/chat\"", "expected a URL without a path"),
+        ("[retention]\nmessages = 365", "expected an age such as \"365d\", in days"),
+        ("[retention]\nmessages = \"0d\"", "expected an age"),
+        ("[retention]\nmessages = \"1y\"", "found \"1y\""),
+        ("[retention]\nmessages = \"d\"", "found \"d\""),
         ("[log]\nlevel = 2024-01-01", "found 2024-01-01"),
     ];
     for (text, expected) in cases {

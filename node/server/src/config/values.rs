@@ -129,6 +129,44 @@ impl Setting for PublicUrl {
     }
 }
 
+/// How long something is kept: a whole number of days, hours, minutes or seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Age {
+    number: u32,
+    unit: char,
+}
+
+impl Age {
+    /// In milliseconds.
+    pub fn ms(self) -> u64 {
+        let unit = match self.unit {
+            'd' => 86_400_000,
+            'h' => 3_600_000,
+            'm' => 60_000,
+            _ => 1_000,
+        };
+        u64::from(self.number) * unit
+    }
+}
+
+impl Setting for Age {
+    fn read(found: &Found, _bounds: &Bounds) -> Result<Self, Expected> {
+        let text = found.text().unwrap_or_default().trim();
+        let unit = text.chars().last().filter(|unit| "dhms".contains(*unit));
+        let number = text.get(..text.len().saturating_sub(1)).and_then(|n| n.parse().ok());
+        match (number, unit) {
+            (Some(number @ 1..=100_000), Some(unit)) => Ok(Self { number, unit }),
+            (Some(_) | None, _) => Err(Expected::new(
+                "an age such as \"365d\", in days, hours (h), minutes (m) or seconds (s)",
+            )),
+        }
+    }
+
+    fn toml(&self) -> Option<String> {
+        Some(quoted(&format!("{}{}", self.number, self.unit)))
+    }
+}
+
 /// A home whose name the operator vouches for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pin {

@@ -27,6 +27,7 @@ use super::directory::Directory;
 use super::input::{ConnectionNo, Input, Pending};
 use super::metrics::NodeMetrics;
 use super::repair::RepairRun;
+use super::retention::{Retention, RetentionLimits};
 use super::show::Shower;
 use crate::control::PeersLive;
 
@@ -59,6 +60,8 @@ pub(super) struct HubLimits {
     pub sends_per_s: u32,
     /// Messages of one user at once, after a pause.
     pub sends_burst: u32,
+    /// What is removed when it is old; `None`: nothing.
+    pub retention: Option<RetentionLimits>,
 }
 
 /// Other homes' questions that read the disk at once: they are for emergencies, and wait for each other.
@@ -138,6 +141,7 @@ pub(super) struct Hub {
     pub(super) restored: BTreeSet<HomeId>,
     /// Other homes' questions at the disk at once.
     pub(super) peer_reads: Arc<Semaphore>,
+    pub(super) retention: Option<Retention>,
     draining: Option<oneshot::Sender<()>>,
     pub(super) now: fn() -> u64,
 }
@@ -223,6 +227,7 @@ impl Hub {
             wanted: BTreeSet::new(),
             gatekeeper: parts.gatekeeper,
             reads: Arc::new(Semaphore::new(parts.limits.reads_at_once)),
+            retention: parts.limits.retention.map(|l| Retention::new(l, (parts.now)())),
             limits: parts.limits,
             draining: None,
             now: parts.now,
@@ -330,13 +335,14 @@ impl Hub {
         }
     }
 
-    /// About once a second: marks, sessions that are gone, what is owed to homes out of reach.
+    /// About once a second: marks, sessions that are gone, what is owed to homes out of reach, what is too old.
     fn tick(&mut self) -> Result<(), HubError> {
         let now = (self.now)();
         self.want_owed();
         self.home.tick(&*self.store.clone(), now)?;
         self.collect_effects(None)?;
         self.retry_repairs()?;
+        self.sweep(now)?;
         let gone: Vec<SessionNo> =
             self.sessions.iter().filter(|(_, s)| s.outbox.is_gone()).map(|(no, _)| *no).collect();
         for session in gone {

@@ -22,6 +22,8 @@ pub struct NodeMetrics {
     pub rejected_by_peers: AtomicU64,
     /// Events fetched from peers by repair.
     pub repaired: AtomicU64,
+    /// Entries removed by retention.
+    pub pruned: AtomicU64,
     /// Repairs under way.
     pub repairs: AtomicU64,
     /// Steps committed.
@@ -93,6 +95,11 @@ impl NodeMetrics {
                 "repair_events",
                 "Events fetched from other homes after a restore or a long absence",
                 read(&self.repaired),
+            ),
+            Family::counter(
+                "messages_pruned",
+                "Messages removed because they were older than [retention] messages",
+                read(&self.pruned),
             ),
             Family::gauge(
                 "repairs_running",

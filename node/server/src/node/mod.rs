@@ -14,6 +14,7 @@ mod peers;
 mod read;
 mod receiver;
 mod repair;
+mod retention;
 mod serve;
 mod show;
 mod tell;

@@ -26,6 +26,7 @@ use super::hub::{Hub, HubError, HubLimits, HubParts};
 use super::input::Input;
 use super::link::{LinkLimits, NodeLink, Registration, well_known};
 use super::metrics::NodeMetrics;
+use super::retention::RetentionLimits;
 use crate::admin::{self, Admin, Operate};
 use crate::backup::Place;
 use crate::config::{Config, RegistrationMode};
@@ -324,6 +325,10 @@ fn hub_limits(config: &Config) -> HubLimits {
         reads_at_once: limits.reads_at_once,
         sends_per_s: limits.sends_per_s,
         sends_burst: limits.sends_burst,
+        retention: config
+            .retention
+            .messages
+            .map(|age| RetentionLimits { age_ms: age.ms(), channels: limits.retention_channels }),
     }
 }
 

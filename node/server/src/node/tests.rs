@@ -257,6 +257,7 @@ fn limits() -> HubLimits {
         reads_at_once: 2,
         sends_per_s: 100,
         sends_burst: 100,
+        retention: None,
     }
 }
 
