@@ -64,6 +64,8 @@ pub struct Repair {
     fetched: u64,
     /// Chains that could not be fetched to their end.
     incomplete: u64,
+    /// The peer has shown what this home signed in that life, and this store knows nothing of.
+    later_life: Option<Epoch>,
 }
 
 enum Page {
@@ -110,6 +112,7 @@ impl Repair {
             chain: None,
             fetched: 0,
             incomplete: 0,
+            later_life: None,
         }
     }
 
@@ -123,6 +126,13 @@ impl Repair {
         self.incomplete
     }
 
+    /// A life of this home in which it has signed what its store does not know, although nobody else writes in it:
+    /// the present one or a later one. The store is an old copy, or was restored with a clock that was behind. The
+    /// home must not write on: it would sign two histories.
+    pub fn later_life(&self) -> Option<Epoch> {
+        self.later_life
+    }
+
     /// What to ask next; `None`: everything is fetched.
     pub fn next(
         &mut self,
@@ -130,6 +140,9 @@ impl Repair {
         reader: &dyn Reader,
     ) -> Result<Option<Question>, Fault> {
         loop {
+            if self.later_life.is_some() {
+                return Ok(None);
+            }
             if let Some(fetch) = &mut self.chain {
                 let Chain { channel, origin, epoch, upto, .. } = fetch.chain;
                 let first = held(home, reader, channel, origin, epoch)?.next();
@@ -251,8 +264,8 @@ impl Repair {
                     return Ok(Err(fault));
                 }
             }
-            // What this home wrote in this life nobody can know better.
-            if seq > have && (origin != own || epoch < home.epoch()) {
+            // What this home wrote in this life nobody can know better. Who says so has to show it.
+            if seq > have {
                 self.chains.push_back(Chain {
                     channel: holding.channel,
                     parties: holding.parties.clone(),
@@ -317,6 +330,7 @@ impl Repair {
             self.chain = (origin == self.peer && !fetch.told).then_some(fetch);
             return Ok(Ok(()));
         }
+        let present = origin == home.id() && epoch >= home.epoch();
         let Some(end) = end.filter(|end| {
             let head = end.head();
             head.channel == channel && end.origin() == origin && end.epoch() == epoch
@@ -324,6 +338,14 @@ impl Repair {
             self.incomplete += 1;
             return Ok(Ok(()));
         };
+        if present {
+            if end.head().seq >= first {
+                self.later_life = Some(epoch);
+            } else {
+                self.incomplete += 1;
+            }
+            return Ok(Ok(()));
+        }
         if events.is_empty() && origin == self.peer && end.head().seq >= first {
             return Ok(match home.receive_pruned(reader, now_ms, self.peer, parties, &end)? {
                 Ok(reply) if reply.refused.is_none() && reply.have >= first => {

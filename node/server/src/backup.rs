@@ -245,6 +245,9 @@ fn verify_log(store: &dyn Store, state: &ChannelState) -> anyhow::Result<u64> {
     Ok(count)
 }
 
+/// A life is named by its beginning: a name so far ahead is a mistake.
+const EPOCH_ROOM_MS: u64 = 366 * 86_400_000;
+
 /// What a home was restored to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RestoredRow {
@@ -258,8 +261,20 @@ pub struct RestoredRow {
 }
 
 /// Makes a home from a backup: its keys and its store, in a new life. Where there is no configuration, the one
-/// in the backup is written. `force`: what stands there is set aside.
-pub fn restore(from: &Path, config_file: &Path, force: bool) -> anyhow::Result<RestoredRow> {
+/// in the backup is written. `force`: what stands there is set aside. `epoch_above`: the new life begins above
+/// that one, whatever the clock says.
+pub fn restore(
+    from: &Path,
+    config_file: &Path,
+    force: bool,
+    epoch_above: Option<u64>,
+) -> anyhow::Result<RestoredRow> {
+    // 48 bits wide wherever it is kept; a year's room above the clock, or a mistyped digit would be for good.
+    let now = now_ms();
+    ensure!(
+        epoch_above.is_none_or(|above| above < now + EPOCH_ROOM_MS),
+        "--epoch-above is over a year ahead of the clock: is the clock right? nothing was changed"
+    );
     // Everything is read once before anything is touched.
     let mut files: Vec<BackupFile> = Vec::new();
     let open = || File::open(from).map(|file| BufReader::with_capacity(1 << 20, file));
@@ -303,8 +318,8 @@ pub fn restore(from: &Path, config_file: &Path, force: bool) -> anyhow::Result<R
             Err(_) => {} // damaged, perhaps: that is why there are backups
         }
     }
-    let now = now_ms();
-    let epoch = Epoch(now.max(header.epoch.0 + 1));
+    let above = epoch_above.unwrap_or(0).max(header.epoch.0);
+    let epoch = Epoch(now.max(above + 1));
     let restoring = sibling(&store, &format!("restoring-{now}"));
     let made = import(from, &restoring, &config, header.home, epoch);
     if let Err(error) = made {

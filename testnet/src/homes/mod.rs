@@ -373,6 +373,13 @@ impl Home {
         end_of_log(&self.log, 0)
     }
 
+    /// Waits until it ends by itself; `None`: it does not run, or has ended before.
+    pub async fn until_ended(&mut self) -> Option<ExitStatus> {
+        let status = self.running.as_mut()?.child.wait().await.ok()?;
+        self.running = None;
+        Some(status)
+    }
+
     /// How it ended, where it has ended by itself.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.running.as_mut()?.child.try_wait().ok()??;

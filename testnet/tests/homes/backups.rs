@@ -162,6 +162,57 @@ async fn a_backup_makes_a_home_where_there_is_nothing() {
     assert_eq!(same_history(&mut party, sent.channel).await, 2);
 }
 
+/// Restored twice, the second time with a clock that is behind: globex knows a later life of acme than acme's store
+/// does. Acme does not write a second history under the same names; it says what to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_life_that_is_behind_an_earlier_one_is_not_lived() {
+    let mut party = Party::of(&["acme.test", "globex.test"]).await;
+    let (alice, _) = party.client(0, "alice").await;
+    party.homes[1].register("bob").await.unwrap();
+    let sent = say(&alice, "bob@globex.test", "in the first life").await;
+    alice.close().await;
+    let file = backup_path(&party, "first.homing");
+    let file = file.to_str().unwrap().to_owned();
+    party.homes[0].command(&["backup", &file]).await.unwrap();
+    party.homes[0].kill().await.unwrap();
+    // As if the clock had been ten days ahead.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let ahead = (now.as_millis() + 864_000_000).to_string();
+    let far = (now.as_millis() * 10).to_string();
+    let restore = ["restore", &file, "--force", "--epoch-above"];
+    let refused = party.homes[0].command(&[&restore[..], &[&far]].concat()).await.unwrap_err();
+    assert!(refused.to_string().contains("over a year ahead"), "{refused}");
+    party.homes[0].command(&[&restore[..], &[&ahead]].concat()).await.unwrap();
+    party.homes[0].forget_logins();
+    party.homes[0].start().await.unwrap();
+    let (alice, _) = party.client(0, "alice").await;
+    say(&alice, "bob@globex.test", "in the second").await;
+    assert_eq!(same_history(&mut party, sent.channel).await, 2);
+
+    // The third begins before the second did.
+    party.homes[0].kill().await.unwrap();
+    party.homes[0].command(&restore[..3]).await.unwrap();
+    party.homes[0].forget_logins();
+    party.homes[0].start().await.unwrap();
+    let ended = tokio::time::timeout(WITHIN, party.homes[0].until_ended()).await;
+    let status = ended.expect("it ends by itself").unwrap();
+    assert!(!status.success());
+    let log = std::fs::read_to_string(party.homes[0].log()).unwrap();
+    let said = log.lines().rev().find(|line| line.contains("--epoch-above")).unwrap_or(&log);
+    let later = said.split("--epoch-above ").nth(1).unwrap();
+    let later: String = later.chars().take_while(char::is_ascii_digit).collect();
+    assert!(later.parse::<u64>().unwrap() > ahead.parse().unwrap(), "{said}");
+
+    // What it says helps, and nothing is lost.
+    let there = backup_path(&party, "there.homing");
+    let there = there.to_str().unwrap();
+    party.homes[0].command(&["backup", there]).await.unwrap();
+    let restore = ["restore", there, "--force", "--epoch-above", &later];
+    party.homes[0].command(&restore).await.unwrap();
+    party.homes[0].start().await.unwrap();
+    assert_eq!(same_history(&mut party, sent.channel).await, 2);
+}
+
 /// What was on its way when the home was lost stands, by its order, below what a client had seen. The client goes on
 /// from the place it had stored, and is shown it all the same.
 #[tokio::test(flavor = "multi_thread")]

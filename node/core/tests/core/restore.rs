@@ -276,6 +276,7 @@ fn a_hole_in_an_own_chain_ends_where_it_ends() {
         let (mut acme, globex, channel) = sent_again();
         let mut lost = Node::new(2, accepting(), &["carol"]);
         lost.epoch = homing_wire::Epoch(globex.epoch.0 + 1);
+        lost.crash(); // and begins that life
         if by_question {
             let (repair, _) = fetch(&mut lost, &mut acme, &mut honest).unwrap();
             assert_eq!(repair.incomplete(), 0);
@@ -314,7 +315,7 @@ fn a_hole_in_an_own_chain_ends_where_it_ends() {
             .values()
             .map(|e| String::from_utf8(e.event.body.to_vec()).unwrap())
             .collect();
-        assert_eq!(words.len(), 5, "{words:?}");
+        assert_eq!(words.len(), 6, "the gap and its own word, too: {words:?}");
         for word in ["before", "once", "after"] {
             assert!(words.iter().any(|w| w.contains(word)), "{word}: {words:?}");
         }

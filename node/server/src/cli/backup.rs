@@ -33,6 +33,9 @@ pub(super) struct RestoreArgs {
     /// Set aside what stands in its place.
     #[arg(long)]
     force: bool,
+    /// Begin a life above this one, as the node says when another home knows a later life than this store.
+    #[arg(long, value_name = "EPOCH")]
+    epoch_above: Option<u64>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -87,7 +90,10 @@ pub(super) async fn verify(args: VerifyArgs) -> anyhow::Result<()> {
 
 pub(super) async fn restore(args: RestoreArgs) -> anyhow::Result<()> {
     let (from, config, force) = (args.from, args.config.config, args.force);
-    let row = tokio::task::spawn_blocking(move || backup::restore(&from, &config, force)).await??;
+    let above = args.epoch_above;
+    let restored =
+        tokio::task::spawn_blocking(move || backup::restore(&from, &config, force, above)).await?;
+    let row = restored?;
     if args.json {
         return output::line(&row);
     }

@@ -154,6 +154,18 @@ pub enum HubError {
         "the store failed, the node stops so that nothing is answered that is not on disk: {0}"
     )]
     Store(String),
+    /// The store is older than what this home has said: writing on would be a second history.
+    #[error(
+        "{peer} holds what this home signed in a life of its store ({epoch}) that this store is behind of: it is an \
+         old copy, or was restored while the clock was wrong. Nothing more is written. Set the clock, then: homing \
+         backup FILE; homing restore FILE --force --epoch-above {epoch}"
+    )]
+    LaterLife {
+        /// Who showed it.
+        peer: String,
+        /// The life.
+        epoch: u64,
+    },
 }
 
 impl From<Fault> for HubError {
@@ -497,8 +509,14 @@ impl Hub {
 
     /// Logs what ended the hub, in words an operator can act on.
     pub(super) fn log_end(result: &Result<(), HubError>) {
-        if let Err(error) = result {
-            error!(%error, "node stopped; check the disk, then start it again: nothing answered is lost");
+        match result {
+            Ok(()) => {}
+            Err(error @ HubError::Store(_)) => {
+                error!(%error, "node stopped; check the disk, then start it again: nothing answered is lost");
+            }
+            Err(error @ HubError::LaterLife { .. }) => {
+                error!(%error, "node stopped; it must not go on with this store");
+            }
         }
     }
 }

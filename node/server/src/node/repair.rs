@@ -92,6 +92,10 @@ impl Hub {
         };
         let before = work.fetched();
         let result = work.answered(&mut self.home, &*store, now, answer)?;
+        if let Some(epoch) = work.later_life() {
+            let peer = self.directory.show(&peer);
+            return Err(HubError::LaterLife { peer, epoch: epoch.0 });
+        }
         let fetched = work.fetched() - before;
         self.metrics.repaired.fetch_add(fetched, std::sync::atomic::Ordering::Relaxed);
         self.collect_effects(None)?;
