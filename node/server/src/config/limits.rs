@@ -42,7 +42,7 @@ section! {
         ids_bytes: usize = 16 << 20, in 1_048_576..=MEMORY;
         /// Read and delivered marks are gathered so long before they are told: people do not notice, disks do.
         marks_gather_ms: u64 = 1_000, in 10..=60_000;
-        /// Channels looked at in that time for messages that are too old, where [retention] says so: one read of the
+        /// Channels looked at in that time for messages that are too old, where `retention.messages` says so: one read of the
         /// disk each. Two million a night at 64.
         retention_channels: usize = 64, in 1..=4_096;
         /// Messages of a first contact from another home until it is accepted.

@@ -28,6 +28,7 @@ use super::directory::Directory;
 use super::hub::{Hub, HubError, HubLimits, HubParts};
 use super::input::{ConnectionNo, Input};
 use super::metrics::NodeMetrics;
+use super::retention::RetentionLimits;
 use crate::config::FederationMode;
 use disk::Disk;
 
@@ -135,44 +136,50 @@ struct Running {
     _requests: mpsc::Sender<homing_link::Request>,
 }
 
+/// A hub that does not run, and where its inputs come in and out.
+fn hub_of(node: Node, limits: HubLimits) -> (Hub, mpsc::Sender<Input>, mpsc::Receiver<Input>) {
+    let Node { home, disk, key } = node;
+    let own_name: homing_wire::HomeName = "acme.test".parse().unwrap();
+    let directory = Directory::new(home.id(), own_name.clone(), &[]);
+    let gatekeeper = Arc::new(Gatekeeper {
+        directory: directory.clone(),
+        own_name,
+        mode: FederationMode::Open,
+        denied_ids: HashSet::new(),
+        denied_names: HashSet::new(),
+        blocked: RwLock::default(),
+        record: RwLock::default(),
+        epoch: EPOCH,
+        boot: 1,
+        instance: [0; 16],
+        now: || NOW_MS,
+    });
+    // Nobody is reached by it: what would come by it the tests put in themselves.
+    let (net, _) =
+        homing_net::start(NetConfig::default(), &NodeKey::generate(), gatekeeper.clone()).unwrap();
+    let (input, inputs) = mpsc::channel(16);
+    let hub = Hub::new(HubParts {
+        home,
+        store: disk,
+        directory,
+        limits,
+        metrics: Arc::new(NodeMetrics::default()),
+        net,
+        gatekeeper,
+        signer: Arc::new(key),
+        runtime: tokio::runtime::Handle::current(),
+        input: input.clone(),
+        now: || NOW_MS,
+    })
+    .unwrap();
+    (hub, input, inputs)
+}
+
 impl Running {
     fn start(node: Node) -> Self {
-        let Node { home, disk, key } = node;
-        let own_name: homing_wire::HomeName = "acme.test".parse().unwrap();
-        let directory = Directory::new(home.id(), own_name.clone(), &[]);
-        let gatekeeper = Arc::new(Gatekeeper {
-            directory: directory.clone(),
-            own_name,
-            mode: FederationMode::Open,
-            denied_ids: HashSet::new(),
-            denied_names: HashSet::new(),
-            blocked: RwLock::default(),
-            record: RwLock::default(),
-            epoch: EPOCH,
-            boot: 1,
-            instance: [0; 16],
-            now: || NOW_MS,
-        });
-        // Nobody is reached by it: what would come by it the tests put in themselves.
-        let (net, _) =
-            homing_net::start(NetConfig::default(), &NodeKey::generate(), gatekeeper.clone())
-                .unwrap();
+        let disk = node.disk.clone();
+        let (hub, input, inputs) = hub_of(node, limits());
         let (requests, request_queue) = mpsc::channel(16);
-        let (input, inputs) = mpsc::channel(16);
-        let hub = Hub::new(HubParts {
-            home,
-            store: disk.clone(),
-            directory,
-            limits: limits(),
-            metrics: Arc::new(NodeMetrics::default()),
-            net,
-            gatekeeper,
-            signer: Arc::new(key),
-            runtime: tokio::runtime::Handle::current(),
-            input: input.clone(),
-            now: || NOW_MS,
-        })
-        .unwrap();
         let (done, ended) = oneshot::channel();
         std::thread::spawn(move || {
             let runtime =
@@ -361,4 +368,42 @@ async fn what_is_left_of_an_earlier_connection_is_dropped() {
     );
     let new = hub.range(2, range).await;
     assert_eq!(new.await.unwrap().unwrap().have, Seq(10));
+}
+
+/// A channel with more than one tick's worth is gone on with; the rest of the round follows, and then there is a rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_goes_round_in_parts() {
+    let mut acme = Node::new(ACME, "alice");
+    let with = |n: u32| UserRef::new(GLOBEX, local(&format!("user{n}")));
+    let channels: Vec<ChannelId> = (0..3).map(|n| acme.send("alice", &with(n), n.into())).collect();
+    // The second in the order of the round is the long one.
+    let mut order = channels.clone();
+    order.sort_unstable();
+    let long = channels.iter().position(|id| *id == order[1]).unwrap();
+    let with_long = with(u32::try_from(long).unwrap());
+    for n in 10..1_509 {
+        acme.send("alice", &with_long, n);
+    }
+    let retention = Some(RetentionLimits { age_ms: 1_000, channels: 2 });
+    let disk = acme.disk.clone();
+    let (mut hub, ..) = hub_of(acme, HubLimits { retention, ..limits() });
+    let left = || -> Vec<usize> {
+        let log = |id: &ChannelId| disk.entries(*id, Pos(1), Pos(9_999), usize::MAX).unwrap().len();
+        order.iter().map(log).collect()
+    };
+    let mut tick = |now_ms| {
+        hub.sweep(now_ms).unwrap();
+        let step = hub.home.take_step();
+        disk.commit(&step.batch).unwrap();
+        hub.home.committed(step.number);
+    };
+    // Two channels a tick: one more for the third, one to see that there is none, and a rest of a second.
+    for at in [1_000, 1_000, 1_000, 1_999] {
+        tick(NOW_MS + at);
+        assert_eq!(left(), [1, 1_500, 1], "nothing is older than a second, or it rests");
+    }
+    tick(NOW_MS + 2_000);
+    assert_eq!(left(), [0, 1_500 - 3 * 256, 1], "four parts, one of them for the first channel");
+    tick(NOW_MS + 2_001);
+    assert_eq!(left(), [0, 0, 0]);
 }
