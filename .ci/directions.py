@@ -26,7 +26,7 @@ ALLOWED = {
         "homing-bridge",
         "homing-client",
     },
-    "homing-testnet": {"homing-client", "homing-wire", "homing-net"},
+    "homing-testnet": {"homing-client", "homing-wire", "homing-core", "homing-store", "homing-net"},
 }
 
 # What wire and core must not reach, however far down.

@@ -23,4 +23,5 @@ pub mod chaos;
 pub mod guard;
 pub mod homes;
 pub mod process;
+pub mod sim;
 pub mod up;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use homing_testnet::{bench, chaos, guard, up};
+use homing_testnet::{bench, chaos, guard, sim, up};
 use tracing_subscriber::EnvFilter;
 
 /// Real homes on this machine: to chat with, to measure, and to do harm to.
@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 #[command(
     name = "homing-testnet",
     version,
-    after_help = "Example:\n  homing-testnet up\n  homing-testnet bench local --seconds 10\n  homing-testnet chaos --minutes 2"
+    after_help = "Example:\n  homing-testnet up\n  homing-testnet bench local --seconds 10\n  homing-testnet chaos --minutes 2\n  homing-testnet sim --seeds 100"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -23,6 +23,7 @@ enum Command {
     Up(up::UpArgs),
     Bench(bench::BenchArgs),
     Chaos(chaos::ChaosArgs),
+    Sim(sim::SimArgs),
     /// The load process of `bench`.
     #[command(hide = true)]
     Load,
@@ -60,6 +61,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(bench::run(args))
         }
+        Command::Sim(args) => sim::run(&args),
         Command::Chaos(args) => {
             // Before there are threads.
             chaos::own_mounts();

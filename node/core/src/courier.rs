@@ -129,6 +129,9 @@ pub struct Courier {
     /// Asked by channel, never walked through: in no order that could be seen outside.
     parcels: HashMap<ChannelId, Parcel>,
     turn: VecDeque<ChannelId>,
+    /// Ranges under way of channels whose turn was given up meanwhile, with the bytes of each: their answers come
+    /// before those of anything that is sent of the same chain later.
+    orphans: HashMap<(ChannelId, Epoch), VecDeque<usize>>,
     /// When which channel is to be tried again.
     held: BTreeSet<(u64, ChannelId)>,
     in_flight: usize,
@@ -168,6 +171,7 @@ impl Courier {
             limits,
             parcels: HashMap::new(),
             turn: VecDeque::new(),
+            orphans: HashMap::new(),
             held: BTreeSet::new(),
             in_flight: 0,
             unanswered: 0,
@@ -243,6 +247,9 @@ impl Courier {
         epoch: Epoch,
         have: Seq,
     ) -> Result<(), PeerFault> {
+        if self.answers_orphan(now_ms, channel, epoch) {
+            return Ok(());
+        }
         let Some(parcel) = self.parcels.get_mut(&channel) else { return Ok(()) };
         if parcel.owed.epoch != epoch {
             return Ok(());
@@ -305,6 +312,17 @@ impl Courier {
     pub fn refused(&mut self, now_ms: u64, channel: ChannelId) {
         self.heard_at = now_ms;
         self.marks.remove(&channel);
+        // It names no life: the oldest range is the one that it answers.
+        let orphan =
+            self.orphans.keys().filter(|(of, _)| *of == channel).map(|(_, life)| *life).min();
+        if let Some(epoch) = orphan {
+            self.answers_orphan(now_ms, channel, epoch);
+        } else if let Some(parcel) = self.parcels.get_mut(&channel)
+            && let Some(bytes) = parcel.under_way.pop_front()
+        {
+            self.in_flight -= bytes;
+            self.unanswered -= 1;
+        }
         self.drop_parcel(channel);
     }
 
@@ -340,14 +358,30 @@ impl Courier {
 
     fn drop_parcel(&mut self, channel: ChannelId) {
         let Some(parcel) = self.parcels.remove(&channel) else { return };
-        self.in_flight -= parcel.under_way.iter().sum::<usize>();
-        self.unanswered -= parcel.under_way.len();
+        if !parcel.under_way.is_empty() {
+            let chain = (channel, parcel.owed.epoch);
+            self.orphans.entry(chain).or_default().extend(parcel.under_way);
+        }
         if parcel.queued {
             self.turn.retain(|queued| *queued != channel);
         }
         if let Some(until) = parcel.held_until {
             self.held.remove(&(until, channel));
         }
+    }
+
+    /// Whether an answer is to a range that was sent before its channel was given up.
+    fn answers_orphan(&mut self, now_ms: u64, channel: ChannelId, epoch: Epoch) -> bool {
+        let Some(orphans) = self.orphans.get_mut(&(channel, epoch)) else { return false };
+        if let Some(bytes) = orphans.pop_front() {
+            self.in_flight -= bytes;
+            self.unanswered -= 1;
+            self.heard_at = now_ms;
+        }
+        if orphans.is_empty() {
+            self.orphans.remove(&(channel, epoch));
+        }
+        true
     }
 
     /// The next range of a channel whose turn it is.

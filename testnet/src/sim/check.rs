@@ -1,0 +1,435 @@
+//! What must be true: of what clients are shown while it runs, and of everything when all is well again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use homing_core::{LogEntry, Mark};
+use homing_wire::{ChannelId, Epoch, HomeId, Local, Order, Pos, Seq, UserRef};
+
+use super::Broken;
+use super::ledger::Client;
+use super::member::Member;
+use super::world::World;
+
+/// A message as everybody sees it: place, id, sender, body.
+type Row = (Order, homing_wire::MessageId, UserRef, bytes::Bytes);
+
+impl World {
+    // While it runs.
+
+    /// A message is shown to a home's people: the next of its channel, and on disk.
+    pub(super) fn shows(
+        &mut self,
+        home: usize,
+        entry: &Arc<LogEntry>,
+        change: u64,
+    ) -> Result<(), Broken> {
+        use homing_core::Reader as _;
+        let member = &mut self.members[home];
+        let kept = member.store.entry(entry.channel(), entry.pos)?;
+        if kept.as_ref() != Some(&**entry) {
+            return Err(Broken::new(
+                "P1",
+                format!("home {home} shows what is not on disk: {entry:?}"),
+            ));
+        }
+        let id = entry.event.header.id;
+        for client in member.clients_in(entry.channel())? {
+            client.since = client.since.max(change);
+            let shown = client.shown.entry(entry.channel()).or_default();
+            let next = shown.len() as u64 + 1;
+            if entry.pos.0 != next {
+                let what = format!(
+                    "home {home} shows place {} of {} to a client whose next is {next}",
+                    entry.pos.0,
+                    entry.channel()
+                );
+                return Err(Broken::new("P2", what));
+            }
+            shown.push(id);
+        }
+        Ok(())
+    }
+
+    /// A message was rejected elsewhere: the notice about it has a place of its own.
+    pub(super) fn shows_rejected(
+        &mut self,
+        home: usize,
+        entry: &Arc<LogEntry>,
+        change: u64,
+    ) -> Result<(), Broken> {
+        let log = self.members[home].log(entry.channel())?;
+        for client in self.members[home].clients_in(entry.channel())? {
+            client.since = client.since.max(change);
+            let shown = client.shown.entry(entry.channel()).or_default();
+            let news = log.iter().skip(shown.len());
+            let notices = news.take_while(|entry| entry.event.header.origin == HomeId::LOCAL);
+            shown.extend(notices.map(|entry| entry.event.header.id));
+        }
+        Ok(())
+    }
+
+    pub(super) fn seen_by_clients(
+        &mut self,
+        home: usize,
+        channel: ChannelId,
+        change: u64,
+    ) -> Result<(), Broken> {
+        for client in self.members[home].clients_in(channel)? {
+            client.since = client.since.max(change);
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is left to be done at a home, for honest homes.
+    pub(super) fn is_idle(&self, home: usize) -> bool {
+        let member = &self.members[home];
+        let Some(process) = &member.home else { return false };
+        let busy = member.under_way.is_some() || process.has_step() || !member.outputs.is_empty();
+        if self.is_villain(home) {
+            return true;
+        }
+        let peers = (0..self.plan.homes).filter(|peer| *peer != home && !self.is_villain(*peer));
+        !busy && peers.into_iter().all(|peer| self.is_idle_with(home, peer))
+    }
+
+    fn is_idle_with(&self, home: usize, peer: usize) -> bool {
+        let (member, id) = (&self.members[home], &self.members[peer].id);
+        let Some(process) = &member.home else { return false };
+        let link = member.links.get(&peer);
+        let quiet = link.is_some_and(|link| link.courier.is_idle() && link.repair.is_none());
+        quiet && !process.is_reconciling(id) && !process.owed().contains_key(id)
+    }
+
+    // When all is well again.
+
+    pub(super) fn check(&self) -> Result<(), Broken> {
+        for home in (0..self.plan.homes).filter(|home| !self.is_villain(*home)) {
+            self.check_nothing_is_owed(home)?;
+            self.check_clients(home)?;
+            self.check_listings(home)?;
+        }
+        self.check_wishes()?;
+        for channel in &self.ledger.channels {
+            self.check_channel(*channel)?;
+        }
+        Ok(())
+    }
+
+    /// P5: a home that was away has everything, without new traffic.
+    fn check_nothing_is_owed(&self, home: usize) -> Result<(), Broken> {
+        for peer in 0..self.plan.homes {
+            if peer == home || self.is_villain(peer) || self.is_idle_with(home, peer) {
+                continue;
+            }
+            let (member, id) = (&self.members[home], &self.members[peer].id);
+            let process = member.home.as_ref();
+            let link = member.links.get(&peer);
+            return Err(Broken::new(
+                "P5",
+                format!(
+                    "home {home} still owes home {peer} {:?} (reconciling {:?}, connected {}, courier idle {:?}, \
+                     repairing {:?})",
+                    process.and_then(|process| process.owed().get(id)),
+                    process.map(|process| process.is_reconciling(id)),
+                    link.is_some(),
+                    link.map(|link| link.courier.is_idle()),
+                    link.map(|link| link.repair.is_some()),
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// P2: every client shows the log of its home, no more and no less.
+    fn check_clients(&self, home: usize) -> Result<(), Broken> {
+        let member = &self.members[home];
+        for (name, client) in &member.clients {
+            let me = UserRef::new(member.id, name.clone());
+            for channel in &self.ledger.channels {
+                let Some(state) = member.state(*channel)? else { continue };
+                if state.member(&me).is_none() {
+                    continue;
+                }
+                let log = member.log(*channel)?;
+                let there = log.iter().map(|entry| entry.event.header.id);
+                let shown = client.shown.get(channel).map_or(&[][..], Vec::as_slice);
+                if !there.eq(shown.iter().copied()) {
+                    let what = format!(
+                        "a client of home {home} shows {} of {} messages of {channel}, or others",
+                        shown.len(),
+                        log.len()
+                    );
+                    return Err(Broken::new("P2", what));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_listings(&self, home: usize) -> Result<(), Broken> {
+        use homing_core::Reader as _;
+        let member = &self.members[home];
+        for name in &member.names {
+            let me = UserRef::new(member.id, name.clone());
+            let rows = member.store.listing(name)?;
+            let listed: BTreeMap<ChannelId, u64> =
+                rows.iter().map(|row| (row.channel, row.changed)).collect();
+            let states = member.store.channels(None, usize::MAX)?.into_iter();
+            let mine: BTreeMap<ChannelId, u64> = states
+                .filter(|state| state.member(&me).is_some())
+                .map(|state| (state.id, state.changed))
+                .collect();
+            if listed != mine {
+                let what = format!("home {home} lists for {name} {listed:?}, and has {mine:?}");
+                return Err(Broken::new("P2", what));
+            }
+        }
+        Ok(())
+    }
+
+    /// P1, P2, P8: what was answered is at both homes, once.
+    fn check_wishes(&self) -> Result<(), Broken> {
+        let mut counts: BTreeMap<(usize, ChannelId, UserRef, bytes::Bytes), usize> =
+            BTreeMap::new();
+        for home in 0..self.plan.homes {
+            for channel in &self.ledger.channels {
+                for entry in self.members[home].log(*channel)? {
+                    let user = entry.event.header.user();
+                    let key = (home, *channel, user, entry.event.body.clone());
+                    *counts.entry(key).or_default() += 1;
+                }
+            }
+        }
+        for (which, wish) in self.ledger.wishes.iter().enumerate() {
+            if self.is_villain(wish.home) {
+                continue;
+            }
+            let with = self.number_of(&wish.to.home);
+            let homes: BTreeSet<usize> =
+                [wish.home, with].into_iter().filter(|home| !self.is_villain(*home)).collect();
+            for home in homes {
+                let key = (home, wish.channel, wish.sender.clone(), wish.command.body.clone());
+                let count = counts.get(&key).copied().unwrap_or(0);
+                if count > 1 {
+                    let what = format!("message {which} is {count} times at home {home}");
+                    return Err(Broken::new("P2", what));
+                }
+                if wish.answer.is_some() && count == 0 {
+                    let what = format!("message {which} was answered and is not at home {home}");
+                    let promise = if self.members.iter().any(|member| member.restores > 0) {
+                        "P8"
+                    } else {
+                        "P1"
+                    };
+                    return Err(Broken::new(promise, what));
+                }
+            }
+            if wish.answer.is_none() && self.ledger.is_repeatable(which) {
+                return Err(Broken::new("P5", format!("message {which} was never answered")));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_channel(&self, channel: ChannelId) -> Result<(), Broken> {
+        let mut lists: Vec<(usize, Vec<Row>)> = Vec::new();
+        let mut with_villain = false;
+        for home in 0..self.plan.homes {
+            let Some(state) = self.members[home].state(channel)? else { continue };
+            let parties: BTreeSet<usize> =
+                state.members.iter().map(|member| self.number_of(&member.user.home)).collect();
+            with_villain |= parties.iter().any(|party| self.is_villain(*party));
+            if self.is_villain(home) {
+                continue;
+            }
+            if !parties.contains(&home) {
+                let what = format!("home {home} keeps {channel}, in which nobody of it is");
+                return Err(Broken::new("P4", what));
+            }
+            let log = self.members[home].log(channel)?;
+            self.check_log(home, channel, &log)?;
+            lists.push((home, list(&log)));
+        }
+        if with_villain {
+            return Ok(());
+        }
+        let empty = Vec::new();
+        for (home, rows) in &lists {
+            for (other, others) in &lists {
+                if rows != others {
+                    let at = rows.iter().zip(others).position(|(a, b)| a != b);
+                    let what = format!(
+                        "homes {home} and {other} list {channel} differently: {} and {} messages, from {at:?}",
+                        rows.len(),
+                        others.len()
+                    );
+                    return Err(Broken::new("P3", what));
+                }
+            }
+        }
+        // Whoever is in it and has nothing of it has heard nothing.
+        let first = lists.first().map_or(&empty, |(_, rows)| rows);
+        if let Some(row) = first.first()
+            && let Some(wish) = self.ledger.wish_of(&row.3)
+        {
+            for user in [&wish.sender, &wish.to] {
+                let home = self.number_of(&user.home);
+                if !lists.iter().any(|(at, _)| *at == home) {
+                    let what = format!("home {home} has heard nothing of {channel}");
+                    return Err(Broken::new("P5", what));
+                }
+            }
+        }
+        for (home, _) in &lists {
+            self.check_marks(*home, channel)?;
+        }
+        Ok(())
+    }
+
+    /// P3, P4: what one log must be by itself.
+    fn check_log(
+        &self,
+        home: usize,
+        channel: ChannelId,
+        log: &[Arc<LogEntry>],
+    ) -> Result<(), Broken> {
+        let mut chains: BTreeMap<(HomeId, Epoch), (Seq, Order)> = BTreeMap::new();
+        let mut places: u64 = 0;
+        for entry in log {
+            places += 1;
+            let header = &entry.event.header;
+            if entry.pos.0 != places {
+                return Err(Broken::new(
+                    "P2",
+                    format!("home {home}: {channel} has no place {places}"),
+                ));
+            }
+            if header.origin == HomeId::LOCAL {
+                continue;
+            }
+            let order = header.order();
+            let last = chains.insert((header.origin, header.epoch), (header.seq, order.clone()));
+            if last.is_some_and(|(seq, before)| seq >= header.seq || before >= order) {
+                let what = format!("home {home}: {channel} is out of order at place {places}");
+                return Err(Broken::new("P3", what));
+            }
+            let origin = self.number_of(&header.origin);
+            if self.is_villain(origin) {
+                continue;
+            }
+            let wish = self.ledger.wish_of(&entry.event.body);
+            let is_wished =
+                wish.is_some_and(|wish| wish.sender == header.user() && wish.channel == channel);
+            if !is_wished {
+                let what = format!(
+                    "home {home} stores in {:?}'s name what was never written: {:?}",
+                    header.user(),
+                    entry.event.body
+                );
+                return Err(Broken::new("P4", what));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a home knows of another's user is what that home knows, in its own numbers.
+    fn check_marks(&self, home: usize, channel: ChannelId) -> Result<(), Broken> {
+        let here = &self.members[home];
+        let Some(state) = here.state(channel)? else { return Ok(()) };
+        let log = here.log(channel)?;
+        for member in &state.members {
+            let there = self.number_of(&member.user.home);
+            let Some(theirs) = self.members[there].state(channel)? else { continue };
+            let Some(known) = theirs.member(&member.user).filter(|_| there != home) else {
+                continue;
+            };
+            let (least, most) = self.told_of(home, &log, there, channel, known.mark)?;
+            let held = member.mark;
+            if held.read < least.read || held.delivered < least.delivered {
+                let what = format!("home {home} has {held:?} of {:?}, not {least:?}", member.user);
+                return Err(Broken::new("marks", what));
+            }
+            // What was read after a backup, and is unknown to its own home now, is still known here.
+            let forgotten = self.members[there].restores > 0;
+            if !forgotten && (held.read > most.read || held.delivered > most.delivered) {
+                let what = format!("home {home} has {held:?} of {:?}, not {most:?}", member.user);
+                return Err(Broken::new("marks", what));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a mark at home `there` tells home `home`, at least and at most.
+    fn told_of(
+        &self,
+        home: usize,
+        log: &[Arc<LogEntry>],
+        there: usize,
+        channel: ChannelId,
+        mark: Mark,
+    ) -> Result<(Mark, Mark), Broken> {
+        let own = self.members[home].id;
+        let theirs = self.members[there].log(channel)?;
+        // Own events that a mark there covers, in the order in which they came there.
+        let covered = |upto: Pos| -> Vec<(Epoch, Seq)> {
+            let upto = theirs.iter().take_while(|entry| entry.pos <= upto);
+            let headers = upto.map(|entry| &entry.event.header).filter(|h| h.origin == own);
+            headers.map(|header| (header.epoch, header.seq)).collect()
+        };
+        let place = |of: &(Epoch, Seq)| -> Pos {
+            let own_one = |entry: &&Arc<LogEntry>| {
+                let header = &entry.event.header;
+                header.origin == own && (header.epoch, header.seq) == *of
+            };
+            log.iter().find(own_one).map_or(Pos(0), |entry| entry.pos)
+        };
+        let (delivered, read) = (covered(mark.delivered), covered(mark.read));
+        // What is told names the last of them; of what was read, in the same life alone.
+        let life = delivered.last().map(|(epoch, _)| *epoch);
+        let last = |of: &[(Epoch, Seq)]| {
+            of.last().filter(|(epoch, _)| Some(*epoch) == life).map_or(Pos(0), place)
+        };
+        // Events that came back stand behind those that were written meanwhile: a mark on them, told before or
+        // after, covers both. Where no disk was lost there is one order, and the last is the greatest.
+        let most = |of: &[(Epoch, Seq)]| of.iter().map(place).max().unwrap_or(Pos(0));
+        Ok((
+            Mark { delivered: last(&delivered), read: last(&read) },
+            Mark { delivered: most(&delivered), read: most(&read) },
+        ))
+    }
+}
+
+impl Member {
+    /// The clients of this home's people in a channel.
+    fn clients_in(
+        &mut self,
+        channel: ChannelId,
+    ) -> Result<impl Iterator<Item = &mut Client> + use<'_>, Broken> {
+        let own = self.id;
+        let members = self.state(channel)?.map(|state| state.members).unwrap_or_default();
+        let names: BTreeSet<Local> = members
+            .into_iter()
+            .filter(|member| member.user.home == own)
+            .map(|member| member.user.local)
+            .collect();
+        Ok(self
+            .clients
+            .iter_mut()
+            .filter(move |(name, _)| names.contains(*name))
+            .map(|(_, client)| client))
+    }
+}
+
+/// What everybody sees of a log, in everybody's order.
+fn list(log: &[Arc<LogEntry>]) -> Vec<Row> {
+    let entries = log.iter().filter(|entry| entry.event.header.origin != HomeId::LOCAL);
+    let mut rows: Vec<Row> = entries
+        .map(|entry| {
+            let header = &entry.event.header;
+            (header.order(), header.id, header.user(), entry.event.body.clone())
+        })
+        .collect();
+    rows.sort();
+    rows
+}

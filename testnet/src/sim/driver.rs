@@ -1,0 +1,731 @@
+//! What a home's process does with what comes: as the node's hub, receiver, courier and repair do it.
+
+use homing_core::{
+    Answered, Courier, Delivery, Effect, Failure, Mark, PeerFault, Question, RangeAnswer, RangeIn,
+    Reader as _, Repair, SendCommand, holdings, range_of,
+};
+use homing_store::Store as _;
+use homing_wire::proto::event::v1::Proof;
+use homing_wire::{
+    ChannelId, Checker, Epoch, Event, Head, HomeId, Local, ProvenHead, Seq, UserRef, prove,
+    read_proof,
+};
+use rand::Rng as _;
+
+use super::member::{Output, RepairRun};
+use super::net::{Answer, Frame, RangeFrame, raw};
+use super::seal::{Gullible, Seal};
+use super::world::{Happening, MONDAY_MS, World, owed};
+use super::{Broken, Canary};
+
+/// Faults of a peer on one connection before it is cut.
+const STRIKES: u32 = 3;
+
+/// Whoever was cut for a fault is not talked to for so long, in milliseconds.
+const FAULT_MS: u64 = 4_000;
+
+/// A flush takes at most so long, in milliseconds.
+const FLUSH_MS: u64 = 20;
+
+/// One in forty meets a disk that is busy, and takes at most so long.
+const STALL_MS: u64 = 1_500;
+
+/// Events of an own chain in one answer: few, so that there is always more. (Of another's it is the limit of the
+/// wire.)
+const ANSWER_EVENTS: usize = 2;
+
+impl World {
+    // Clients.
+
+    pub(super) fn sends_in_name(
+        &mut self,
+        home: usize,
+        which: usize,
+        command: SendCommand,
+    ) -> Result<(), Broken> {
+        let clock = self.clock(home);
+        let (process, store) = self.members[home].process()?;
+        let reply = match process.send(store, clock, command) {
+            Ok(reply) => reply,
+            // Homes may say of their own users that they are gone, a dishonest one too.
+            Err(Failure::Refused(_)) if self.is_with_villain(which) => {
+                let wish = &mut self.ledger.wishes[which];
+                (wish.asked_at, wish.past) = (None, true);
+                return Ok(());
+            }
+            Err(failure) => {
+                return Err(Broken::new("P5", format!("message {which} is refused: {failure:?}")));
+            }
+        };
+        self.collects(home);
+        self.members[home].outputs.push(Output::Answer(which, reply));
+        self.goes_on(home)
+    }
+
+    pub(super) fn opens_chat(
+        &mut self,
+        home: usize,
+        user: &Local,
+        with: &UserRef,
+    ) -> Result<(), Broken> {
+        let clock = self.clock(home);
+        let (process, store) = self.members[home].process()?;
+        process
+            .open_chat(store, clock, user, with)
+            .map_err(|failure| Broken::new("P5", format!("a chat is refused: {failure:?}")))?;
+        self.goes_on(home)
+    }
+
+    pub(super) fn raises(
+        &mut self,
+        home: usize,
+        user: &Local,
+        channel: ChannelId,
+        mark: Mark,
+    ) -> Result<(), Broken> {
+        let clock = self.clock(home);
+        let (process, store) = self.members[home].process()?;
+        process
+            .mark(store, clock, user, channel, mark)
+            .map_err(|failure| Broken::new("P5", format!("a mark is refused: {failure:?}")))?;
+        self.goes_on(home)
+    }
+
+    // Steps.
+
+    pub(super) fn ticks(&mut self, home: usize) -> Result<(), Broken> {
+        let clock = self.clock(home);
+        let (process, store) = self.members[home].process()?;
+        process.tick(store, clock)?;
+        self.collects(home);
+        let member = &self.members[home];
+        if member.under_way.is_none() && member.home.as_ref().is_some_and(|home| home.has_step()) {
+            self.submits(home)?;
+        }
+        self.goes_on(home)?;
+        self.wakes(home)?;
+        self.check_answers(home)
+    }
+
+    fn collects(&mut self, home: usize) {
+        let member = &mut self.members[home];
+        if let Some(process) = &mut member.home {
+            member.outputs.extend(process.drain_effects().map(Output::Effect));
+        }
+    }
+
+    /// What a hub does after every input.
+    pub(super) fn goes_on(&mut self, home: usize) -> Result<(), Broken> {
+        self.collects(home);
+        let member = &mut self.members[home];
+        let Some(process) = &member.home else { return Ok(()) };
+        if member.under_way.is_some() {
+            return Ok(());
+        }
+        if process.is_urgent() {
+            self.submits(home)
+        } else {
+            let outputs = std::mem::take(&mut member.outputs);
+            self.publishes(home, outputs)
+        }
+    }
+
+    fn submits(&mut self, home: usize) -> Result<(), Broken> {
+        let member = &mut self.members[home];
+        let outputs = std::mem::take(&mut member.outputs);
+        let (process, _) = member.process()?;
+        let step = process.take_step();
+        if step.batch.writes.is_empty() {
+            process.committed(step.number);
+            return self.publishes(home, outputs);
+        }
+        let (early, late) = match self.canary {
+            Some(Canary::EarlyAnswer) => {
+                outputs.into_iter().partition(|output| matches!(output, Output::Answer(..)))
+            }
+            Some(Canary::EarlyAck) => outputs
+                .into_iter()
+                .partition(|output| matches!(output, Output::Frame(_, _, Frame::Have { .. }))),
+            _ => (Vec::new(), outputs),
+        };
+        let process = member.process;
+        member.under_way = Some((step, late));
+        let longest = if self.rng.random_range(0..40) == 0 { STALL_MS } else { FLUSH_MS };
+        let flush = self.rng.random_range(1..=longest);
+        self.after(flush, Happening::Flushed { home, process });
+        for output in early {
+            self.publishes_one(home, output)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn flushed(&mut self, home: usize) -> Result<(), Broken> {
+        let lost = self.canary == Some(Canary::LostFlush) && self.rng.random_range(0..200) == 0;
+        let member = &mut self.members[home];
+        let Some((mut step, outputs)) = member.under_way.take() else { return Ok(()) };
+        if lost {
+            step.batch.writes.retain(|write| !matches!(write, homing_core::Write::Owed { .. }));
+        }
+        member.store.commit(&step.batch)?;
+        let (process, _) = member.process()?;
+        process.committed(step.number);
+        self.publishes(home, outputs)?;
+        self.goes_on(home)
+    }
+
+    fn publishes(&mut self, home: usize, outputs: Vec<Output>) -> Result<(), Broken> {
+        for output in outputs {
+            self.publishes_one(home, output)?;
+        }
+        let peers: Vec<usize> = self.members[home].links.keys().copied().collect();
+        for peer in peers {
+            self.bursts(home, peer)?;
+        }
+        if self.members[home].outputs.is_empty() { Ok(()) } else { self.goes_on(home) }
+    }
+
+    fn publishes_one(&mut self, home: usize, output: Output) -> Result<(), Broken> {
+        match output {
+            Output::Answer(which, reply) => {
+                if self.canary != Some(Canary::EarlyAnswer) {
+                    let entry = self.members[home].store.entry(reply.channel, reply.pos)?;
+                    if entry.is_none_or(|entry| entry.event.header.id != reply.id) {
+                        let what = format!("message {which} is answered and not on disk");
+                        return Err(Broken::new("P1", what));
+                    }
+                }
+                self.ledger.answered(which, reply)
+            }
+            Output::Frame(to, connection, frame) => {
+                self.sends(home, to, connection, frame);
+                Ok(())
+            }
+            Output::Question { from, connection, number, question } => {
+                self.answers(from, home, connection, number, &question)
+            }
+            Output::Effect(effect) => self.follows(home, effect),
+        }
+    }
+
+    fn follows(&mut self, home: usize, effect: Effect) -> Result<(), Broken> {
+        let change = match &effect {
+            Effect::Message { change, .. }
+            | Effect::Rejected { change, .. }
+            | Effect::Marked { change, .. }
+            | Effect::Channel { change, .. } => *change,
+            Effect::Owed { .. } | Effect::Pull { .. } | Effect::Marks { .. } => 0,
+        };
+        if change > self.members[home].store.meta().change {
+            let what = format!("home {home} tells of change {change} before it is on disk");
+            return Err(Broken::new("P1", what));
+        }
+        match effect {
+            Effect::Message { entry, change } => self.shows(home, &entry, change),
+            Effect::Rejected { entry, change, .. } => self.shows_rejected(home, &entry, change),
+            Effect::Marked { channel, user, mark, change, .. } => {
+                self.seen_by_clients(home, channel, change)?;
+                let told = self.members[home].told.entry((channel, user.clone())).or_default();
+                if mark.read < told.read || mark.delivered < told.delivered {
+                    let what =
+                        format!("home {home}: {user:?}'s mark falls from {told:?} to {mark:?}");
+                    return Err(Broken::new("P2", what));
+                }
+                *told = mark;
+                Ok(())
+            }
+            Effect::Channel { channel, change } => self.seen_by_clients(home, channel, change),
+            Effect::Owed { peer, channel, parties, epoch, acked, upto } => {
+                let owed = owed(parties, epoch, acked, upto);
+                self.courier(home, peer, |courier| courier.owe(channel, owed));
+                Ok(())
+            }
+            Effect::Marks { peer, channel, marks } => {
+                self.courier(home, peer, |courier| courier.mark(channel, marks));
+                Ok(())
+            }
+            Effect::Pull { peer } => {
+                self.courier(home, peer, Courier::pull);
+                Ok(())
+            }
+        }
+    }
+
+    fn courier(&mut self, home: usize, peer: HomeId, does: impl FnOnce(&mut Courier)) {
+        let peer = self.number_of(&peer);
+        if let Some(link) = self.members[home].links.get_mut(&peer) {
+            does(&mut link.courier);
+        }
+    }
+
+    // Connections.
+
+    /// A new connection: both begin with what they owe, or with asking.
+    pub(super) fn opened(
+        &mut self,
+        home: usize,
+        peer: usize,
+        connection: u64,
+    ) -> Result<(), Broken> {
+        let state = self.members[peer].as_peer();
+        let id = state.home;
+        let asks = self.members[home].meets(peer, connection, state)?;
+        if asks {
+            self.repairs(home, peer)?;
+        }
+        if self.canary != Some(Canary::NoResume) {
+            let (process, store) = self.members[home].process()?;
+            process.resume(store, id)?;
+        }
+        self.goes_on(home)
+    }
+
+    /// What a courier may send now.
+    fn bursts(&mut self, home: usize, peer: usize) -> Result<(), Broken> {
+        loop {
+            let now = self.now;
+            let member = &mut self.members[home];
+            let Some(link) = member.links.get_mut(&peer) else { return Ok(()) };
+            let (connection, own) = (link.connection, member.id);
+            let burst = link.courier.burst(&member.store, now)?;
+            if burst.is_empty() {
+                return Ok(());
+            }
+            for delivery in burst {
+                let proof = delivery.head().map(|(epoch, head)| proof(own, epoch, head));
+                let frame = match delivery {
+                    Delivery::Range { channel, parties, epoch, events } => {
+                        let first = events.first().map_or(Seq(0), |entry| entry.event.header.seq);
+                        let events = events.iter().map(|entry| raw(&entry.event)).collect();
+                        let range = RangeFrame { channel, parties, epoch, first, events, proof };
+                        Frame::Range(Box::new(range))
+                    }
+                    Delivery::Pruned { channel, parties, epoch, seq, hash } => {
+                        let head = Head { channel, seq, hash };
+                        Frame::Pruned { parties, epoch, head, proof }
+                    }
+                    Delivery::Marks { number, channel, marks } => {
+                        Frame::Marks { number, channel, marks }
+                    }
+                    Delivery::Pull => Frame::Pull,
+                };
+                self.sends(home, peer, connection, frame);
+            }
+        }
+    }
+
+    /// A peer that has answered nothing for too long is cut.
+    fn wakes(&mut self, home: usize) -> Result<(), Broken> {
+        let (now, peers): (u64, Vec<usize>) =
+            (self.now, self.members[home].links.keys().copied().collect());
+        for peer in peers {
+            let Some(link) = self.members[home].links.get_mut(&peer) else { continue };
+            match link.courier.wake(now) {
+                Ok(()) => self.bursts(home, peer)?,
+                Err(fault) if self.well && !self.is_villain(home) && !self.is_villain(peer) => {
+                    return Err(self.blames(home, peer, fault, "while all is well"));
+                }
+                Err(_) => self.breaks(home, peer, now + FAULT_MS),
+            }
+        }
+        Ok(())
+    }
+
+    /// A peer did what no honest home does. Of an honest one that must not be said.
+    fn is_at_fault(
+        &mut self,
+        home: usize,
+        peer: usize,
+        fault: PeerFault,
+        on: &str,
+        cut: bool,
+    ) -> Result<(), Broken> {
+        if self.is_villain(home) {
+            // It has answers coming to what it should not have sent.
+            return Ok(());
+        }
+        if !self.is_villain(peer) {
+            return Err(self.blames(home, peer, fault, on));
+        }
+        let Some(link) = self.members[home].links.get_mut(&peer) else { return Ok(()) };
+        link.strikes += 1;
+        if cut || link.strikes >= STRIKES {
+            self.breaks(home, peer, self.now + FAULT_MS);
+        }
+        Ok(())
+    }
+
+    fn blames(&self, home: usize, peer: usize, fault: PeerFault, on: &str) -> Broken {
+        Broken::new(fault.0, format!("home {home} blames honest home {peer} ({on})"))
+    }
+
+    // Frames.
+
+    pub(super) fn arrives(
+        &mut self,
+        from: usize,
+        to: usize,
+        connection: u64,
+        frame: Frame,
+    ) -> Result<(), Broken> {
+        match frame {
+            Frame::Ask { number, question } => {
+                let question = Output::Question { from, connection, number, question };
+                self.members[to].outputs.push(question);
+            }
+            Frame::Told { number, answer } => self.told(from, to, number, *answer)?,
+            Frame::Pull => {
+                let link = self.members[to].links.get(&from);
+                if link.is_some_and(|link| link.repair.is_none()) {
+                    self.repairs(to, from)?;
+                }
+            }
+            Frame::Have { channel, epoch, have, rejected } => {
+                self.had(from, to, channel, epoch, have, &rejected)?;
+            }
+            Frame::Refuse { channel, reason } => self.refused(from, to, channel, &reason)?,
+            Frame::MarksTaken { number } => self.marks_taken(from, to, number)?,
+            Frame::Range(_) | Frame::Pruned { .. } | Frame::Marks { .. } => {
+                let reply = self.takes(from, to, frame)?;
+                self.collects(to);
+                let outputs = &mut self.members[to].outputs;
+                outputs.extend(reply.map(|frame| Output::Frame(from, connection, frame)));
+            }
+        }
+        self.goes_on(to)
+    }
+
+    /// What a home does with what its peer wrote; the reply waits for what it changed.
+    pub(super) fn takes(
+        &mut self,
+        from: usize,
+        to: usize,
+        frame: Frame,
+    ) -> Result<Option<Frame>, Broken> {
+        let (peer, clock) = (self.members[from].id, self.clock(to));
+        match frame {
+            Frame::Range(frame) => {
+                let (channel, epoch) = (frame.channel, frame.epoch);
+                let result = match self.range_in(peer, *frame) {
+                    Ok(range) => {
+                        let (process, store) = self.members[to].process()?;
+                        process.receive_range(store, clock, peer, &range)?
+                    }
+                    Err(fault) => Err(fault),
+                };
+                match result {
+                    Ok(reply) => {
+                        let repeated = reply.rejected.iter().all(|(_, why)| *why == "id_reused");
+                        let honest = !self.is_villain(from);
+                        if honest && (reply.refused.is_some() || !repeated) {
+                            let what = format!("home {to} does not take from {from}: {reply:?}");
+                            return Err(Broken::new("P5", what));
+                        }
+                        if let Some(reason) = reply.refused {
+                            return Ok(Some(Frame::Refuse { channel, reason: reason.to_owned() }));
+                        }
+                        let rejected = reply.rejected.into_iter();
+                        let rejected = rejected.map(|(seq, why)| (seq, why.to_owned())).collect();
+                        Ok(Some(Frame::Have { channel, epoch, have: reply.have, rejected }))
+                    }
+                    Err(fault) => {
+                        self.is_at_fault(to, from, fault, "range", false)?;
+                        Ok(Some(Frame::Refuse { channel, reason: fault.0.to_owned() }))
+                    }
+                }
+            }
+            Frame::Pruned { parties, epoch, head, proof } => {
+                let channel = head.channel;
+                let Some(end) =
+                    proof.and_then(|proof| self.checked(peer, epoch, head, &proof).ok())
+                else {
+                    self.is_at_fault(to, from, PeerFault("unproven"), "pruned", false)?;
+                    return Ok(None);
+                };
+                let (process, store) = self.members[to].process()?;
+                match process.receive_pruned(store, clock, peer, &parties, &end)? {
+                    Ok(reply) => {
+                        let rejected = Vec::new();
+                        Ok(Some(Frame::Have { channel, epoch, have: reply.have, rejected }))
+                    }
+                    Err(fault) => {
+                        self.is_at_fault(to, from, fault, "pruned", false)?;
+                        Ok(None)
+                    }
+                }
+            }
+            Frame::Marks { number, channel, marks } => {
+                let (process, store) = self.members[to].process()?;
+                match process.receive_marks(store, clock, peer, channel, &marks)? {
+                    Ok(()) => Ok(Some(Frame::MarksTaken { number })),
+                    Err(fault) => {
+                        self.is_at_fault(to, from, fault, "marks", false)?;
+                        Ok(None)
+                    }
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn range_in(&self, peer: HomeId, frame: RangeFrame) -> Result<RangeIn, PeerFault> {
+        let RangeFrame { channel, parties, epoch, first, events, proof } = frame;
+        let events: Vec<_> =
+            events.into_iter().map(|(header, body)| Event::from_bytes(header, body)).collect();
+        let end = match (events.last(), &proof) {
+            (Some(Ok(last)), Some(proof)) => {
+                let head = Head { channel, seq: last.header.seq, hash: last.hash() };
+                Some(self.checked(peer, epoch, head, proof)?)
+            }
+            (Some(_) | None, _) => None,
+        };
+        Ok(RangeIn { channel, parties, origin: peer, epoch, first, events, end })
+    }
+
+    fn checked(
+        &self,
+        origin: HomeId,
+        epoch: Epoch,
+        head: Head,
+        proof: &Proof,
+    ) -> Result<ProvenHead, PeerFault> {
+        let mut checker = Checker::default();
+        let checked = if self.canary == Some(Canary::UncheckedProof) {
+            checker.check(origin, epoch, head, proof, &Gullible)
+        } else {
+            checker.check(origin, epoch, head, proof, &Seal(origin))
+        };
+        checked.map_err(|error| PeerFault(error.reason()))
+    }
+
+    fn had(
+        &mut self,
+        from: usize,
+        to: usize,
+        channel: ChannelId,
+        epoch: Epoch,
+        have: Seq,
+        rejected: &[(Seq, String)],
+    ) -> Result<(), Broken> {
+        let (peer, clock, now) = (self.members[from].id, self.clock(to), self.now);
+        let Some(link) = self.members[to].links.get_mut(&from) else { return Ok(()) };
+        if let Err(fault) = link.courier.have(now, channel, epoch, have) {
+            return self.is_at_fault(to, from, fault, "have", true);
+        }
+        let (process, store) = self.members[to].process()?;
+        if !rejected.is_empty() {
+            process.rejected_by(store, clock, channel, epoch, rejected)?;
+        }
+        if let Err(fault) = process.acknowledged(store, peer, channel, epoch, have)? {
+            return self.is_at_fault(to, from, fault, "acknowledged", true);
+        }
+        Ok(())
+    }
+
+    fn refused(
+        &mut self,
+        from: usize,
+        to: usize,
+        channel: ChannelId,
+        reason: &str,
+    ) -> Result<(), Broken> {
+        let (peer, now) = (self.members[from].id, self.now);
+        if let Some(link) = self.members[to].links.get_mut(&from) {
+            link.courier.refused(now, channel);
+        }
+        let (process, store) = self.members[to].process()?;
+        process.refused_by(store, peer, channel, reason)?;
+        Ok(())
+    }
+
+    fn marks_taken(&mut self, from: usize, to: usize, number: u64) -> Result<(), Broken> {
+        let (peer, now) = (self.members[from].id, self.now);
+        let Some(link) = self.members[to].links.get_mut(&from) else { return Ok(()) };
+        match link.courier.marks_taken(now, number) {
+            Ok(taken) => {
+                let (process, store) = self.members[to].process()?;
+                for (channel, marks) in taken {
+                    process.marks_taken(store, peer, channel, &marks)?;
+                }
+                Ok(())
+            }
+            Err(fault) => self.is_at_fault(to, from, fault, "marks taken", true),
+        }
+    }
+
+    // Repairs.
+
+    fn repairs(&mut self, home: usize, peer: usize) -> Result<(), Broken> {
+        let work = Repair::new(self.members[peer].id);
+        if let Some(link) = self.members[home].links.get_mut(&peer) {
+            link.repair = Some(RepairRun { work, number: 0, question: None });
+        }
+        self.asks_on(home, peer)
+    }
+
+    /// Asks the next question, once what was taken is on disk; or ends the repair.
+    fn asks_on(&mut self, home: usize, peer: usize) -> Result<(), Broken> {
+        let id = self.members[peer].id;
+        self.questions += 1;
+        let number = self.questions;
+        let member = &mut self.members[home];
+        let Some(link) = member.links.get_mut(&peer) else { return Ok(()) };
+        let (connection, Some(run)) = (link.connection, &mut link.repair) else { return Ok(()) };
+        let Some(process) = &mut member.home else { return Ok(()) };
+        run.number = number;
+        run.question = run.work.next(process, &member.store)?;
+        match run.question.clone() {
+            Some(question) => {
+                self.collects(home);
+                let frame = Frame::Ask { number, question };
+                self.members[home].outputs.push(Output::Frame(peer, connection, frame));
+            }
+            None => {
+                let honest = !self.plan.villain;
+                let (incomplete, later) = (run.work.incomplete(), run.work.later_life());
+                link.repair = None;
+                process.reconciled(&member.store, id, incomplete)?;
+                // The villain may well have signed what it does not keep.
+                if let Some(life) = later.filter(|_| !self.is_villain(home)) {
+                    let what =
+                        format!("home {home} is shown that it lived later, in {life:?}, and stops");
+                    return Err(Broken::new("P8", what));
+                }
+                if self.well && honest && incomplete > 0 {
+                    let what = format!("home {home} was not shown everything by {peer}");
+                    return Err(Broken::new("P8", what));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers from what is on disk, and notes what the question tells.
+    fn answers(
+        &mut self,
+        asker: usize,
+        home: usize,
+        connection: u64,
+        number: u64,
+        question: &Question,
+    ) -> Result<(), Broken> {
+        if !self.members[home].is_connected(asker, connection) {
+            return Ok(());
+        }
+        let peer = self.members[asker].id;
+        let own = self.members[home].id;
+        let mut fault = None;
+        let (process, store) = self.members[home].process()?;
+        let mut answer = match question {
+            Question::Holdings { after } => {
+                let page = holdings(store, own, peer, *after)?;
+                for holding in &page.holdings {
+                    process.owe_marks_to(store, holding.channel, peer)?;
+                }
+                Answer::Holdings(page)
+            }
+            Question::Range(asked) => match range_of(store, own, peer, asked)? {
+                Err(_) => Answer::Refused,
+                Ok(mut answer) => {
+                    let is_own = asked.origin == own && !asked.headers;
+                    shorten(&mut answer, is_own);
+                    if is_own {
+                        let (channel, below) = (asked.channel, Seq(asked.first.0 - 1));
+                        let told =
+                            process.acknowledged(store, peer, channel, asked.epoch, below)?;
+                        fault = told.err();
+                    }
+                    let end = answer.end.as_ref().map(|end| {
+                        let head = Head { channel: asked.channel, seq: end.seq, hash: end.hash };
+                        let kept = end.proof.as_ref().and_then(|kept| read_proof(kept));
+                        (head, kept.unwrap_or_else(|| proof(own, asked.epoch, head)))
+                    });
+                    let entries = answer.events.iter();
+                    let (mut events, mut headers) = (Vec::new(), Vec::new());
+                    if asked.headers {
+                        headers.extend(entries.map(|e| e.event.header_bytes.clone()));
+                    } else {
+                        events.extend(entries.map(|e| raw(&e.event)));
+                    }
+                    Answer::Range { events, headers, end }
+                }
+            },
+        };
+        if let Some(fault) = fault {
+            self.is_at_fault(home, asker, fault, "question", true)?;
+        }
+        if self.is_villain(home) {
+            self.villain.twists(question, own, peer, &mut answer);
+        }
+        // What it tells of the asker is on disk before the asker has an answer, and asks no more.
+        self.collects(home);
+        let frame = Frame::Told { number, answer: Box::new(answer) };
+        self.members[home].outputs.push(Output::Frame(asker, connection, frame));
+        Ok(())
+    }
+
+    fn told(
+        &mut self,
+        holder: usize,
+        home: usize,
+        number: u64,
+        answer: Answer,
+    ) -> Result<(), Broken> {
+        let clock = self.clock(home);
+        let link = self.members[home].links.get(&holder);
+        let run = link.and_then(|link| link.repair.as_ref()).filter(|run| run.number == number);
+        let Some(question) = run.and_then(|run| run.question.as_ref()) else { return Ok(()) };
+        let answered = self.answer_in(question, answer);
+        let member = &mut self.members[home];
+        let Some(link) = member.links.get_mut(&holder) else { return Ok(()) };
+        let (Some(run), Some(process)) = (&mut link.repair, &mut member.home) else {
+            return Ok(());
+        };
+        let result = match answered {
+            Ok(answered) => run.work.answered(process, &member.store, clock, answered)?,
+            Err(fault) => Err(fault),
+        };
+        self.collects(home);
+        match result {
+            Ok(()) => self.asks_on(home, holder),
+            Err(fault) => {
+                if let Some(link) = self.members[home].links.get_mut(&holder) {
+                    link.repair = None;
+                }
+                self.is_at_fault(home, holder, fault, "answer", true)
+            }
+        }
+    }
+
+    /// Reads an answer, and checks its proof.
+    fn answer_in(&self, question: &Question, answer: Answer) -> Result<Answered, PeerFault> {
+        match (question, answer) {
+            (Question::Holdings { .. }, Answer::Holdings(page)) => Ok(Answered::Holdings(page)),
+            (Question::Range(asked), Answer::Range { events, headers, end }) => {
+                let checked = |(head, proof): (Head, Proof)| {
+                    self.checked(asked.origin, asked.epoch, head, &proof)
+                };
+                let end = end.map(checked).transpose()?;
+                let events = events.into_iter();
+                let events = events.map(|(header, body)| Event::from_bytes(header, body)).collect();
+                Ok(Answered::Range { events, headers, end })
+            }
+            (_, _) => Err(PeerFault("answer_mismatch")),
+        }
+    }
+}
+
+/// A head that its origin signs.
+pub(super) fn proof(origin: HomeId, epoch: Epoch, head: Head) -> Proof {
+    prove(origin, epoch, MONDAY_MS, &[head], &Seal(origin)).pop().unwrap_or_default()
+}
+
+/// An own chain can be proven anywhere: it ends where the answer does.
+fn shorten(answer: &mut RangeAnswer, own: bool) {
+    if !own || answer.events.len() <= ANSWER_EVENTS {
+        return;
+    }
+    answer.events.truncate(ANSWER_EVENTS);
+    if let (Some(last), Some(end)) = (answer.events.last(), &mut answer.end) {
+        (end.seq, end.hash) = (last.event.header.seq, last.event.hash());
+    }
+}

@@ -1,0 +1,82 @@
+//! The simulation repeats, finds known faults, and makes a failing run shorter.
+
+use std::time::Duration;
+
+use homing_testnet::sim::{Canary, Deed, Plan, run_plan, shrink};
+
+const HOMES: usize = 5;
+const STEPS: usize = 2_000;
+
+/// Within so many seeds each known fault is found.
+const SEEDS: u64 = 200;
+
+fn first_found(canary: Canary) -> Option<(u64, String)> {
+    (1..=SEEDS).find_map(|seed| {
+        let broken = run_plan(&Plan::new(seed, HOMES, STEPS), Some(canary), false).err()?;
+        Some((seed, broken.to_string()))
+    })
+}
+
+#[track_caller]
+fn is_found(canary: Canary, word: &str) {
+    let (seed, broken) = first_found(canary).expect("the fault is found");
+    assert!(broken.contains(word), "seed {seed}: {broken}");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in [7, 8, 9] {
+        let plan = Plan::new(seed, HOMES, STEPS);
+        assert_eq!(plan, Plan::new(seed, HOMES, STEPS));
+        let first = run_plan(&plan, None, false).unwrap();
+        assert_eq!(first, run_plan(&plan, None, false).unwrap());
+        assert!(first.answered > 500, "{first:?}");
+        let other = run_plan(&Plan::new(seed + 100, HOMES, STEPS), None, false).unwrap();
+        assert_ne!(first.hash, other.hash);
+    }
+}
+
+#[test]
+fn an_answer_before_the_flush_is_found() {
+    is_found(Canary::EarlyAnswer, "was answered and is not");
+}
+
+#[test]
+fn an_acknowledgement_before_the_flush_is_found() {
+    is_found(Canary::EarlyAck, "was answered and is not");
+}
+
+#[test]
+fn a_flush_that_forgets_what_is_owed_is_found() {
+    is_found(Canary::LostFlush, "");
+}
+
+#[test]
+fn a_courier_that_does_not_go_on_is_found() {
+    is_found(Canary::NoResume, "still owes");
+}
+
+#[test]
+fn a_restored_home_that_asks_nobody_is_found() {
+    is_found(Canary::DeafRestore, "");
+}
+
+#[test]
+fn a_proof_that_is_not_checked_is_found() {
+    is_found(Canary::UncheckedProof, "never written");
+}
+
+#[test]
+fn a_failing_run_becomes_shorter_and_fails_alike() {
+    let canary = Some(Canary::NoResume);
+    let (seed, _) = first_found(Canary::NoResume).unwrap();
+    let plan = Plan::new(seed, HOMES, STEPS);
+    let broken = run_plan(&plan, canary, false).unwrap_err();
+    let (shorter, again) = shrink(&plan, &broken, canary, Duration::from_secs(120));
+    assert_eq!(again.promise, broken.promise);
+    assert_eq!(run_plan(&shorter, canary, false).unwrap_err(), again);
+    assert!(shorter.deeds.len() < 20, "{:?}", shorter.deeds);
+    // What is left is what matters: somebody has to write something.
+    assert!(shorter.deeds.iter().any(|(_, deed)| matches!(deed, Deed::Send { .. })));
+    assert_eq!(run_plan(&shorter, None, false).map(|_| ()), Ok(()), "without the fault it holds");
+}
