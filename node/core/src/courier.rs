@@ -131,7 +131,7 @@ pub struct Courier {
     turn: VecDeque<ChannelId>,
     /// Ranges under way of channels whose turn was given up meanwhile, with the bytes of each: their answers come
     /// before those of anything that is sent of the same chain later.
-    orphans: HashMap<(ChannelId, Epoch), VecDeque<usize>>,
+    orphans: BTreeMap<(ChannelId, Epoch), VecDeque<usize>>,
     /// When which channel is to be tried again.
     held: BTreeSet<(u64, ChannelId)>,
     in_flight: usize,
@@ -171,7 +171,7 @@ impl Courier {
             limits,
             parcels: HashMap::new(),
             turn: VecDeque::new(),
-            orphans: HashMap::new(),
+            orphans: BTreeMap::new(),
             held: BTreeSet::new(),
             in_flight: 0,
             unanswered: 0,
@@ -313,8 +313,8 @@ impl Courier {
         self.heard_at = now_ms;
         self.marks.remove(&channel);
         // It names no life: the oldest range is the one that it answers.
-        let orphan =
-            self.orphans.keys().filter(|(of, _)| *of == channel).map(|(_, life)| *life).min();
+        let of_channel = (channel, Epoch(0))..=(channel, Epoch(u64::MAX));
+        let orphan = self.orphans.range(of_channel).next().map(|((_, epoch), _)| *epoch);
         if let Some(epoch) = orphan {
             self.answers_orphan(now_ms, channel, epoch);
         } else if let Some(parcel) = self.parcels.get_mut(&channel)

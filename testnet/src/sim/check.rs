@@ -309,7 +309,7 @@ impl World {
                 continue;
             }
             let order = header.order();
-            let last = chains.insert((header.origin, header.epoch), (header.seq, order.clone()));
+            let last = chains.insert((header.origin, header.epoch), (header.seq, order));
             if last.is_some_and(|(seq, before)| seq >= header.seq || before >= order) {
                 let what = format!("home {home}: {channel} is out of order at place {places}");
                 return Err(Broken::new("P3", what));

@@ -463,7 +463,13 @@ impl World {
                     }
                 }
             }
-            _ => Ok(None),
+            // No words of a peer that change anything here.
+            Frame::Pull
+            | Frame::Have { .. }
+            | Frame::Refuse { .. }
+            | Frame::MarksTaken { .. }
+            | Frame::Ask { .. }
+            | Frame::Told { .. } => Ok(None),
         }
     }
 

@@ -193,7 +193,18 @@ impl World {
             Happening::Deed(n) => match self.plan.deeds[n].1 {
                 Deed::Send { from, .. } | Deed::Open { from, .. } => from / USERS % self.plan.homes,
                 Deed::Mark { who, .. } => who / USERS % self.plan.homes,
-                _ => return None,
+                // Of what happens from outside nobody can be stopped.
+                Deed::Again { .. }
+                | Deed::Cut { .. }
+                | Deed::Isolate { .. }
+                | Deed::Slow { .. }
+                | Deed::Crash { .. }
+                | Deed::Freeze { .. }
+                | Deed::Skew { .. }
+                | Deed::Double { .. }
+                | Deed::Backup { .. }
+                | Deed::Restore { .. }
+                | Deed::Harm { .. } => return None,
             },
             Happening::Dial { a, b } => {
                 let until = self.members[a].frozen_until.max(self.members[b].frozen_until);
@@ -393,7 +404,7 @@ impl World {
             op: op.then(|| OpId(Uuid::from_u128(u128::from(number) + 1))),
             kind: Kind::Text,
             body: Ledger::body(which),
-            mentions: if number % 5 == 0 { vec![with.clone()] } else { Vec::new() },
+            mentions: if number.is_multiple_of(5) { vec![with.clone()] } else { Vec::new() },
             about: None,
         };
         let (asked_at, answer, past) = (None, None, false);
@@ -449,13 +460,12 @@ impl World {
         let frames: Vec<Frame> = self
             .agenda
             .values()
-            .filter_map(|happening| match happening {
-                Happening::Arrives { from: f, to: t, frame, connection: _ }
-                    if (*f, *t) == (from, to) && frame.lane() == Lane::Relay =>
-                {
-                    Some((**frame).clone())
-                }
-                _ => None,
+            .filter_map(|happening| {
+                let Happening::Arrives { from: f, to: t, frame, connection: _ } = happening else {
+                    return None;
+                };
+                let is_it = (*f, *t) == (from, to) && frame.lane() == Lane::Relay;
+                is_it.then(|| (**frame).clone())
             })
             .take(2)
             .collect();

@@ -408,6 +408,28 @@ fn what_is_refused_is_let_go_and_its_answers_mean_nothing() {
 }
 
 #[test]
+fn answers_to_what_was_sent_before_a_chain_was_left_are_not_taken_for_others() {
+    let mut s = Stream::new(limits());
+    let channel = s.write(8);
+    assert_eq!(s.burst().len(), 2);
+    // The peer turns out to be in another life, then in this one after all, further back: both ranges are still on
+    // their way.
+    let old = s.acme.epoch;
+    let state = s.acme.state(channel);
+    let parties = [state.members[0].user.clone(), state.members[1].user.clone()];
+    let owed = |epoch| OwedChannel { parties: parties.clone(), epoch, acked: Seq(0), upto: Seq(8) };
+    s.courier.owe(channel, owed(Epoch(old.0 + 1)));
+    s.courier.owe(channel, owed(old));
+    let again = s.burst();
+    assert_eq!(again.iter().map(|d| name(d).2).collect::<Vec<_>>(), [Seq(1), Seq(5)]);
+    for have in [4, 8, 8, 8] {
+        assert!(!s.courier.is_idle());
+        s.courier.have(0, channel, old, Seq(have)).unwrap();
+    }
+    assert!(s.courier.is_idle() && s.burst().is_empty());
+}
+
+#[test]
 fn an_earlier_life_is_brought_to_its_end_before_the_next_begins() {
     let mut s = Stream::new(limits());
     let channel = s.write(6);
