@@ -64,6 +64,11 @@ chaos *ARGS:
     cargo build --quiet --locked --bins
     target/debug/homing-testnet chaos {{ARGS}}
 
+# The core of many homes under seeds, with everything that can go wrong (docs/TESTING.md).
+sim *ARGS:
+    cargo build --quiet --locked -p homing-testnet
+    target/debug/homing-testnet sim {{ARGS}}
+
 # Writes the generated documents anew.
 generate:
     HOMING_REGENERATE=1 cargo test --quiet --workspace --locked -- generated

@@ -417,7 +417,8 @@ impl World {
     pub(super) fn asks(&mut self, which: usize) -> Result<(), Broken> {
         let wish = &self.ledger.wishes[which];
         let (home, channel) = (wish.home, wish.channel);
-        if !self.members[home].is_up() {
+        let member = &self.members[home];
+        if !member.is_up() || member.frozen_until > self.now {
             return Ok(()); // it is repeated when its home is there again
         }
         let mut command = wish.command.clone();
