@@ -69,6 +69,10 @@ sim *ARGS:
     cargo build --quiet --locked -p homing-testnet
     target/debug/homing-testnet sim {{ARGS}}
 
+# Every fuzz target for so many seconds (docs/TESTING.md); what they find anew stays out of the repository.
+fuzz SECONDS="30":
+    .ci/fuzz {{SECONDS}}
+
 # Writes the generated documents anew.
 generate:
     HOMING_REGENERATE=1 cargo test --quiet --workspace --locked -- generated

@@ -3,7 +3,8 @@
 //! The home says what is owed ([`Courier::owe`]); it merges by channel, so a slow peer costs an entry a
 //! channel, not one a message. Ranges go channel by channel in turn, at most a window of bytes ahead of the
 //! acknowledgements. Each is answered once: an answer behind what was sent, with nothing more under way, sends
-//! the courier back. A peer that answers nothing for too long, or what was never sent, is at fault.
+//! the courier back. A peer that answers nothing for too long, or more often than it was sent something, is at fault;
+//! whether it can hold what it says, the home judges.
 //!
 //! Times are milliseconds of a clock that never falls; which one is the caller's choice.
 
@@ -260,12 +261,12 @@ impl Courier {
         self.heard_at = now_ms;
         self.in_flight -= bytes;
         self.unanswered -= 1;
-        if have > parcel.owed.upto {
-            return Err(PeerFault("ack_ahead"));
-        }
         if have > parcel.sent {
-            // It had more than was known here: what was owed is noted before the last answers are in.
+            // It had more than was known here: what was owed is noted before the last answers are in, and it may have
+            // fetched what is on disk and not noted here yet. Whether so much was ever written, the home judges
+            // ([`crate::Home::acknowledged`]).
             parcel.sent = have;
+            parcel.owed.upto = parcel.owed.upto.max(have);
             parcel.next_pos = None;
         }
         if parcel.under_way.is_empty() && have < parcel.sent {

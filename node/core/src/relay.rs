@@ -27,17 +27,19 @@ impl Home {
         epoch: Epoch,
         have: Seq,
     ) -> Result<Result<(), PeerFault>, Fault> {
-        let home = self.id;
+        let (home, life) = (self.id, self.epoch);
         let Some(state) = self.channel(reader, channel)? else { return Ok(Ok(())) };
         let Some(cursor) = state.cursor(&peer) else { return Ok(Err(PeerFault("not_a_member"))) };
         let Some(written) = state.chain(&home, epoch).map(|c| c.seq) else {
             // Of an earlier life nothing may be left here; in this one nothing was written.
-            let ahead = epoch == self.epoch && have > Seq(0);
+            let ahead = epoch == life && have > Seq(0);
             return Ok(if ahead { Err(PeerFault("ack_ahead")) } else { Ok(()) });
         };
-        if have > written {
+        if have > written && epoch == life {
             return Ok(Err(PeerFault("ack_ahead")));
         }
+        // Of an earlier life it may hold what was lost with this home's disk, and could not be brought back.
+        let have = have.min(written);
         let lives = |c: &&ChainEnd| c.origin == home && c.epoch > cursor.epoch && c.epoch < epoch;
         let done = cursor.acked >= written_in(&state.chains, &home, cursor.epoch);
         // It is behind in an earlier life, or further in this one, or it has begun the next: what came back
@@ -151,9 +153,11 @@ impl Home {
         }
     }
 
-    /// Tells the courier of `peer` what is owed of a channel, unless the peer has to ask first.
+    /// Tells the courier of `peer` what is owed of a channel, unless the peer has to ask or be asked first. Whoever
+    /// was never met is asked first, for it may know this home from before a restore.
     pub(crate) fn push(&mut self, channel: ChannelId, peer: HomeId) {
-        if self.reconciling.contains(&peer) || self.pulling.contains_key(&peer) {
+        let asked_first = self.reconciling.contains(&peer) || !self.peers.contains_key(&peer);
+        if asked_first || self.pulling.contains_key(&peer) {
             return;
         }
         if let Some(effect) = owed_effect(self.id, self.state(channel), peer) {

@@ -246,6 +246,9 @@ pub fn run(args: &SimArgs) -> anyhow::Result<bool> {
 /// How long a failing plan is made shorter.
 const SHRINKS_FOR: Duration = Duration::from_secs(60);
 
+/// Deeds printed of a failing plan: a longer one is better read in its trace.
+const TOLD: usize = 60;
+
 /// Says what was broken, and how to see it again; the first time with a shorter way there.
 fn tell(plan: &Plan, broken: &Broken, args: &SimArgs, shrinks: bool) {
     let Plan { seed, homes, deeds, .. } = plan;
@@ -266,8 +269,11 @@ fn tell(plan: &Plan, broken: &Broken, args: &SimArgs, shrinks: bool) {
         shorter.deeds.len(),
         shorter.homes
     );
-    for (at, deed) in &shorter.deeds {
+    for (at, deed) in shorter.deeds.iter().take(TOLD) {
         eprintln!("  {at:>7} ms  {deed:?}");
+    }
+    if shorter.deeds.len() > TOLD {
+        eprintln!("  … and {} more", shorter.deeds.len() - TOLD);
     }
     if args.trace {
         eprintln!("  what happens in it:");

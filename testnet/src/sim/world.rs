@@ -458,14 +458,16 @@ impl World {
         if !self.members[to].is_up() || self.members[to].frozen_until > self.now {
             return Ok(());
         }
+        let on = self.net.joint(from, to).connection;
         let frames: Vec<Frame> = self
             .agenda
             .values()
             .filter_map(|happening| {
-                let Happening::Arrives { from: f, to: t, frame, connection: _ } = happening else {
+                // What was on an earlier connection arrives no more, from whatever life it was.
+                let Happening::Arrives { from: f, to: t, frame, connection } = happening else {
                     return None;
                 };
-                let is_it = (*f, *t) == (from, to) && frame.lane() == Lane::Relay;
+                let is_it = (*f, *t, *connection) == (from, to, on) && frame.lane() == Lane::Relay;
                 is_it.then(|| (**frame).clone())
             })
             .take(2)

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod chats;
+mod corpus;
 mod courier;
+mod hostile;
 mod ids;
 mod marks;
 mod misbehaving;

@@ -3,8 +3,12 @@
 //! that arrive and never fall; nothing owed when all is well again. What a disk took along that was restored from a
 //! backup comes back as far as the other home had it. The store checks every commit besides.
 
+// Named, so that the fuzz target finds them as well.
+#[path = "model/check.rs"]
 mod check;
+#[path = "model/net.rs"]
 mod net;
+#[path = "model/restore.rs"]
 mod restore;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -600,6 +604,65 @@ impl World {
         }
         let command = &self.commands[which].1;
         command.id.is_some() || command.op.is_some() || self.answers.contains_key(&which)
+    }
+}
+
+/// A run whose deeds are told by bytes, six for each: for fuzzers, which find runs by what they reach.
+pub(crate) fn runs(data: &[u8]) {
+    let mut world = World::new();
+    for bytes in data.as_chunks::<6>().0.iter().take(250) {
+        world.does(told(*bytes));
+    }
+    world.heals(data.first().is_some_and(|byte| byte & 128 == 0));
+    world.check();
+}
+
+fn told([kind, a, b, c, d, e]: [u8; 6]) -> Deed {
+    let home = |byte: u8| usize::from(byte) % HOMES;
+    let user = |byte: u8| usize::from(byte) % (HOMES * USERS.len());
+    let wide = i64::from(i16::from_be_bytes([d, e]));
+    match kind % 20 {
+        0..=3 => {
+            let id = match c % 4 {
+                0 => None,
+                1 => Some(i64::MIN),
+                _ => Some(wide * 3),
+            };
+            Deed::Send { from: user(a), to: user(b), id, op: c & 16 != 0 }
+        }
+        4 => Deed::Again { which: usize::from(a) },
+        5 => Deed::Open { from: user(a), to: user(b) },
+        6 | 7 => Deed::Mark {
+            who: user(a),
+            channel: usize::from(b),
+            part: u64::from(c) % 101,
+            read: d & 1 == 1,
+        },
+        8 => Deed::Tick { home: home(a) },
+        9 | 10 => Deed::Commit { home: home(a) },
+        11 | 12 => {
+            let lane = [Lane::Relay, Lane::Replies, Lane::Queries][usize::from(c) % 3];
+            Deed::Deliver { from: home(a), to: home(b), lane, place: usize::from(d) % 3 }
+        }
+        13 => match a % 2 {
+            0 => Deed::Flow { frames: usize::from(b) % 40 + 1 },
+            _ => Deed::Double { from: home(b), to: home(c), place: usize::from(d) % 3 },
+        },
+        14 => Deed::Cut { a: home(a), b: home(b) },
+        15 => Deed::Crash { home: home(a), kept: b & 1 == 1 },
+        16 => Deed::Time { ms: u64::from(a) * 20, home: home(b), skew: wide % 20_000 },
+        17 => Deed::Forge {
+            by: home(a),
+            to: home(b),
+            of: home(c),
+            place: usize::from(d) % 4,
+            own: e & 1 == 1,
+        },
+        18 => match a % 2 {
+            0 => Deed::Backup { home: home(b) },
+            _ => Deed::Restore { home: home(b) },
+        },
+        _ => Deed::Lie { home: home(a), how: b % 4 },
     }
 }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)] // in tests, where Clippy sees only `#[test]` functions as such
 
 mod bodies;
+mod corpus;
+mod decoders;
 mod headers;
 mod names;
 mod proofs;

@@ -1,0 +1,156 @@
+//! What must hold of every decoder, whatever it is given: used by the fuzz targets (`node/wire/fuzz`) and, over
+//! what they found worth keeping, by an ordinary test.
+
+use homing_wire::proto::{event::v1 as pb_event, hello::v1 as pb_hello};
+use homing_wire::proto::{query::v1 as pb_query, relay::v1 as pb_relay};
+use homing_wire::{
+    Address, Body, ChannelId, Checker, Epoch, Event, Hash, Head, Header, HomeId, HomeName,
+    HomeRecord, HomeRef, Local, MessageId, Order, ProofError, Seq, UserRef, Verifies, body, limits,
+    read_proof,
+};
+use prost::Message;
+
+/// A target: its name, which is its corpus's, and what it does with an input.
+pub(crate) type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub(crate) const TARGETS: [Target; 6] = [
+    ("header", header),
+    ("body", body_of_a_message),
+    ("names", names),
+    ("record", record),
+    ("proof", proof),
+    ("frames", frames),
+];
+
+/// A header that is read is written as something that reads the same; an event is what its header says.
+pub(crate) fn header(data: &[u8]) {
+    if let Ok(header) = Header::decode(data) {
+        assert!(data.len() <= limits::HEADER_BYTES);
+        assert!(header.mentions.len() <= limits::MENTIONS);
+        assert!(header.media.len() <= limits::MEDIA_REFERENCES);
+        assert_eq!(Header::decode(&header.encode()), Ok(header.clone()));
+        assert_eq!(header.user().home, header.origin);
+        assert_eq!(Order::parse(&header.order().to_string()), Some(header.order()));
+    }
+    let (bytes, body) = halves(data);
+    if let Ok(event) = Event::from_bytes(bytes.to_vec().into(), body.to_vec().into()) {
+        assert_eq!(event.header.body_hash, Hash::of(&event.body));
+        assert_eq!(event.header.body_size as usize, event.body.len());
+        assert_eq!(event.hash(), Hash::of(bytes));
+    }
+}
+
+/// A body is read as other readers of JSON read it; what is compact stays as it is; what is not becomes so once.
+pub(crate) fn body_of_a_message(data: &[u8]) {
+    if let Ok(found) = Body::is_canonical(data, limits::BODY_BYTES) {
+        assert_eq!(found.json, data);
+        assert!(data.len() <= limits::BODY_BYTES && found.mentions.len() <= limits::MENTIONS);
+    }
+    let Ok(text) = std::str::from_utf8(data) else {
+        assert!(Body::is_canonical(data, limits::BODY_BYTES).is_err());
+        return;
+    };
+    let Ok(compact) = body::compact_json(text) else { return };
+    let value: serde_json::Value =
+        serde_json::from_str(text).expect("what we take, others read as well");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&compact).ok(), Some(value));
+    assert_eq!(body::compact_json(&compact).as_deref(), Ok(&*compact));
+    assert!(compact.len() <= text.len());
+    if let Ok(found) = Body::from_json(text, limits::BODY_BYTES) {
+        assert_eq!(Body::is_canonical(&found.json, limits::BODY_BYTES), Ok(found));
+    }
+}
+
+/// A name that is read is shown as something that reads as the same name.
+pub(crate) fn names(data: &[u8]) {
+    fn same<T: std::str::FromStr + std::fmt::Display + PartialEq + std::fmt::Debug>(text: &str) {
+        if let Ok(value) = text.parse::<T>() {
+            let shown = value.to_string();
+            assert_eq!(shown.parse::<T>().ok().as_ref(), Some(&value), "{text:?} {shown:?}");
+        }
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    same::<Local>(text);
+    same::<HomeName>(text);
+    same::<HomeRef>(text);
+    same::<Address>(text);
+    same::<UserRef>(text);
+    same::<HomeId>(text);
+    same::<ChannelId>(text);
+    same::<MessageId>(text);
+    if let Ok(local) = Local::canonical(text) {
+        assert_eq!(Local::canonical(local.as_str()), Ok(local));
+    }
+    if let Ok(name) = HomeName::canonical(text) {
+        assert_eq!(HomeName::canonical(name.as_str()), Ok(name));
+    }
+    if let Some(order) = Order::parse(text) {
+        assert_eq!(order.to_string(), text, "one order, one text");
+    }
+}
+
+/// A record that is believed keeps to the limits.
+pub(crate) fn record(data: &[u8]) {
+    let Ok(record) = HomeRecord::verify(data) else { return };
+    assert!(data.len() <= limits::RECORD_BYTES);
+    assert!((1..=limits::RECORD_NODES).contains(&record.nodes.len()));
+    assert!((1..=limits::RECORD_SIGNING_KEYS).contains(&record.signing_keys.len()));
+    assert!(record.nodes.iter().all(|node| node.addresses.len() <= limits::NODE_ADDRESSES));
+}
+
+/// Any signature holds.
+struct Anything;
+
+impl Verifies for Anything {
+    fn verify(&self, _: &[u8; 32], _: &[u8], _: &[u8; 64]) -> Result<(), ProofError> {
+        Ok(())
+    }
+}
+
+/// A proof that holds is of that head alone, and is kept as what holds again; the event before is named by its
+/// header.
+pub(crate) fn proof(data: &[u8]) {
+    let (first, rest) = halves(data);
+    let Some(proof) = read_proof(first) else { return };
+    let hash = Hash::of(rest);
+    let head = Head {
+        channel: ChannelId::from_slice(&hash.0[..16]).expect("16 bytes"),
+        seq: Seq(7),
+        hash,
+    };
+    let (origin, epoch) = (HomeId([7; 32]), Epoch(9));
+    let Ok(proven) = Checker::default().check(origin, epoch, head, &proof, &Anything) else {
+        return;
+    };
+    assert_eq!((proven.head(), proven.origin(), proven.epoch()), (head, origin, epoch));
+    assert!(proof.leaves <= limits::HEADS as u64 && proof.index < proof.leaves);
+    let kept = proven.proof().and_then(|kept| read_proof(kept)).expect("what is kept can be read");
+    let again = Checker::default().check(origin, epoch, head, &kept, &Anything);
+    assert_eq!(again.as_ref(), Ok(&proven));
+    if let Some(before) = proven.before(rest) {
+        let header = Header::decode(rest).expect("it is the header of the head");
+        assert_eq!((before.head().hash, before.head().seq), (header.prev, Seq(6)));
+    }
+}
+
+/// Frames of all protocols are read or not; what is read is written as what reads the same.
+pub(crate) fn frames(data: &[u8]) {
+    fn same<T: Message + Default + PartialEq>(data: &[u8]) {
+        if let Ok(frame) = T::decode(data) {
+            assert!(T::decode(&frame.encode_to_vec()[..]).as_ref() == Ok(&frame));
+        }
+    }
+    same::<pb_relay::Frame>(data);
+    same::<pb_query::Query>(data);
+    same::<pb_query::Answer>(data);
+    same::<pb_hello::Hello>(data);
+    same::<pb_hello::HelloReply>(data);
+    same::<pb_event::Proof>(data);
+}
+
+/// Two inputs in one: the first byte says, in 255ths, where the second begins.
+fn halves(data: &[u8]) -> (&[u8], &[u8]) {
+    let Some((at, rest)) = data.split_first() else { return (&[], &[]) };
+    rest.split_at(rest.len() * usize::from(*at) / 255)
+}
