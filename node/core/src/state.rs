@@ -314,6 +314,9 @@ pub struct PeerState {
     /// It has still to be asked what it holds of the channels that both share: it is new, or this home was
     /// restored from a backup.
     pub reconcile: bool,
+    /// The latest start that was seen of each of its nodes, as the node stated it, signed: what it is shown if it
+    /// comes with an earlier one. At most [`homing_wire::limits::RECORD_NODES`].
+    pub statements: Vec<Vec<u8>>,
 }
 
 /// What an `op` has done: repeated within seven days it returns this and changes nothing.

@@ -47,6 +47,10 @@ pub struct NetLimits {
     pub relay_frame_bytes: usize,
     /// From an established connection to the end of hello. Longer: closed with `hello_timeout`.
     pub hello_deadline: Duration,
+    /// How long a connected node may take to say that it lives, when another shows itself as the same node. Longer:
+    /// it is gone, as after a kill, and the newcomer is admitted, so a restart waits this long where the network
+    /// does not tell of the end. Two round trips over the slowest line; below `hello_deadline`, within which it falls.
+    pub clone_probe: Duration,
     /// From a query to its answer, waiting for a connection included; also how long an asking peer waits.
     pub query_timeout: Duration,
     /// Queries to one home that are under way or wait for a connection, and queries of one home that
@@ -89,6 +93,7 @@ impl Default for NetLimits {
             relay_queue_bytes: 2 * 1_024 * 1_024,
             relay_frame_bytes: limits::RELAY_FRAME_BYTES,
             hello_deadline: Duration::from_secs(5),
+            clone_probe: Duration::from_secs(3),
             query_timeout: Duration::from_secs(10),
             queries_per_peer: 64,
             heartbeat: Duration::from_secs(5),
@@ -121,6 +126,7 @@ impl NetLimits {
         }
         let times = [
             ("hello_deadline", self.hello_deadline),
+            ("clone_probe", self.clone_probe),
             ("query_timeout", self.query_timeout),
             ("heartbeat", self.heartbeat),
             ("backoff_min", self.backoff_min),
@@ -136,6 +142,9 @@ impl NetLimits {
         }
         if self.connections_per_peer < 2 {
             return Err(NetError::Limit("connections_per_peer"));
+        }
+        if self.clone_probe >= self.hello_deadline {
+            return Err(NetError::Limit("clone_probe"));
         }
         if self.relay_deadline <= self.heartbeat {
             return Err(NetError::Limit("relay_deadline"));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use homing_wire::proto::query::v1::{Answer, Query};
 use homing_wire::proto::relay::v1::Frame;
 use homing_wire::{HomeId, HomeRecord};
@@ -61,6 +62,8 @@ pub enum NetEvent {
         reason: String,
         /// For people.
         message: String,
+        /// What a refusing peer shows as signed by our own home, unchecked; else empty.
+        evidence: Bytes,
     },
     /// Our stream to a home is open and answered.
     RelayOut {

@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::NetLimits;
 use crate::dial::{Announced, Backoff, Target};
 use crate::handle::QueryError;
-use crate::hello::HelloInfo;
+use crate::hello::{HelloInfo, Run};
+use crate::pace::Pace;
 use crate::streams::Inbound;
 
 /// First and longest wait before a relay stream is opened again on a connection that lives.
@@ -52,6 +53,8 @@ pub(crate) struct Home {
     /// Questions under way, ours and its.
     pub(crate) queries_out: Arc<Semaphore>,
     pub(crate) queries_in: Arc<Semaphore>,
+    /// How often it may ask what the network answers by itself.
+    pub(crate) pace: Arc<Pace>,
     /// Questions that wait for a connection.
     pub(crate) waiting: VecDeque<(Query, oneshot::Sender<Result<Answer, QueryError>>)>,
 }
@@ -75,6 +78,7 @@ impl Home {
             relay_in_next: None,
             queries_out: Arc::new(Semaphore::new(limits.queries_per_peer)),
             queries_in: Arc::new(Semaphore::new(limits.queries_per_peer)),
+            pace: Arc::default(),
             waiting: VecDeque::new(),
         }
     }
@@ -122,8 +126,8 @@ pub(crate) struct Connection {
     /// For which home and in which round we dialled; `None`: the peer did.
     pub(crate) dialled: Option<(HomeId, u64)>,
     pub(crate) stage: Stage,
-    /// Which process is at the other end, once it has said hello.
-    pub(crate) instance: Option<[u8; 16]>,
+    /// Which run of the node it is, once admitted.
+    pub(crate) run: Option<Run>,
     /// Ends every task that works on a stream of it.
     pub(crate) cancel: CancellationToken,
     /// Streams that came before hello was over here. The peer may be a moment ahead of us.

@@ -24,6 +24,7 @@ mod handle;
 mod hello;
 mod homes;
 mod key;
+mod pace;
 mod query;
 mod relay;
 mod resolve;

@@ -1,6 +1,7 @@
 //! `/homing/query/1`: one question, one answer, one stream.
 
 use homing_wire::limits;
+pub(crate) use homing_wire::proto::query::v1::query::Query as Question;
 use homing_wire::proto::query::v1::{Answer, Query, Refusal, answer};
 use libp2p::Stream;
 use tokio::io::AsyncWriteExt as _;

@@ -2,11 +2,12 @@
 //!
 //! Streams are worked by tasks of their own (`hello.rs`, `relay.rs`, `query.rs`) that send [`Report`]s. The loop
 //! owns all state and decides; its parts are here (start, dispatch), in `connections.rs` (a
-//! connection's life), `rounds.rs` (dialling) and `links.rs` (relay streams and questions).
+//! connection's life), `clones.rs` (two runs of one node), `rounds.rs` (dialling) and `links.rs` (relay streams and questions).
 //!
 //! **Back-pressure.** While the server does not take events, swarm, reports and timers are not polled,
 //! so peers wait; commands are still taken, so the server may give one before it takes an event.
 
+mod clones;
 mod connections;
 mod links;
 mod rounds;
@@ -27,7 +28,7 @@ use crate::config::{NetConfig, NetError, NetLimits, parse_address};
 use crate::dial::{Announced, Target};
 use crate::event::{NetEvent, RelayIn, RelayOut};
 use crate::handle::{Command, NetHandle, PeerSnapshot, QueryError};
-use crate::hello::{Admission, Outcome};
+use crate::hello::{Admission, Newcomer, Outcome};
 use crate::homes::{Connection, Home};
 use crate::key::NodeKey;
 use crate::relay::{End, Settings};
@@ -109,13 +110,38 @@ enum Wake {
 }
 
 /// What tasks tell the loop.
-enum Report {
+pub(crate) enum Report {
     Hello(ConnectionId, Outcome),
-    Resolved { home: HomeId, round: u64, targets: Vec<(Target, Announced)> },
-    RelayOutOpen { home: HomeId, number: u64, link: RelayOut },
-    RelayInOpen { home: HomeId, number: u64, link: RelayIn },
-    RelayEnded { home: HomeId, number: u64, connection: ConnectionId, end: End },
-    Query { home: HomeId, query: Query, reply: oneshot::Sender<Answer> },
+    /// Somebody would be admitted.
+    Newcomer(Newcomer),
+    /// What was connected of the newcomer's node did not answer.
+    Silent(Newcomer, Vec<ConnectionId>),
+    Resolved {
+        home: HomeId,
+        round: u64,
+        targets: Vec<(Target, Announced)>,
+    },
+    RelayOutOpen {
+        home: HomeId,
+        number: u64,
+        link: RelayOut,
+    },
+    RelayInOpen {
+        home: HomeId,
+        number: u64,
+        link: RelayIn,
+    },
+    RelayEnded {
+        home: HomeId,
+        number: u64,
+        connection: ConnectionId,
+        end: End,
+    },
+    Query {
+        home: HomeId,
+        query: Query,
+        reply: oneshot::Sender<Answer>,
+    },
 }
 
 /// The state of the loop.
@@ -216,6 +242,8 @@ impl Net {
     fn on_report(&mut self, report: Report) {
         match report {
             Report::Hello(connection, outcome) => self.on_hello(connection, outcome),
+            Report::Newcomer(newcomer) => self.on_newcomer(newcomer),
+            Report::Silent(newcomer, silent) => self.on_silent(newcomer, silent),
             Report::Resolved { home, round, targets } => self.on_resolved(home, round, targets),
             Report::RelayOutOpen { home, number, link } => self.on_relay_out(home, number, link),
             Report::RelayInOpen { home, number, link } => self.on_relay_in(home, number, link),

@@ -86,6 +86,7 @@ pub fn net(config: &Config) -> NetConfig {
             relay_queue_bytes: l.relay_queue_bytes,
             relay_frame_bytes: l.relay_frame_bytes,
             hello_deadline: ms(l.hello_deadline_ms),
+            clone_probe: ms(l.clone_probe_ms),
             query_timeout: ms(l.query_timeout_ms),
             queries_per_peer: l.queries_per_peer,
             heartbeat: ms(l.heartbeat_ms),

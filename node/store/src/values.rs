@@ -6,7 +6,7 @@
 //! `encodings_stand_still` fails on every change that forgets this.
 
 use homing_core::{Account, ChannelState, Device, Fault, Invite, OpDone, PeerState};
-use homing_wire::{ChannelId, DeviceId, Local, Pos};
+use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, HomeName, Local, Pos};
 use serde::{Deserialize, Serialize};
 
 /// Why bytes are no value.
@@ -128,7 +128,8 @@ stored!(ChannelState, 1);
 stored!(Account, 1);
 stored!(Device, 1);
 stored!(Invite, 1);
-stored!(PeerState, 1);
+stored!(PeerStateV1, 1);
+stored!(PeerState, 2, from PeerStateV1);
 stored!(OpDone, 1);
 stored!(Listing, 1);
 stored!(TokenOf, 1);
@@ -136,6 +137,27 @@ stored!(OwedSince, 1);
 stored!(PrunedTo, 1);
 stored!(MessagePlace, 1);
 stored!(OpAge, 1);
+
+/// Before statements were kept.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct PeerStateV1 {
+    home: HomeId,
+    name: Option<HomeName>,
+    record: Vec<u8>,
+    epoch: Epoch,
+    boot: u64,
+    seen_at: u64,
+    blocked: bool,
+    reconcile: bool,
+}
+
+impl From<PeerStateV1> for PeerState {
+    fn from(old: PeerStateV1) -> Self {
+        let PeerStateV1 { home, name, record, epoch, boot, seen_at, blocked, reconcile } = old;
+        let statements = Vec::new();
+        Self { home, name, record, epoch, boot, seen_at, blocked, reconcile, statements }
+    }
+}
 
 #[cfg(test)]
 mod tests {

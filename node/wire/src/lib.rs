@@ -16,6 +16,7 @@ mod json;
 pub mod limits;
 pub mod order;
 pub mod record;
+pub mod statement;
 
 pub use address::{Address, AddressError, HomeName, HomeRef, Local, UserRef};
 pub use body::{Body, BodyError};
@@ -28,6 +29,7 @@ pub use id::{
 };
 pub use order::Order;
 pub use record::{HomeRecord, Node, RecordError};
+pub use statement::{Instance, Statement, StatementError};
 
 /// The generated protocol types. Used by `homing-net` and where the server translates; nowhere else.
 #[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all)]

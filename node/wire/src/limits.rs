@@ -19,6 +19,10 @@ pub const RELAY_FRAME_BYTES: usize = 1 << 20;
 pub const RANGE_EVENTS: usize = 1_024;
 /// A hello: a record and a few numbers.
 pub const HELLO_BYTES: usize = 65_536;
+/// A signed statement: a few numbers, a peer id, key and signature take some 200 bytes.
+pub const STATEMENT_BYTES: usize = 512;
+/// A libp2p peer id, as multihash bytes: 38 for an Ed25519 key, 34 for a hashed one.
+pub const PEER_ID_BYTES: usize = 64;
 /// A query.
 pub const QUERY_BYTES: usize = 65_536;
 /// An answer to a query: several events of full size share one; a single event always fits.

@@ -188,6 +188,7 @@ impl Member {
             seen_at: MONDAY_MS,
             blocked: false,
             reconcile: false,
+            statements: Vec::new(),
         }
     }
 

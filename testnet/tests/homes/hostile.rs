@@ -13,7 +13,7 @@ use homing_wire::proto::hello::v1::Hello;
 use homing_wire::proto::relay::v1 as pb;
 use homing_wire::{
     ChannelId, Epoch, Event, Hash, Head, Header, HomeId, HomeRecord, Kind, MessageId, Node, Seq,
-    Stamp, UserRef, prove,
+    Stamp, Statement, UserRef, prove,
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -33,7 +33,8 @@ struct Liar {
     events: mpsc::Receiver<NetEvent>,
 }
 
-struct TakesAll(Bytes);
+/// Its record and its statement, both signed.
+struct TakesAll(Bytes, Bytes);
 
 impl Admission for TakesAll {
     fn admit(&self, _: &HomeRecord, _: &HelloInfo) -> Result<(), Refusal> {
@@ -48,7 +49,12 @@ impl Admission for TakesAll {
             instance: Bytes::from_static(&[7; 16]),
             software: "liar/1".to_owned(),
             clock: now(),
+            statement: self.1.clone(),
         }
+    }
+
+    fn statement(&self, _: [u8; 16]) -> Bytes {
+        Bytes::new()
     }
 }
 
@@ -67,7 +73,14 @@ impl Liar {
             issued_at: now(),
         };
         let id = record.home_id();
-        let admission = Arc::new(TakesAll(record.sign(&identity)));
+        let said = Statement {
+            epoch: Epoch(1),
+            boot: 1,
+            instance: [7; 16],
+            peer_id: key.peer_id_bytes(),
+            answering: None,
+        };
+        let admission = Arc::new(TakesAll(record.sign(&identity), said.sign(&identity)));
         let config = NetConfig { listen: Vec::new(), allow_private: true, ..NetConfig::default() };
         let (net, events) = homing_net::start(config, &key, admission).unwrap();
         Self { id, key: identity, net, events }

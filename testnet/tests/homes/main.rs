@@ -9,6 +9,7 @@ mod accounts;
 mod backups;
 mod chaos;
 mod chat;
+mod clones;
 mod hostile;
 mod kills;
 mod party;

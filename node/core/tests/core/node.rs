@@ -323,6 +323,7 @@ pub(crate) fn peer(home: HomeId, reconcile: bool) -> PeerState {
         seen_at: MONDAY_MS,
         blocked: false,
         reconcile,
+        statements: Vec::new(),
     }
 }
 

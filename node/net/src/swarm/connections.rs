@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use homing_wire::{HomeId, HomeRecord};
 use libp2p::PeerId;
 use libp2p::core::ConnectedPoint;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Net, Report, chance};
 use crate::event::{Direction, NetEvent};
-use crate::hello::{Greeter, HelloInfo, Outcome};
+use crate::hello::{Greeter, HelloInfo, Outcome, Told};
 use crate::homes::{Connection, Home, Stage};
 use crate::streams::{Inbound, OpenError, Opened, Protocol};
 use crate::timers::Timer;
@@ -39,7 +40,7 @@ impl Net {
             remote: endpoint.get_remote_address().clone(),
             dialled,
             stage: Stage::Greeting { started: endpoint.is_dialer() },
-            instance: None,
+            run: None,
             cancel: CancellationToken::new(),
             held: Vec::new(),
         };
@@ -60,7 +61,7 @@ impl Net {
         self.timers.after(self.limits.hello_deadline, Timer::HelloDeadline(id));
         if let Some((home, _)) = dialled {
             let opened = self.swarm.behaviour_mut().streams.open(peer, id, Protocol::Hello);
-            let greeter = Greeter { admission: self.admission.clone(), peer, expected: Some(home) };
+            let greeter = self.greeter(id, peer, Some(home));
             self.spawn_hello(id, cancel, ask(greeter, opened));
         }
     }
@@ -89,7 +90,7 @@ impl Net {
             (Stage::Greeting { started: false }, Protocol::Hello) => {
                 connection.stage = Stage::Greeting { started: true };
                 let (peer, cancel) = (connection.peer, connection.cancel.clone());
-                let greeter = Greeter { admission: self.admission.clone(), peer, expected: None };
+                let greeter = self.greeter(id, peer, None);
                 self.spawn_hello(id, cancel, greeter.answer(inbound.stream));
             }
             (Stage::Greeting { .. }, Protocol::Relay | Protocol::Query) => {
@@ -110,6 +111,11 @@ impl Net {
             }
             (Stage::Refused | Stage::Closing, _) => {}
         }
+    }
+
+    fn greeter(&self, connection: ConnectionId, peer: PeerId, expected: Option<HomeId>) -> Greeter {
+        let (admission, reports) = (self.admission.clone(), self.reports.clone());
+        Greeter { admission, peer, connection, expected, reports }
     }
 
     fn spawn_hello(
@@ -151,10 +157,11 @@ impl Net {
                     direction: Direction::ByUs,
                     reason: reason.to_owned(),
                     message: message.clone(),
+                    evidence: Bytes::new(),
                 });
                 self.attempt_failed(dialled, reason, message);
             }
-            Outcome::RefusedByPeer(home, reason, message) => {
+            Outcome::RefusedByPeer(home, Told { reason, message, evidence }) => {
                 self.counters.refused_by_peer();
                 tracing::info!(?home, reason, "a peer refused us");
                 let told = format!("{reason}: {message}");
@@ -163,6 +170,7 @@ impl Net {
                     direction: Direction::ByPeer,
                     reason,
                     message,
+                    evidence,
                 });
                 self.give_up(id, "refused_by_peer", told);
             }
@@ -182,18 +190,19 @@ impl Net {
     }
 
     fn admitted(&mut self, id: ConnectionId, record: Arc<HomeRecord>, info: HelloInfo) {
+        if !self.is_latest(id, info.run()) {
+            return self.give_up(id, "other_run", "a later run of this node is connected".into());
+        }
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
         let home_id = record.home_id();
         let now = Instant::now();
         connection.stage = Stage::Admitted(home_id, now);
-        connection.instance = Some(info.instance);
-        let node = connection.peer;
+        connection.run = Some(info.run());
         let held = std::mem::take(&mut connection.held);
         let they_dialled = connection.dialled.is_none();
         self.counters.admitted();
-        self.close_former(home_id, node, info.instance);
         let home = self.homes.entry(home_id).or_insert_with(|| Home::new(&self.limits));
         let is_first = !home.is_up();
         home.connections.push(id);
@@ -261,18 +270,6 @@ impl Net {
         let open = self.homes.get(&home).map(|h| h.connections.clone()).unwrap_or_default();
         for id in open {
             self.close(id, reason);
-        }
-    }
-
-    /// Closes what is left of connections to processes of `node` before this one: they are gone, and what they held
-    /// may be, too. So the server is told that the home was down.
-    fn close_former(&mut self, home: HomeId, node: PeerId, instance: [u8; 16]) {
-        let open = self.homes.get(&home).map(|h| h.connections.clone()).unwrap_or_default();
-        for id in open {
-            let is_former = |c: &Connection| c.peer == node && c.instance != Some(instance);
-            if self.connections.get(&id).is_some_and(is_former) {
-                self.close(id, "restarted");
-            }
         }
     }
 

@@ -1,7 +1,11 @@
 //! Relay streams and questions of admitted homes.
 
-use homing_wire::HomeId;
-use homing_wire::proto::query::v1::{Answer, Query};
+use std::sync::Arc;
+
+use homing_wire::proto::query::v1::{
+    Answer, ClockAnswer, ClockQuery, Query, StatementAnswer, answer,
+};
+use homing_wire::{HomeId, Instance};
 use libp2p::Stream;
 use libp2p::swarm::ConnectionId;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -12,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Net, Report, chance, decline};
 use crate::event::{NetEvent, RelayIn, RelayOut};
 use crate::handle::QueryError;
+use crate::hello::Admission;
 use crate::homes::RelayStream;
+use crate::pace::Pace;
 use crate::query;
 use crate::relay::{End, Relay};
 use crate::streams::{OpenError, Protocol};
@@ -266,8 +272,9 @@ impl Net {
         let cancel = connection.cancel.clone();
         let (reports, counters) = (self.reports.clone(), self.counters.clone());
         let within = self.limits.query_timeout;
+        let ours = Ours { admission: self.admission.clone(), pace: home.pace.clone() };
         let work = async move {
-            let serve = serve(home_id, stream, permit, reports, within);
+            let serve = serve(home_id, stream, permit, ours, reports, within);
             match timeout(within.saturating_mul(2), serve).await {
                 Ok(Ok(())) => {}
                 Ok(Err(reason)) => counters.dropped(reason),
@@ -278,12 +285,45 @@ impl Net {
     }
 }
 
+/// What the network answers by itself: it must be said in time however busy the server is.
+struct Ours {
+    admission: Arc<dyn Admission>,
+    pace: Arc<Pace>,
+}
+
+impl Ours {
+    fn answer(&self, query: &Query) -> Option<Answer> {
+        let is_ours =
+            matches!(query.query, Some(query::Question::Statement(_) | query::Question::Clock(_)));
+        if is_ours && !self.pace.take() {
+            return Some(query::refusal("busy", "you ask too often"));
+        }
+        let answer = match query.query.as_ref()? {
+            query::Question::Statement(asked) => {
+                let Ok(answering) = Instance::try_from(&asked.answering[..]) else {
+                    return Some(query::refusal("query_malformed", "`answering` is no instance"));
+                };
+                let statement = self.admission.statement(answering);
+                answer::Answer::Statement(StatementAnswer { statement })
+            }
+            query::Question::Clock(ClockQuery {}) => {
+                answer::Answer::Clock(ClockAnswer { clock: self.admission.own_hello().clock })
+            }
+            query::Question::User(_) | query::Question::Holdings(_) | query::Question::Range(_) => {
+                return None;
+            }
+        };
+        Some(Answer { answer: Some(answer) })
+    }
+}
+
 /// Reads a question, has the server answer it, writes the answer. Without a permit the peer has too many
 /// questions here already and is told so.
 async fn serve(
     home: HomeId,
     stream: Stream,
     permit: Option<OwnedSemaphorePermit>,
+    ours: Ours,
     reports: tokio::sync::mpsc::Sender<Report>,
     within: std::time::Duration,
 ) -> Result<(), &'static str> {
@@ -301,6 +341,10 @@ async fn serve(
     };
     if query.query.is_none() {
         query::answer(stream, query::refusal("query_unknown", "no such question here")).await;
+        return Ok(());
+    }
+    if let Some(answer) = ours.answer(&query) {
+        query::answer(stream, answer).await;
         return Ok(());
     }
     let (reply, answer) = oneshot::channel();

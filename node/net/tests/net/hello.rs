@@ -1,7 +1,8 @@
 //! Who is admitted, who is not, and that both sides learn why.
 
+use bytes::Bytes;
 use homing_net::{Direction, NodeKey, Refusal};
-use homing_wire::Node;
+use homing_wire::{Node, Statement};
 
 use crate::support::{Home, Identity, QUIC, TCP, limits, record};
 
@@ -132,6 +133,29 @@ async fn a_stolen_record_is_of_no_use_to_another_node() {
     let stolen = victim.policy.lock().record.clone();
     let result = shown_to_bolt(|acme| acme.policy.lock().record = stolen);
     assert_eq!(result.await, ("node_unknown".into(), Direction::ByUs));
+}
+
+#[tokio::test]
+async fn a_hello_that_its_statement_does_not_bear_out_is_refused() {
+    type Change = fn(&Identity) -> Bytes;
+    let changes: [Change; 5] = [
+        |_| Bytes::new(),
+        // Of another run, of another node, an answer to somebody, and signed by somebody else.
+        |acme| acme.run("acme", 7, 4, 9).policy.said(None).sign(&acme.signing),
+        |acme| {
+            let peer_id = NodeKey::generate().peer_id_bytes();
+            Statement { peer_id, ..acme.policy.said(None) }.sign(&acme.signing)
+        },
+        |acme| acme.policy.said(Some([1; 16])).sign(&acme.signing),
+        |acme| acme.policy.said(None).sign(&Identity::new("thief").signing),
+    ];
+    for forge in changes {
+        let result = shown_to_bolt(|acme| {
+            let forged = forge(acme);
+            acme.policy.lock().forged = Some(forged);
+        });
+        assert_eq!(result.await, ("hello_malformed".into(), Direction::ByUs));
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
     reason = "a test panics where something is wrong, and picks the events it waits for"
 )]
 
+mod clones;
 mod dialling;
 mod hello;
 mod misbehaviour;

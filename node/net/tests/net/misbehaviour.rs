@@ -36,7 +36,11 @@ async fn says_nothing(stream: &mut Stream) -> bool {
 
 #[tokio::test]
 async fn nothing_is_served_before_hello_and_the_silent_are_closed() {
-    let short = NetLimits { hello_deadline: Duration::from_millis(400), ..quick() };
+    let short = NetLimits {
+        hello_deadline: Duration::from_millis(400),
+        clone_probe: Duration::from_millis(200),
+        ..quick()
+    };
     let mut acme = Home::run(Identity::new("acme"), &[TCP], short).await;
     let stranger = Identity::new("stranger");
     let mut raw = Raw::connect(&stranger.key, &acme.addresses[0]).await;

@@ -142,6 +142,10 @@ section! {
         reconcile_hold_ms: u64 = 60_000, in 0..=3_600_000;
         /// From a connection to the end of hello.
         hello_deadline_ms: u64 = 5_000, in 100..=600_000;
+        /// How long a connected node may take to say that it lives, when another shows itself as the same node (a
+        /// copied directory, or a restart after a kill that the network has not noticed). Longer: it is gone. Below
+        /// `hello_deadline_ms`, within which it falls.
+        clone_probe_ms: u64 = 3_000, in 50..=300_000;
         /// How long a look-up at another home may take, connecting included. channels.open waits so long.
         query_timeout_ms: u64 = 10_000, in 100..=600_000;
         /// Look-ups with one home under way, each direction; more are answered busy.

@@ -142,6 +142,7 @@ pub(super) fn block(
         seen_at: 0,
         blocked: false,
         reconcile: true,
+        statements: Vec::new(),
     });
     peer.blocked = blocked;
     home.put_peer(peer);

@@ -5,10 +5,12 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use homing_net::{Admission, HelloInfo, Refusal};
 use homing_wire::proto::hello::v1 as pb;
-use homing_wire::{Epoch, HomeId, HomeName, HomeRecord};
+use homing_wire::{Epoch, HomeId, HomeName, HomeRecord, Instance, Statement};
 use parking_lot::RwLock;
 
+use super::courier::Signer;
 use super::directory::Directory;
+use super::starts::SeenStarts;
 use crate::config::FederationMode;
 
 /// The policy of the operator, and what this node says of itself.
@@ -24,8 +26,25 @@ pub(super) struct Gatekeeper {
     pub(super) record: RwLock<Bytes>,
     pub(super) epoch: Epoch,
     pub(super) boot: u64,
-    pub(super) instance: [u8; 16],
+    pub(super) instance: Instance,
+    /// This node's libp2p peer id, as multihash bytes.
+    pub(super) peer_id: Bytes,
+    pub(super) signer: Signer,
+    pub(super) starts: SeenStarts,
     pub(super) now: fn() -> u64,
+}
+
+impl Gatekeeper {
+    /// What this node says of itself.
+    pub(super) fn said(&self, answering: Option<Instance>) -> Statement {
+        Statement {
+            epoch: self.epoch,
+            boot: self.boot,
+            instance: self.instance,
+            peer_id: self.peer_id.clone(),
+            answering,
+        }
+    }
 }
 
 impl Admission for Gatekeeper {
@@ -69,7 +88,7 @@ impl Admission for Gatekeeper {
                 ),
             ));
         }
-        Ok(())
+        self.starts.judge(id, hello)
     }
 
     fn own_hello(&self) -> pb::Hello {
@@ -80,6 +99,11 @@ impl Admission for Gatekeeper {
             instance: Bytes::copy_from_slice(&self.instance),
             software: concat!("homing/", env!("CARGO_PKG_VERSION")).to_owned(),
             clock: (self.now)(),
+            statement: self.said(None).sign(&*self.signer),
         }
+    }
+
+    fn statement(&self, answering: Instance) -> Bytes {
+        self.said(Some(answering)).sign(&*self.signer)
     }
 }

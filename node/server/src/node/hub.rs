@@ -15,7 +15,7 @@ use homing_link::{
 };
 use homing_net::NetHandle;
 use homing_store::Store;
-use homing_wire::{DeviceId, HomeId, Local, SigningKeys, UserRef};
+use homing_wire::{DeviceId, Epoch, HomeId, Local, SigningKeys, UserRef};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -154,6 +154,34 @@ pub enum HubError {
         "the store failed, the node stops so that nothing is answered that is not on disk: {0}"
     )]
     Store(String),
+    /// Two processes run on copies of one directory.
+    #[error(
+        "another node runs on a copy of this directory: it answered {peer} while this one was starting. This one stops, \
+         for both would sign different histories in one name. Keep one of the two; a second home needs `homing init`"
+    )]
+    Cloned {
+        /// Who asked the other.
+        peer: String,
+    },
+    /// The directory is older than what others have seen.
+    #[error(
+        "this directory was set back, or another node has run on a copy of it: {peer} has seen start {boot} of life \
+         {epoch} of this node, and this is start {own_boot} of life {own_epoch}. It stops, for it would sign a second \
+         history. If the disk was set back (a snapshot, an image): homing backup FILE; homing restore FILE --force, \
+         which begins a new life. If a copy runs elsewhere: keep that one alone"
+    )]
+    RolledBack {
+        /// Who has seen it.
+        peer: String,
+        /// The life that it has seen.
+        epoch: Epoch,
+        /// The start of it.
+        boot: u64,
+        /// This node's life.
+        own_epoch: Epoch,
+        /// Its start.
+        own_boot: u64,
+    },
     /// The store is older than what this home has said: writing on would be a second history.
     #[error(
         "{peer} holds what this home signed in a life of its store ({epoch}) that this store is behind of: it is an \
@@ -514,7 +542,11 @@ impl Hub {
             Err(error @ HubError::Store(_)) => {
                 error!(%error, "node stopped; check the disk, then start it again: nothing answered is lost");
             }
-            Err(error @ HubError::LaterLife { .. }) => {
+            Err(
+                error @ (HubError::LaterLife { .. }
+                | HubError::Cloned { .. }
+                | HubError::RolledBack { .. }),
+            ) => {
                 error!(%error, "node stopped; it must not go on with this store");
             }
         }

@@ -17,6 +17,7 @@ mod repair;
 mod retention;
 mod serve;
 mod show;
+mod starts;
 mod tell;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use super::courier::{Courier, Satchel};
 use super::hub::{Hub, HubError, Output};
 use super::input::{ConnectionNo, Input, Lookup};
 use super::receiver::Receiver;
+use super::starts::{Superseded, superseded};
 use crate::control::{Control, ControlEffect, ControlError, ControlReply, PeerLive};
 
 impl Hub {
@@ -72,7 +73,9 @@ impl Hub {
                 self.peer_keys.insert(home, SigningKeys(record.signing_keys.clone()));
                 // Whoever is new is asked what it holds: it may know this home from before a restore.
                 let reconcile = self.home.peer(&home).is_none_or(|known| known.reconcile);
+                let statements = self.gatekeeper.starts.note(home, &record, &hello);
                 self.home.put_peer(PeerState {
+                    statements,
                     reconcile,
                     home,
                     name,
@@ -107,11 +110,14 @@ impl Hub {
                 live.retry_at =
                     Some(now + u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX >> 1));
             }
-            NetEvent::Refused { home, direction, reason, message } => {
+            NetEvent::Refused { home, direction, reason, message, evidence } => {
                 self.metrics.peer_fault(&reason);
                 warn!(peer = ?home, ?direction, reason, message, "hello refused");
                 if let Some(home) = home {
                     self.live(home).last_error = Some(format!("{reason}: {message}"));
+                }
+                if !evidence.is_empty() {
+                    self.shown_of_itself(home, &evidence)?;
                 }
             }
             NetEvent::RelayOut { home, link } => {
@@ -145,7 +151,9 @@ impl Hub {
                     let answer = self.answer_user(home, &asked)?;
                     self.reply(move || drop(reply.send(answer)));
                 }
-                None => {
+                // The network answers those by itself.
+                Some(pb_query::query::Query::Statement(_) | pb_query::query::Query::Clock(_))
+                | None => {
                     let answer = refusal("unknown_query", "this home does not know that question");
                     drop(reply.send(answer));
                 }
@@ -158,6 +166,28 @@ impl Hub {
     pub(super) fn number(&mut self) -> u64 {
         self.last_number += 1;
         self.last_number
+    }
+
+    /// A home refuses this one and shows what is signed by this home itself. If it is, this node stops.
+    fn shown_of_itself(&self, home: Option<HomeId>, evidence: &[u8]) -> Result<(), HubError> {
+        let own = self.gatekeeper.said(None);
+        let peer = home.map_or_else(|| "a home".to_owned(), |home| self.directory.show(&home));
+        match superseded(&own, &SigningKeys(vec![self.signer.public()]), evidence) {
+            Ok(Superseded::Cloned) => Err(HubError::Cloned { peer }),
+            Ok(Superseded::RolledBack(epoch, boot)) => {
+                let (own_epoch, own_boot) = own.start();
+                Err(HubError::RolledBack { peer, epoch, boot, own_epoch, own_boot })
+            }
+            Err(why) => {
+                self.metrics.peer_fault(why);
+                warn!(
+                    peer,
+                    reason = why,
+                    "a home refuses this one for what it says this one was: it proves nothing, and is ignored"
+                );
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn live(&mut self, home: HomeId) -> &mut PeerLive {

@@ -27,6 +27,7 @@ use super::input::Input;
 use super::link::{LinkLimits, NodeLink, Registration, well_known};
 use super::metrics::NodeMetrics;
 use super::retention::RetentionLimits;
+use super::starts::SeenStarts;
 use crate::admin::{self, Admin, Operate};
 use crate::backup::Place;
 use crate::config::{Config, RegistrationMode};
@@ -274,7 +275,8 @@ fn gatekeeper(
             HomeRef::Name(name) => drop(denied_names.insert(name.clone())),
         }
     }
-    let blocked = store.peers()?.into_iter().filter(|p| p.blocked).map(|p| p.home).collect();
+    let peers = store.peers()?;
+    let blocked = peers.iter().filter(|p| p.blocked).map(|p| p.home).collect();
     let record = crate::record::sign(config, keys, meta.epoch, meta.boot, now(), &[])?;
     Ok(Gatekeeper {
         directory: directory.clone(),
@@ -287,6 +289,9 @@ fn gatekeeper(
         epoch: meta.epoch,
         boot: meta.boot,
         instance: crate::token::random()?,
+        peer_id: keys.node.peer_id_bytes(),
+        signer: Arc::new(keys.signing.clone()),
+        starts: SeenStarts::load(&peers),
         now,
     })
 }

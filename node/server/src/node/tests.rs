@@ -29,6 +29,7 @@ use super::hub::{Hub, HubError, HubLimits, HubParts};
 use super::input::{ConnectionNo, Input};
 use super::metrics::NodeMetrics;
 use super::retention::RetentionLimits;
+use super::starts::SeenStarts;
 use crate::config::FederationMode;
 use disk::Disk;
 
@@ -84,6 +85,7 @@ impl Node {
             seen_at: NOW_MS,
             blocked: false,
             reconcile: false,
+            statements: Vec::new(),
         });
         self.settle();
     }
@@ -152,6 +154,9 @@ fn hub_of(node: Node, limits: HubLimits) -> (Hub, mpsc::Sender<Input>, mpsc::Rec
         epoch: EPOCH,
         boot: 1,
         instance: [0; 16],
+        peer_id: bytes::Bytes::from_static(b"node"),
+        signer: Arc::new(SigningKey::from_bytes(&[1; 32])),
+        starts: SeenStarts::default(),
         now: || NOW_MS,
     });
     // Nobody is reached by it: what would come by it the tests put in themselves.
@@ -208,6 +213,8 @@ impl Running {
             epoch: EPOCH,
             boot: 1,
             instance: [9; 16],
+            peer_id: Bytes::from_static(b"peer"),
+            statement: Bytes::from_static(b"said"),
             software: "test".to_owned(),
             clock_ms: NOW_MS,
             signed_record: Bytes::new(),

@@ -172,6 +172,7 @@ pub(crate) fn peer(n: u8) -> PeerState {
         seen_at: 77,
         blocked: false,
         reconcile: n % 2 == 1,
+        statements: vec![vec![3; 40]],
     }
 }
 

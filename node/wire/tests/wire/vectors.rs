@@ -5,11 +5,12 @@ use std::path::Path;
 use data_encoding::HEXLOWER;
 use homing_wire::body::compact_json;
 use homing_wire::proto::event::v1::Proof;
+use homing_wire::proto::hello::v1::SignedStatement;
 use homing_wire::proto::record::v1::SignedRecord;
 use homing_wire::{
     Address, Body, ChannelId, Checker, Epoch, Event, Hash, Head, Header, HomeId, HomeRecord,
     HomeRef, Kind, MediaReference, MessageId, Node, Order, ProofError, ProvenHead, Seq,
-    SigningKeys, Signs, Stamp, Target, UserRef, Verifies, prove,
+    SigningKeys, Signs, Stamp, Statement, Target, UserRef, Verifies, prove,
 };
 use prost::Message as _;
 use serde::Deserialize;
@@ -299,6 +300,66 @@ fn records() {
     }
     for vector in records.refused {
         let why = HomeRecord::verify(&hex(&vector.signed)).expect_err(&vector.name);
+        assert_eq!(why.reason(), vector.reason, "{}", vector.name);
+    }
+}
+
+#[derive(Deserialize)]
+struct Statements {
+    signing_keys: Vec<String>,
+    accepted: Vec<StatementVector>,
+    unknown_fields: StatementVector,
+    refused: Vec<RefusedSigned>,
+}
+
+#[derive(Deserialize)]
+struct StatementVector {
+    fields: StatementFields,
+    statement: String,
+    signed: String,
+}
+
+#[derive(Deserialize)]
+struct StatementFields {
+    epoch: u64,
+    boot: u64,
+    instance: String,
+    peer_id: String,
+    answering: String,
+}
+
+impl StatementFields {
+    fn statement(&self) -> Statement {
+        let answering = hex(&self.answering);
+        Statement {
+            epoch: Epoch(self.epoch),
+            boot: self.boot,
+            instance: hex(&self.instance).try_into().unwrap(),
+            peer_id: hex(&self.peer_id).into(),
+            answering: (!answering.is_empty()).then(|| answering.try_into().unwrap()),
+        }
+    }
+}
+
+#[test]
+fn statements() {
+    let vectors: Statements = read("statements.json");
+    let keys = SigningKeys(vectors.signing_keys.iter().map(|k| key(k)).collect());
+    for StatementVector { fields, statement, signed } in &vectors.accepted {
+        let read = Statement::verify(&hex(signed), &keys).unwrap();
+        assert_eq!(read, fields.statement());
+        let any_key = ed25519_dalek::SigningKey::from_bytes(&Hash::of(&hex(signed)).0);
+        let made = read.sign(&any_key);
+        // Encoding is deterministic, whoever signs; and whoever signs is not believed.
+        assert_eq!(SignedStatement::decode(&made[..]).unwrap().statement, hex(statement));
+        assert_eq!(Statement::verify(&made, &keys).unwrap_err().reason(), "statement_key");
+        let own = SigningKeys(vec![any_key.verifying_key().to_bytes()]);
+        assert_eq!(Statement::verify(&made, &own), Ok(read));
+    }
+    let later = vectors.unknown_fields;
+    assert_eq!(Statement::verify(&hex(&later.signed), &keys), Ok(later.fields.statement()));
+    for vector in vectors.refused {
+        let why = Statement::verify(&hex(&vector.signed), &keys).expect_err(&vector.name);
         assert_eq!(why.reason(), vector.reason, "{}", vector.name);
     }
 }

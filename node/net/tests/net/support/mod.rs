@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use homing_net::{
-    Admission, HelloInfo, NetConfig, NetEvent, NetHandle, NetLimits, NodeKey, Refusal, RelayIn,
-    RelayOut, start,
+    Admission, Direction, HelloInfo, NetConfig, NetEvent, NetHandle, NetLimits, NodeKey, Refusal,
+    RelayIn, RelayOut, start,
 };
 use homing_wire::proto::event::v1::Event;
 use homing_wire::proto::hello::v1::Hello;
 use homing_wire::proto::relay::v1::{Ack, Frame, Marks, Pruned, Pull, Range, frame};
-use homing_wire::{Epoch, HomeId, HomeRecord, Node};
+use homing_wire::{Epoch, HomeId, HomeRecord, Instance, Node, Statement};
 use tokio::sync::mpsc;
 
 pub(crate) mod proxy;
@@ -28,19 +28,42 @@ pub(crate) const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 /// What a home shows and whom it admits; tests change it as they like.
 pub(crate) struct Policy {
     state: Mutex<State>,
+    signing: SigningKey,
+    peer_id: Bytes,
 }
 
 pub(crate) struct State {
     pub(crate) record: Bytes,
     pub(crate) verdict: Result<(), Refusal>,
     pub(crate) seen: Vec<HelloInfo>,
-    /// New with each start of a process, as tests play it.
-    pub(crate) instance: [u8; 16],
+    /// Which run it says it is.
+    pub(crate) epoch: u64,
+    pub(crate) boot: u64,
+    pub(crate) instance: Instance,
+    /// Shown in place of the true statement.
+    pub(crate) forged: Option<Bytes>,
 }
 
 impl Policy {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// What it says of its run.
+    pub(crate) fn said(&self, answering: Option<Instance>) -> Statement {
+        let state = self.lock();
+        Statement {
+            epoch: Epoch(state.epoch),
+            boot: state.boot,
+            instance: state.instance,
+            peer_id: self.peer_id.clone(),
+            answering,
+        }
+    }
+
+    fn signed(&self, answering: Option<Instance>) -> Bytes {
+        let forged = self.lock().forged.clone();
+        forged.unwrap_or_else(|| self.said(answering).sign(&self.signing))
     }
 }
 
@@ -52,15 +75,20 @@ impl Admission for Policy {
     }
 
     fn own_hello(&self) -> Hello {
-        let state = self.lock();
+        let said = self.said(None);
         Hello {
-            record: state.record.clone(),
-            epoch: 7,
-            boot: 3,
-            instance: state.instance.to_vec().into(),
+            record: self.lock().record.clone(),
+            epoch: said.epoch.0,
+            boot: said.boot,
+            instance: said.instance.to_vec().into(),
             software: "homing-test/1".into(),
             clock: 1_000,
+            statement: self.signed(None),
         }
+    }
+
+    fn statement(&self, answering: Instance) -> Bytes {
+        self.signed(Some(answering))
     }
 }
 
@@ -78,12 +106,36 @@ impl Identity {
         let seed = NodeKey::generate().to_seed().unwrap();
         let signing = SigningKey::from_bytes(&seed);
         let key = NodeKey::generate();
+        Self::of(name, signing, key)
+    }
+
+    fn of(name: &str, signing: SigningKey, key: NodeKey) -> Self {
         let record = record(name, &signing, &key);
-        let record_bytes = record.sign(&signing);
-        let state =
-            State { record: record_bytes, verdict: Ok(()), seen: Vec::new(), instance: [9; 16] };
-        let policy = Arc::new(Policy { state: Mutex::new(state) });
-        Self { id: record.home_id(), signing, key, policy }
+        let state = State {
+            record: record.sign(&signing),
+            verdict: Ok(()),
+            seen: Vec::new(),
+            epoch: 7,
+            boot: 3,
+            instance: [9; 16],
+            forged: None,
+        };
+        let policy = Policy {
+            state: Mutex::new(state),
+            signing: signing.clone(),
+            peer_id: key.peer_id_bytes(),
+        };
+        Self { id: record.home_id(), signing, key, policy: Arc::new(policy) }
+    }
+
+    /// Another run of the same node.
+    pub(crate) fn run(&self, name: &str, epoch: u64, boot: u64, instance: u8) -> Self {
+        let run = Self::of(name, self.signing.clone(), self.key.clone());
+        {
+            let mut state = run.policy.lock();
+            (state.epoch, state.boot, state.instance) = (epoch, boot, [instance; 16]);
+        }
+        run
     }
 }
 
@@ -230,8 +282,19 @@ impl Home {
         &mut self,
     ) -> (Option<HomeId>, homing_net::Direction, String, String) {
         self.next(|event| match event {
-            NetEvent::Refused { home, direction, reason, message } => {
+            NetEvent::Refused { home, direction, reason, message, .. } => {
                 Ok((home, direction, reason, message))
+            }
+            event => Err(event),
+        })
+        .await
+    }
+
+    /// What it was shown by a peer that refuses it.
+    pub(crate) async fn shown(&mut self) -> (String, Bytes) {
+        self.next(|event| match event {
+            NetEvent::Refused { direction: Direction::ByPeer, reason, evidence, .. } => {
+                Ok((reason, evidence))
             }
             event => Err(event),
         })
