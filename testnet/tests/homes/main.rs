@@ -9,6 +9,7 @@ mod accounts;
 mod backups;
 mod chaos;
 mod chat;
+mod clocks;
 mod clones;
 mod hostile;
 mod kills;

@@ -141,7 +141,7 @@ async fn a_home_that_died_unheard_is_down_before_it_is_up_again() {
     identity.policy.lock().instance = [8; 16];
     let bolt = Home::run(identity.clone(), &[], limits()).await;
     bolt.net.want(acme.id(), vec![proxy.address.clone()]).await.unwrap();
-    assert_eq!(acme.down(identity.id).await, "restarted");
+    assert_eq!(acme.down(identity.id).await, "replaced");
     assert_eq!(acme.up(identity.id).await.instance, [8; 16]);
     assert_eq!(soon(old_in.frames.recv()).await, None);
     soon(old.frames.closed()).await;

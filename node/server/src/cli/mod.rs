@@ -117,6 +117,9 @@ struct ServeArgs {
     /// Print one JSON line when ready, instead of a line per listener.
     #[arg(long)]
     json: bool,
+    /// Honour the section [testing] of the configuration: for tests alone.
+    #[arg(long)]
+    testing: bool,
 }
 
 /// Which home is meant.
@@ -169,7 +172,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(args) => {
             let config = args.config.load()?;
             let log = logs::start(&config.log);
-            let options = ServeOptions { config_file: args.config.config, json: args.json, log };
+            let (config_file, json, testing) = (args.config.config, args.json, args.testing);
+            let options = ServeOptions { config_file, json, log, testing };
             Box::pin(serve(config, options)).await
         }
         Command::Check(args) => check::run(args).await,

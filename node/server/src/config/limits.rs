@@ -138,6 +138,9 @@ section! {
         relay_answer_ms: u64 = 60_000, in 1_000..=3_600_000;
         /// What has been owed to a home for longer is not pushed when it returns: it asks, at its own pace.
         relay_pull_after_ms: u64 = 30 * DAY_MS, in 60_000..=365 * DAY_MS;
+        /// After a start at which the clock stands over five minutes from the newest message on disk (a long pause, or a
+        /// wrong clock), messages wait at most so long for other homes' clocks. A hello takes a second at most.
+        clock_wait_ms: u64 = 3_000, in 0..=60_000;
         /// After a restore, messages to a home within reach wait at most so long for what it still holds.
         reconcile_hold_ms: u64 = 60_000, in 0..=3_600_000;
         /// From a connection to the end of hello.

@@ -19,7 +19,7 @@ pub use sample::{render, sample};
 pub use sections::{
     ADMIN_ADDRESS, Admin, Bridge, Engine, Federation, FederationMode, FirstContact, Format, Groups,
     HTTP_ADDRESS, Home, Level, Link, Log, Media, P2P_PORT, P2p, Push, Registration,
-    RegistrationMode, Retention, Store, p2p_listen,
+    RegistrationMode, Retention, Store, Testing, p2p_listen,
 };
 pub use settings::Expected;
 pub use values::{Age, Identity, IdentityError, PeerAddress, Pin, PublicUrl};
@@ -63,6 +63,8 @@ pub struct Config {
     pub limits: Limits,
     /// The log.
     pub log: Log,
+    /// For tests alone.
+    pub testing: Testing,
 }
 
 /// Where a key was set.
@@ -193,6 +195,7 @@ macro_rules! each_section {
         $do!(retention);
         $do!(limits);
         $do!(log);
+        $do!(testing);
     };
 }
 

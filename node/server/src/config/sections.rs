@@ -218,3 +218,11 @@ section! {
         format: Format = Format::Text;
     }
 }
+
+section! {
+    /// For tests alone: refused unless the node is started with `homing serve --testing`.
+    Testing = "testing" {
+        /// The node's clock is wrong by so many milliseconds.
+        clock_offset_ms: i64 = 0;
+    }
+}

@@ -302,6 +302,31 @@ macro_rules! whole_number {
 }
 whole_number!(u32, u64, usize);
 
+/// Within a year of zero; has no bounds of its own.
+impl Setting for i64 {
+    fn read(found: &Found, _bounds: &Bounds) -> Result<Self, Expected> {
+        const MOST: i128 = 365 * 86_400_000;
+        let number = match found {
+            Found::Integer(number) => Some(*number),
+            Found::Word(text) => text.trim().replace('_', "").parse().ok(),
+            Found::Text(_)
+            | Found::Float(_)
+            | Found::Bool(_)
+            | Found::List(_)
+            | Found::Table(_)
+            | Found::Time(_) => None,
+        };
+        number
+            .filter(|n| (-MOST..=MOST).contains(n))
+            .and_then(|n| Self::try_from(n).ok())
+            .ok_or_else(|| Expected::new(format!("a whole number from -{MOST} to {MOST}")))
+    }
+
+    fn toml(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
 /// A share, from above 0 to 1.
 impl Setting for f64 {
     fn read(found: &Found, _bounds: &Bounds) -> Result<Self, Expected> {

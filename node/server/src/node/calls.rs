@@ -295,6 +295,7 @@ impl Hub {
             let sender = self.directory.resolve(address)?;
             Some(homing_wire::Target { sender, id: *id })
         });
+        self.check_clock()?;
         self.check_reconciled(user, &target, now)?;
         let sent = self.home.send(
             &*store,
@@ -321,6 +322,35 @@ impl Hub {
             order: sent.order,
             sent_at: sent.sent_at,
         })))
+    }
+
+    /// What a wrong clock stamps, other homes do not take, or show in a wrong place.
+    fn check_clock(&self) -> Result<(), Stop> {
+        let Some(wrong_ms) = self.clock_wrong_by else {
+            let wait_ms = u64::try_from(self.limits.clock_wait.as_millis()).unwrap_or(u64::MAX);
+            let (known, directory) = (self.pinned, &self.directory);
+            let pinned = |home: &homing_wire::HomeId| directory.name(home).is_some();
+            if !self.clocks.must_wait(self.moment(), wait_ms, known, pinned) {
+                return Ok(());
+            }
+            return Err(Refused::new(
+                Code::Busy,
+                "clock_skew",
+                "the home has just started and compares its clock with other homes': try again",
+            )
+            .with_retry_after_ms(200)
+            .into());
+        };
+        Err(Refused::new(
+            Code::Busy,
+            "clock_skew",
+            format!(
+                "the home's clock is wrong by {} s: its operator has been told",
+                wrong_ms / 1_000
+            ),
+        )
+        .with_retry_after_ms(2_000)
+        .into())
     }
 
     /// After a restore, what a home within reach still holds of ours comes back first: a message that is sent

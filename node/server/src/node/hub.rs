@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use homing_core::{CourierLimits, Effect, Failure, Fault, Home, PeerFault};
 use homing_link::{
@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 
 use super::admission::Gatekeeper;
 use super::bucket::Bucket;
+use super::clock::{Clocks, Moment};
 use super::commit::Committer;
 use super::courier::{Satchel, Signer};
 use super::directory::Directory;
@@ -42,6 +43,8 @@ pub(super) struct HubLimits {
     pub marks_gather: Duration,
     /// What couriers keep to.
     pub courier: CourierLimits,
+    /// How long after a start with a doubtful clock sends wait for other homes' clocks.
+    pub clock_wait: Duration,
     /// How long sends wait for a home that has to be asked first what it holds, after a restore.
     pub reconcile_hold: Duration,
     /// How long another home may take to say whether it has a user.
@@ -144,6 +147,12 @@ pub(super) struct Hub {
     pub(super) retention: Option<Retention>,
     draining: Option<oneshot::Sender<()>>,
     pub(super) now: fn() -> u64,
+    pub(super) clocks: Clocks,
+    /// How many homes are pinned.
+    pub(super) pinned: usize,
+    began: Instant,
+    /// This clock is wrong by so much, in milliseconds: nothing is stamped.
+    pub(super) clock_wrong_by: Option<i64>,
 }
 
 /// The hub cannot go on; the process ends.
@@ -232,6 +241,9 @@ impl Hub {
     /// A hub that has not started.
     pub(super) fn new(parts: HubParts) -> std::io::Result<Self> {
         let committer = Committer::start(parts.store.clone())?;
+        let pinned = parts.directory.pinned().into_iter().count();
+        let moment = Moment { wall_ms: (parts.now)(), steady_ms: 0 };
+        let clocks = Clocks::new(moment, parts.store.meta().stamp.ms());
         let reconciling = |peer: homing_core::PeerState| peer.reconcile.then_some(peer.home);
         let restored = homing_core::Reader::peers(&*parts.store)
             .map_err(std::io::Error::other)?
@@ -271,6 +283,10 @@ impl Hub {
             limits: parts.limits,
             draining: None,
             now: parts.now,
+            clocks,
+            pinned,
+            began: Instant::now(),
+            clock_wrong_by: None,
         })
     }
 
@@ -379,6 +395,7 @@ impl Hub {
     fn tick(&mut self) -> Result<(), HubError> {
         let now = (self.now)();
         self.want_owed();
+        self.compare_clocks();
         self.home.tick(&*self.store.clone(), now)?;
         self.collect_effects(None)?;
         self.retry_repairs()?;
@@ -394,6 +411,30 @@ impl Hub {
             self.submit()?;
         }
         Ok(())
+    }
+
+    /// Both clocks of this home.
+    pub(super) fn moment(&self) -> Moment {
+        let steady_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Moment { wall_ms: (self.now)(), steady_ms }
+    }
+
+    /// Looks whether this home's clock can be believed.
+    pub(super) fn compare_clocks(&mut self) {
+        let directory = &self.directory;
+        let pinned = |home: &HomeId| directory.name(home).is_some();
+        let wrong_by = self.clocks.wrong_by(self.moment(), pinned);
+        match (self.clock_wrong_by, wrong_by) {
+            (None, Some(wrong_ms)) => error!(
+                wrong_ms,
+                "this home's clock is wrong: most homes it knows differ from it by so much (ahead: above 0); nothing can \
+                 be sent until it is set (check NTP: `timedatectl`, `chronyc tracking`)"
+            ),
+            (Some(_), None) => info!("this home's clock is right again"),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        self.clock_wrong_by = wrong_by;
+        self.metrics.clock_wrong_ms.store(wrong_by.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// An input that is no call.

@@ -1,7 +1,7 @@
 //! What the node counts. Plain atomics: the admin listener turns them into text when asked.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -26,6 +26,8 @@ pub struct NodeMetrics {
     pub pruned: AtomicU64,
     /// Repairs under way.
     pub repairs: AtomicU64,
+    /// By how much this home's clock is wrong, in milliseconds; 0: it is not, as far as is known.
+    pub clock_wrong_ms: AtomicI64,
     /// Steps committed.
     pub steps: AtomicU64,
     /// Writes in them.
@@ -60,6 +62,11 @@ impl NodeMetrics {
                 read(&self.sessions) as f64,
             ),
             Family::gauge("peers_connected", "Homes connected", read(&self.peers) as f64),
+            Family::gauge(
+                "clock_offset_ms",
+                "By how much this home's clock is wrong (ahead: above 0), as most pinned homes have it; 0: it is right",
+                self.clock_wrong_ms.load(Ordering::Relaxed) as f64,
+            ),
             Family::counter(
                 "messages_sent",
                 "Messages stored for users of this home",

@@ -3,6 +3,7 @@
 mod admission;
 mod bucket;
 mod calls;
+mod clock;
 mod commit;
 mod courier;
 mod directory;

@@ -66,6 +66,8 @@ impl Hub {
                 live.attempts = 0;
                 live.retry_at = None;
                 self.count_peers();
+                self.clocks.heard(home, self.moment(), hello.clock_ms);
+                self.compare_clocks();
                 let connection = ConnectionNo(self.number());
                 self.connections.insert(home, connection);
                 let name = self.directory.name(&home).cloned();
@@ -93,6 +95,7 @@ impl Hub {
                 info!(peer = %self.directory.show(&home), reason = %reason, "home disconnected");
                 // Who is wanted is dialled again by the network itself.
                 self.stop_repair(&home);
+                self.clocks.gone(&home);
                 let live = self.live(home);
                 live.connected = false;
                 live.since = Some(now);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -30,7 +30,7 @@ use super::retention::RetentionLimits;
 use super::starts::SeenStarts;
 use crate::admin::{self, Admin, Operate};
 use crate::backup::Place;
-use crate::config::{Config, RegistrationMode};
+use crate::config::{Config, RegistrationMode, Testing};
 use crate::control::{Control, ControlError, ControlReply};
 use crate::jobs::Jobs;
 use crate::keys::{AdminToken, Keys};
@@ -47,6 +47,8 @@ pub struct ServeOptions {
     pub json: bool,
     /// Changes the level of the log, where it can be.
     pub log: Option<LogLevel>,
+    /// Honour `[testing]`.
+    pub testing: bool,
 }
 
 /// How long the network may take to say on which ports it listens.
@@ -69,14 +71,29 @@ impl Operate for ControlDoor {
     }
 }
 
+/// `[testing] clock_offset_ms`, set once at the start: so much is this node's clock wrong.
+static CLOCK_OFFSET_MS: AtomicI64 = AtomicI64::new(0);
+
 /// Unix milliseconds.
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    now.saturating_add_signed(CLOCK_OFFSET_MS.load(Ordering::Relaxed))
 }
 
 /// Runs a home until it is told to stop. Needs a multi-threaded tokio runtime around it.
 pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> {
+    if config.testing != Testing::default() {
+        anyhow::ensure!(
+            options.testing,
+            "[testing] is set: it is for tests alone; remove it, or start with `homing serve --testing`"
+        );
+        warn!(
+            clock_offset_ms = config.testing.clock_offset_ms,
+            "started for tests: its clock is wrong on purpose"
+        );
+        CLOCK_OFFSET_MS.store(config.testing.clock_offset_ms, Ordering::Relaxed);
+    }
     let mut signals = Signals::new()?;
     let keys = Keys::load(&config.keys_folder())?;
     let token = AdminToken::load(&config)?;
@@ -320,6 +337,7 @@ fn hub_limits(config: &Config) -> HubLimits {
         sessions: limits.sessions,
         marks_gather: Duration::from_millis(limits.marks_gather_ms),
         courier: wiring::courier(config),
+        clock_wait: Duration::from_millis(limits.clock_wait_ms),
         reconcile_hold: Duration::from_millis(limits.reconcile_hold_ms),
         lookup: Duration::from_millis(limits.query_timeout_ms),
         lookups_waiting: limits.lookups,

@@ -262,6 +262,7 @@ fn limits() -> HubLimits {
         // No test waits for a tick.
         marks_gather: Duration::from_secs(3_600),
         courier: CourierLimits::default(),
+        clock_wait: Duration::ZERO,
         reconcile_hold: Duration::from_secs(60),
         lookup: Duration::from_secs(10),
         lookups_waiting: 8,

@@ -75,15 +75,17 @@ impl Admission for Policy {
     }
 
     fn own_hello(&self) -> Hello {
-        let said = self.said(None);
+        // Each under a lock of its own: within one expression they would wait for each other.
+        let (said, statement) = (self.said(None), self.signed(None));
+        let record = self.lock().record.clone();
         Hello {
-            record: self.lock().record.clone(),
+            record,
             epoch: said.epoch.0,
             boot: said.boot,
             instance: said.instance.to_vec().into(),
             software: "homing-test/1".into(),
             clock: 1_000,
-            statement: self.signed(None),
+            statement,
         }
     }
 
