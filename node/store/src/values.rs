@@ -219,6 +219,15 @@ mod tests {
         assert_eq!(decode::<OwedSince>(&longer), Err(ValueError::Malformed));
     }
 
+    #[test]
+    fn what_was_noted_of_a_home_before_statements_is_read() {
+        let PeerState { home, name, record, epoch, boot, seen_at, blocked, reconcile, .. } =
+            sample::peer(1);
+        let old = PeerStateV1 { home, name, record, epoch, boot, seen_at, blocked, reconcile };
+        let new = PeerState { statements: Vec::new(), ..sample::peer(1) };
+        assert_eq!(decode::<PeerState>(&encode(&old)), Ok(new));
+    }
+
     /// A change of a stored type must come with a new version and a migration; see the page's head.
     #[test]
     fn encodings_stand_still() {
@@ -237,7 +246,7 @@ mod tests {
             ("account", "fe91d4836501fb99"),
             ("device", "506c35afbfb3ef34"),
             ("invite", "22953a3b7d52fe2b"),
-            ("peer", "a5e1cf2cc17f2c60"),
+            ("peer", "c6aff9a98b8480c4"),
             ("op", "bf8bf6ac981ab7ef"),
             ("listing", "bddf29fd38b564f2"),
         ];

@@ -241,7 +241,7 @@ impl Hub {
     /// A hub that has not started.
     pub(super) fn new(parts: HubParts) -> std::io::Result<Self> {
         let committer = Committer::start(parts.store.clone())?;
-        let pinned = parts.directory.pinned().into_iter().count();
+        let pinned = parts.directory.pinned().len();
         let moment = Moment { wall_ms: (parts.now)(), steady_ms: 0 };
         let clocks = Clocks::new(moment, parts.store.meta().stamp.ms());
         let reconciling = |peer: homing_core::PeerState| peer.reconcile.then_some(peer.home);

@@ -5,8 +5,8 @@ use homing_wire::proto::{event::v1 as pb_event, hello::v1 as pb_hello};
 use homing_wire::proto::{query::v1 as pb_query, relay::v1 as pb_relay};
 use homing_wire::{
     Address, Body, ChannelId, Checker, Epoch, Event, Hash, Head, Header, HomeId, HomeName,
-    HomeRecord, HomeRef, Local, MessageId, Order, ProofError, Seq, UserRef, Verifies, body, limits,
-    read_proof,
+    HomeRecord, HomeRef, Local, MessageId, Order, ProofError, Seq, Statement, UserRef, Verifies,
+    body, limits, read_proof,
 };
 use prost::Message;
 
@@ -90,8 +90,13 @@ pub(crate) fn names(data: &[u8]) {
     }
 }
 
-/// A record that is believed keeps to the limits.
+/// A record, or a statement, that is believed keeps to the limits.
 pub(crate) fn record(data: &[u8]) {
+    if let Ok(said) = Statement::verify(data, &Anything) {
+        assert!(data.len() <= limits::STATEMENT_BYTES);
+        assert!((1..=limits::PEER_ID_BYTES).contains(&said.peer_id.len()));
+        assert!(said.boot > 0 && said.epoch > Epoch(0));
+    }
     let Ok(record) = HomeRecord::verify(data) else { return };
     assert!(data.len() <= limits::RECORD_BYTES);
     assert!((1..=limits::RECORD_NODES).contains(&record.nodes.len()));
