@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use homing_client::{Client, Event, Events, Message, TextBody};
+use homing_client::{Client, Error, Event, Events, Message, Refusal, TextBody};
 use homing_testnet::homes::{Homes, Program};
 use uuid::Uuid;
 
@@ -65,7 +65,18 @@ pub(crate) async fn next_message(events: &mut Events) -> Message {
 
 /// Says something to somebody; the answer's place in the history.
 pub(crate) async fn say(client: &Client, to: &str, text: &str) -> homing_client::Sent {
-    client.send_to(to, &TextBody::new(text)).await.unwrap()
+    let told = async {
+        loop {
+            match client.send_to(to, &TextBody::new(text)).await {
+                // Nothing was stored; a client comes again when it is told to.
+                Err(Error::Refused(Refusal { retry_after: Some(after), .. })) => {
+                    tokio::time::sleep(after).await;
+                }
+                sent => return sent.unwrap(),
+            }
+        }
+    };
+    tokio::time::timeout(WITHIN, told).await.expect("the home stays busy")
 }
 
 /// The text of a message.

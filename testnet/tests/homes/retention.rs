@@ -26,7 +26,7 @@ async fn what_is_old_is_gone_and_who_missed_it_is_shown_a_gap() {
     let (bob, _) = party.client(1, "bob").await;
     let first = say(&alice, "bob@globex.test", "both have this").await;
     say(&bob, "alice@acme.test", "and this").await;
-    let (_, mut alice_hears) = party.client(0, "alice").await;
+    let (_listens, mut alice_hears) = party.client(0, "alice").await;
     while history(&alice, first.channel).await.len() < 2 {
         next_message(&mut alice_hears).await;
     }

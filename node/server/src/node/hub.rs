@@ -300,7 +300,9 @@ impl Hub {
         for home in self.directory.pinned() {
             self.want(home);
         }
-        let mut tick = tokio::time::interval(self.limits.marks_gather);
+        // Not at once: whoever has just come finds a hub that does nothing by itself yet.
+        let gather = self.limits.marks_gather;
+        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + gather, gather);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut calls = Vec::with_capacity(self.limits.step_calls);
         let mut others = Vec::with_capacity(self.limits.step_calls);

@@ -177,6 +177,10 @@ impl Hub {
         let peer = home.map_or_else(|| "a home".to_owned(), |home| self.directory.show(&home));
         match superseded(&own, &SigningKeys(vec![self.signer.public()]), evidence) {
             Ok(Superseded::Cloned) => Err(HubError::Cloned { peer }),
+            // In a later life: what begins another has to begin after that one.
+            Ok(Superseded::RolledBack(epoch, _)) if epoch > own.epoch => {
+                Err(HubError::LaterLife { peer, epoch: epoch.0 })
+            }
             Ok(Superseded::RolledBack(epoch, boot)) => {
                 let (own_epoch, own_boot) = own.start();
                 Err(HubError::RolledBack { peer, epoch, boot, own_epoch, own_boot })
