@@ -58,6 +58,9 @@ impl Home {
             let row = self.row_of_seq(reader, channel, home, epoch, *seq)?;
             let Some(row) = row.filter(|row| row.seq == *seq) else { continue };
             let Some(state) = self.state(channel) else { continue };
+            if row.pos <= state.pruned {
+                continue; // gone, and the disk does not know it yet
+            }
             // Below what is remembered it may have been shown already: a peer makes at most one notice of
             // each message, however often it rejects.
             let full = state.rejected.len() == ChannelState::REJECTED;

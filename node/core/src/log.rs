@@ -7,7 +7,7 @@ use homing_wire::{ChannelId, Epoch, Event, HomeId, Pos, Seq};
 
 use crate::home::Home;
 use crate::reader::{Fault, Reader};
-use crate::state::{ChannelState, EntryRow, LogEntry, Member};
+use crate::state::{ChannelState, EntryRow, LogEntry, Member, MessageKey};
 use crate::write::Write;
 
 /// A channel in memory.
@@ -15,8 +15,8 @@ pub(crate) struct ChannelSlot {
     pub(crate) state: ChannelState,
     /// The last message, where it has been seen.
     last: Option<Arc<LogEntry>>,
-    /// The latest rows with their steps, without gaps up to the head; at least those not yet committed.
-    rows: VecDeque<(u64, EntryRow)>,
+    /// The latest rows with their steps and messages, without gaps up to the head; at least those not yet committed.
+    rows: VecDeque<(u64, EntryRow, MessageKey)>,
 }
 
 /// Rows of a channel kept in memory beyond the uncommitted: marks mostly name recent messages.
@@ -62,7 +62,7 @@ impl Home {
         pos: Pos,
     ) -> Result<Option<EntryRow>, Fault> {
         if let Some(slot) = self.slot(reader, id)?
-            && let Some((_, row)) = slot.rows.iter().rev().find(|(_, row)| row.pos == pos)
+            && let Some((_, row, _)) = slot.rows.iter().rev().find(|(_, row, _)| row.pos == pos)
         {
             return Ok(Some(*row));
         }
@@ -78,9 +78,9 @@ impl Home {
         pos: Pos,
     ) -> Result<Option<EntryRow>, Fault> {
         let Some(slot) = self.slot(reader, id)? else { return Ok(None) };
-        let here = slot.rows.iter().rev().find(|(_, r)| r.pos <= pos && r.origin == origin);
+        let here = slot.rows.iter().rev().find(|(_, r, _)| r.pos <= pos && r.origin == origin);
         match here {
-            Some((_, row)) => Ok(Some(*row)),
+            Some((_, row, _)) => Ok(Some(*row)),
             None => reader.last_row_of(id, origin, pos),
         }
     }
@@ -98,12 +98,26 @@ impl Home {
         let here = slot
             .rows
             .iter()
-            .find(|(_, r)| r.origin == origin && r.epoch == epoch && r.seq == seq)
-            .map(|(_, row)| *row);
+            .find(|(_, r, _)| r.origin == origin && r.epoch == epoch && r.seq == seq)
+            .map(|(_, row, _)| *row);
         match here {
             Some(row) => Ok(Some(row)),
             None => reader.row_of_seq(id, origin, epoch, seq),
         }
+    }
+
+    /// Whether a message of that sender and id is in the channel, uncommitted ones included.
+    pub(crate) fn holds_message(
+        &self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        key: MessageKey,
+    ) -> Result<bool, Fault> {
+        let rows = self.peek_slot(id).map(|slot| slot.rows.iter());
+        if rows.into_iter().flatten().any(|(_, _, message)| *message == key) {
+            return Ok(true);
+        }
+        Ok(reader.place(key)?.is_some_and(|(channel, _)| channel == id))
     }
 
     /// Adds an entry to the end of a channel's log. The caller moves the chain's end.
@@ -135,8 +149,11 @@ impl Home {
         if is_message {
             slot.last = Some(entry.clone());
         }
-        slot.rows.push_back((step, entry.row()));
-        while slot.rows.len() > ROWS_KEPT && slot.rows.front().is_some_and(|(s, _)| *s <= committed)
+        let header = &entry.event.header;
+        let key = MessageKey::new(&header.user(), &header.id);
+        slot.rows.push_back((step, entry.row(), key));
+        while slot.rows.len() > ROWS_KEPT
+            && slot.rows.front().is_some_and(|(s, _, _)| *s <= committed)
         {
             slot.rows.pop_front();
         }

@@ -423,11 +423,8 @@ impl Home {
             return Ok(None);
         }
         let key = MessageKey::new(&header.user(), &header.id);
-        let held = match self.ids.find(&key) {
-            Some(entry) => Some(entry.channel()),
-            None => reader.place(key)?.map(|(channel, _)| channel),
-        };
-        Ok(held.filter(|channel| *channel == id).map(|_| "id_reused"))
+        let known = self.ids.find(&key).is_some_and(|entry| entry.channel() == id);
+        Ok((known || self.holds_message(reader, id, key)?).then_some("id_reused"))
     }
 
     /// Why an event of a sound chain is rejected, if it is.

@@ -592,3 +592,20 @@ fn one_chat_that_is_not_taken_does_not_keep_the_others_waiting() {
     assert_eq!(events_owed(&mut acme, channel), 0);
     assert_eq!(acme.state(dead).cursors[0].refused.as_deref(), Some("unknown_channel"));
 }
+
+/// Both lives of a chain come so fast that the first is not on disk yet when the second is judged.
+#[test]
+fn a_message_that_was_sent_again_is_one_before_the_disk_knows_it() {
+    let mut globex = Node::new(2, accepting(), &["carol"]);
+    let (alice, carol) = (UserRef::new(HomeId([1; 32]), local("alice")), globex.user("carol"));
+    let parties = [alice.clone(), carol.clone()];
+    let first = Forge::new(&alice, &carol, globex.now);
+    let mut again = Forge::new(&alice, &carol, globex.now);
+    again.header.epoch = again.header.epoch.next();
+    for (forge, applied) in [(first, 1), (again, 0)] {
+        let reply = globex.receive(alice.home, &forge.chain(parties.clone(), 1)).unwrap();
+        assert_eq!((reply.have, reply.applied), (Seq(1), applied));
+    }
+    globex.settle();
+    assert_eq!(globex.words(ChannelId::chat(&alice, &carol)), ["hello"]);
+}

@@ -260,3 +260,20 @@ fn a_peer_that_rejects_everything_makes_one_notice_of_each_message() {
     let told = range_of(&acme.store, acme.id, globex.id, &asked).unwrap();
     assert_eq!(told.unwrap_err().0, "not_a_member");
 }
+
+#[test]
+fn what_is_gone_is_not_rejected() {
+    let (mut acme, globex, channel) = homes();
+    acme.now += 5_000;
+    let rejects = |acme: &mut Node| {
+        let (epoch, why) = (acme.epoch, [(Seq(1), "why".to_owned())]);
+        acme.home.rejected_by(&acme.store, acme.now, channel, epoch, &why).unwrap();
+        assert_eq!(acme.state(channel).rejected, []);
+    };
+    // Neither before the disk has heard of it, nor then.
+    acme.home.prune(&acme.store, acme.now, channel, acme.now).unwrap();
+    rejects(&mut acme);
+    acme.settle();
+    rejects(&mut acme);
+    assert!(!acme.home.has_step() && acme.state(channel).has_home(&globex.id));
+}
