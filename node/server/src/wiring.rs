@@ -112,6 +112,7 @@ pub fn journal(config: &Config) -> JournalConfig {
         checkpoint_bytes: s.checkpoint_bytes,
         entry_cache_bytes: s.entry_cache_bytes,
         chunk_cache_bytes: s.chunk_cache_bytes,
+        index_cache_bytes: s.index_cache_bytes,
         open_segments: s.open_segments,
         min_free_bytes: config.limits.min_free_disk_bytes,
         reserve_bytes: s.reserve_bytes,

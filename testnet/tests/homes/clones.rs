@@ -65,6 +65,15 @@ async fn the_second_node_on_copies_of_one_directory_stops() {
     assert!(!status.success());
     assert!(said.contains("another node runs on a copy of this directory"), "{said}");
     assert!(!said.contains("panicked"), "{said}");
+    // A supervisor that starts it over and over, also while the original is away, does not make it the original.
+    party.homes[0].stop().await.unwrap();
+    for _ in 0..3 {
+        let (status, said) = until_it_ends(&party, &config).await;
+        assert!(!status.success());
+        assert!(said.contains("was stopped for good"), "{said}");
+        assert!(said.contains("displaced"), "it names the file: {said}");
+    }
+    party.homes[0].start().await.unwrap();
     // The original has noticed nothing.
     assert!(party.homes[0].ended().is_none());
     let (alice, _) = party.client(0, "alice").await;

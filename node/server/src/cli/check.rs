@@ -17,6 +17,7 @@ use super::{ConfigArg, output};
 use crate::config::{Config, PeerAddress, Pin};
 use crate::control::{Control, ControlReply, PeerRow};
 use crate::keys::{AdminToken, Keys};
+use crate::node::displaced;
 use crate::operator::{Operator, now_ms};
 use crate::wiring;
 
@@ -127,6 +128,13 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<()> {
     // The store first: it tells whether the node runs, on which the rest depends.
     let (finding, home) = store(&config, &keys).await;
     report.put(finding)?;
+    if let Some(why) = displaced(&config.store_folder()) {
+        report.put(Finding::fail(
+            "only one of its kind",
+            why,
+            "keep one of the two directories",
+        ))?;
+    }
     report.put(clock(home.last_stamp_ms))?;
     report.put(disk(&config))?;
     report.put(flushes(&config.home.data))?;

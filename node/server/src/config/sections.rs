@@ -95,6 +95,8 @@ section! {
         entry_cache_bytes: usize = 32 << 20, in 1_048_576..=17_179_869_184;
         /// Memory for parts of the index.
         chunk_cache_bytes: usize = 32 << 20, in 1_048_576..=17_179_869_184;
+        /// Memory for the index itself, counted by its size on disk; memory holds about half as much again.
+        index_cache_bytes: u64 = 64 << 20, in 1_048_576..=17_179_869_184;
         /// Journal files kept open for reading.
         open_segments: usize = 64, in 1..=65_536;
         /// Held back on the disk and given up when it is full, so that the store can still be opened then.

@@ -7,6 +7,7 @@ mod clock;
 mod commit;
 mod courier;
 mod directory;
+mod displaced;
 mod hub;
 mod input;
 mod link;
@@ -24,6 +25,7 @@ mod tell;
 mod tests;
 
 pub use directory::{Directory, Pin};
+pub(crate) use displaced::displaced;
 pub use hub::HubError;
 pub use metrics::NodeMetrics;
 pub use serve::{ControlDoor, ServeOptions, serve};

@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 
 use super::admission::Gatekeeper;
 use super::directory::{Directory, Pin};
+use super::displaced::{self, displaced};
 use super::hub::{Hub, HubError, HubLimits, HubParts};
 use super::input::Input;
 use super::link::{LinkLimits, NodeLink, Registration, well_known};
@@ -95,6 +96,9 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
         CLOCK_OFFSET_MS.store(config.testing.clock_offset_ms, Ordering::Relaxed);
     }
     let mut signals = Signals::new()?;
+    if let Some(why) = displaced(&config.store_folder()) {
+        anyhow::bail!(why);
+    }
     let keys = Keys::load(&config.keys_folder())?;
     let token = AdminToken::load(&config)?;
     let store: Arc<dyn Store> = open_store(&config, keys.home_id()).await?;
@@ -176,7 +180,10 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
     let result = loop {
         tokio::select! {
             ended = &mut hub_ended => break match ended {
-                Ok(result) => result.map_err(anyhow::Error::from),
+                Ok(result) => result.map_err(|error| {
+                    displaced::note(&config.store_folder(), &error);
+                    anyhow::Error::from(error)
+                }),
                 Err(_) => Err(anyhow::anyhow!("the node's thread ended")),
             },
             wish = signals.next() => match wish {

@@ -32,6 +32,9 @@ const PART_BYTES: usize = 3 * 1_024;
 /// sled's page cleaner runs with its flusher; seldom, and its memory grows.
 const FLUSHER_MS: u64 = 100;
 
+/// An index that is being made holds one value.
+const CREATE_CACHE_BYTES: u64 = 1 << 20;
+
 /// sled lets go of its file within milliseconds of being dropped.
 const LET_GO: Duration = Duration::from_secs(5);
 
@@ -50,7 +53,7 @@ impl Index {
     /// Makes an empty index, durable.
     pub(crate) fn create(dir: &Path, start: &Position) -> Result<(), StoreError> {
         create_dir(dir)?;
-        let index = Self::open(dir)?;
+        let index = Self::open(dir, CREATE_CACHE_BYTES)?;
         index.put_position(start)?;
         index.flush()?;
         // sled never syncs `conf`, nor its directory.
@@ -63,9 +66,12 @@ impl Index {
         sync_dir(dir)
     }
 
-    pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
+    /// `cache_bytes`: what sled keeps of its leaves, as it counts them: by their size on disk, of which memory
+    /// holds about one and a half times as much.
+    pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         let config = sled::Config::new()
             .path(dir)
+            .cache_capacity(cache_bytes)
             .mode(sled::Mode::HighThroughput)
             .flush_every_ms(Some(FLUSHER_MS))
             .use_compression(false);
@@ -164,11 +170,15 @@ impl Index {
 
     /// Opens the index, or makes it anew where it is damaged or missing: it holds nothing that the journal
     /// does not. What was damaged is set aside.
-    pub(crate) fn open_or_rebuild(dir: &Path, start: &Position) -> Result<Self, StoreError> {
+    pub(crate) fn open_or_rebuild(
+        dir: &Path,
+        start: &Position,
+        cache_bytes: u64,
+    ) -> Result<Self, StoreError> {
         let mark = damage_mark(dir);
         let what = match std::fs::read_to_string(&mark) {
             Ok(noted) => noted,
-            Err(_) => match Self::open_sound(dir) {
+            Err(_) => match Self::open_sound(dir, cache_bytes) {
                 Ok(index) => return Ok(index),
                 Err(error @ StoreError::Index { .. }) => error.to_string(),
                 Err(error) => return Err(error),
@@ -195,13 +205,13 @@ impl Index {
             }
             Ok(()) | Err(_) => {}
         }
-        Self::open(dir)
+        Self::open(dir, cache_bytes)
     }
 
-    fn open_sound(dir: &Path) -> Result<Self, StoreError> {
+    fn open_sound(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         let broken =
             || StoreError::Index { path: dir.to_owned(), what: "sled cannot open it".into() };
-        let index = catch_unwind(|| Self::open(dir)).map_err(|_| broken())??;
+        let index = catch_unwind(|| Self::open(dir, cache_bytes)).map_err(|_| broken())??;
         index.position()?;
         Ok(index)
     }
@@ -374,7 +384,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("index");
         Index::create(&path, &Position::start(HomeId([1; 32]))).unwrap();
-        let index = Index::open(&path).unwrap();
+        let index = Index::open(&path, CREATE_CACHE_BYTES).unwrap();
         (dir, index)
     }
 

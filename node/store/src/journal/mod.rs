@@ -66,6 +66,9 @@ pub struct JournalConfig {
     pub entry_cache_bytes: usize,
     /// Memory for chunks of the index.
     pub chunk_cache_bytes: usize,
+    /// Memory for the index itself: what sled keeps of it, by its size on disk (memory holds about half as
+    /// much again).
+    pub index_cache_bytes: u64,
     /// Journal files kept open for reading.
     pub open_segments: usize,
     /// With less room on the disk than this, [`Store::disk_low`] says so: enough for the journal's next
@@ -86,6 +89,7 @@ impl Default for JournalConfig {
             checkpoint_bytes: 128 << 20,
             entry_cache_bytes: 32 << 20,
             chunk_cache_bytes: 32 << 20,
+            index_cache_bytes: 64 << 20,
             open_segments: 64,
             min_free_bytes: 512 << 20,
             reserve_bytes: 64 << 20,
@@ -150,7 +154,11 @@ impl JournalStore {
 
         let journal_dir = dir.join("journal");
         let (used, blank) = find_segments(&journal_dir, home, config.segment_bytes)?;
-        let index = Index::open_or_rebuild(&dir.join("index"), &Position::start(home))?;
+        let index = Index::open_or_rebuild(
+            &dir.join("index"),
+            &Position::start(home),
+            config.index_cache_bytes,
+        )?;
         let position = index.position()?;
         if position.home != home {
             let (path, found) = (dir.join("index"), position.home);

@@ -47,6 +47,7 @@ pub(crate) fn small() -> JournalConfig {
         checkpoint_bytes: 64 << 10,
         entry_cache_bytes: 8 << 10,
         chunk_cache_bytes: 8 << 10,
+        index_cache_bytes: 1 << 20,
         open_segments: 2,
         reserve_bytes: 0,
         ..JournalConfig::default()
