@@ -221,12 +221,12 @@ impl Home {
     }
 
     /// An entry, uncommitted ones of this home included.
-    fn entry_at(
-        &mut self,
+    pub(crate) fn entry_at(
+        &self,
         reader: &dyn Reader,
         channel: ChannelId,
         pos: Pos,
-    ) -> Result<Option<Arc<LogEntry>>, Failure> {
+    ) -> Result<Option<Arc<LogEntry>>, Fault> {
         match reader.entry(channel, pos)? {
             Some(entry) => Ok(Some(Arc::new(entry))),
             None => Ok(self.ids.find_place(channel, pos)),

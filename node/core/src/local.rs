@@ -68,11 +68,7 @@ impl Home {
             if forgotten || state.rejection(row.pos).is_some() {
                 continue;
             }
-            let entry = match self.ids.find_place(channel, row.pos) {
-                Some(entry) => Some(entry),
-                None => reader.entry(channel, row.pos)?.map(std::sync::Arc::new),
-            };
-            let Some(entry) = entry else { continue };
+            let Some(entry) = self.entry_at(reader, channel, row.pos)? else { continue };
             // A peer's word is shown to people: bounded, whatever was sent.
             let reason: String = reason.chars().take(64).collect();
             if let Some(state) = self.state_mut(channel) {

@@ -6,8 +6,8 @@
 
 use homing_wire::limits::{BODY_BYTES, LIVES, STAMP_ACCEPT_MS, STAMP_FOLLOW_MS};
 use homing_wire::{
-    ChannelId, Epoch, Event, Hash, HeaderError, HomeId, Kind, Local, ProvenHead, Seq, UserRef,
-    body::Body,
+    ChannelId, Epoch, Event, Hash, Head, HeaderError, HomeId, Kind, Local, ProvenHead, Seq,
+    UserRef, body::Body,
 };
 
 use crate::home::{Effect, Home};
@@ -310,6 +310,26 @@ impl Home {
         end.unwrap_or_else(|| ChainEnd::none(origin, epoch))
     }
 
+    /// Whether this home's own chain goes through that head.
+    pub(crate) fn has_written(
+        &mut self,
+        reader: &dyn Reader,
+        channel: ChannelId,
+        epoch: Epoch,
+        head: Head,
+    ) -> Result<bool, Fault> {
+        let own = self.id;
+        let end = self.end_of(channel, own, epoch);
+        if head.seq >= end.seq {
+            return Ok(head.seq == end.seq && head.hash == end.hash);
+        }
+        let row = self.row_of_seq(reader, channel, own, epoch, head.seq)?;
+        // What has no entry any more (retention) was written here: nothing else makes the chain longer.
+        let Some(row) = row.filter(|row| row.seq == head.seq) else { return Ok(true) };
+        let held = self.entry_at(reader, channel, row.pos)?;
+        Ok(held.is_none_or(|entry| entry.event.hash() == head.hash))
+    }
+
     /// Whether a proven range and what is held cannot both be of one chain.
     fn is_fork(
         &mut self,
@@ -332,11 +352,8 @@ impl Home {
         let seq = last.header.seq;
         let row = self.row_of_seq(reader, id, end.origin, end.epoch, seq)?;
         let Some(row) = row.filter(|row| row.seq == seq) else { return Ok(false) };
-        let held = match self.ids.find_place(id, row.pos) {
-            Some(entry) => Some(entry.event.hash()),
-            None => reader.entry(id, row.pos)?.map(|entry| entry.event.hash()),
-        };
-        Ok(held.is_some_and(|hash| hash != last.hash()))
+        let held = self.entry_at(reader, id, row.pos)?;
+        Ok(held.is_some_and(|entry| entry.event.hash() != last.hash()))
     }
 
     /// Keeps the proof of a fork; nothing more is taken of the chain.

@@ -339,10 +339,11 @@ impl Repair {
             return Ok(Ok(()));
         };
         if present {
-            if end.head().seq >= first {
-                self.later_life = Some(epoch);
-            } else {
+            // It may have been written, and pushed to the peer, since it was asked.
+            if home.has_written(reader, channel, epoch, end.head())? {
                 self.incomplete += 1;
+            } else {
+                self.later_life = Some(epoch);
             }
             return Ok(Ok(()));
         }
