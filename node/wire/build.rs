@@ -2,8 +2,9 @@
 
 use std::error::Error;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "homing/event/v1/event.proto",
+    "homing/group/v1/group.proto",
     "homing/record/v1/record.proto",
     "homing/hello/v1/hello.proto",
     "homing/relay/v1/relay.proto",

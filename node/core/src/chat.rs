@@ -144,14 +144,19 @@ impl Home {
         };
         match self.channel(reader, id)? {
             Some(state) => {
-                let other = state.other(&me).map(|m| m.user.clone());
+                let is_group = state.group.is_some();
+                let other = state.other(&me).filter(|_| !is_group).map(|m| m.user.clone());
                 if state.member(&me).is_none() {
                     return Err(NO_CHANNEL.into());
                 }
                 if let Some(other) = other {
                     self.check_local(reader, &other)?;
                 }
-                self.check_first_contact(id, &me)?;
+                if is_group {
+                    self.check_writer(id, &me)?;
+                } else {
+                    self.check_first_contact(id, &me)?;
+                }
             }
             None => match &command.target {
                 Target::Channel(_) => return Err(NO_CHANNEL.into()),
@@ -282,14 +287,7 @@ impl Home {
             .members
             .iter()
             .filter(|m| m.user.home != self.id)
-            .map(|m| Cursor {
-                home: m.user.home,
-                epoch: self.epoch,
-                acked: Seq(0),
-                marks_owed: false,
-                owed_since: None,
-                refused: None,
-            })
+            .map(|m| Cursor::new(m.user.home, self.epoch))
             .collect();
         self.add_channel(state);
     }
@@ -305,6 +303,7 @@ impl Home {
         self.stamp = self.stamp.tick(now_ms);
         let stamp = self.stamp;
         let Some(slot) = self.change_channel(id) else { return Err(NO_CHANNEL) };
+        let roster = slot.state.group.as_ref().map_or(0, |group| group.version);
         let end = slot.state.chain(&home, epoch);
         let (seq, prev) = end.map_or((Seq(1), Hash::NONE), |c| (c.seq.next(), c.hash));
         let header = Header {
@@ -320,7 +319,7 @@ impl Home {
             target: command.about.clone(),
             mentions: command.mentions.clone(),
             media: Vec::new(),
-            roster: 0,
+            roster,
             // A body is at most 64 KiB: checked where it came in.
             body_size: u32::try_from(command.body.len()).unwrap_or(u32::MAX),
             body_hash: Hash::of(&command.body),
@@ -329,7 +328,7 @@ impl Home {
         let hash = event.hash();
         let Some(entry) = self.append(id, event, now_ms) else { return Err(NO_CHANNEL) };
         let end = self.end_of(id, home, epoch);
-        self.move_chain(id, ChainEnd { seq, hash, stamp, pos: entry.pos, ..end });
+        self.move_chain(id, ChainEnd { seq, hash, stamp, pos: entry.pos, roster, ..end });
         self.move_own_mark(id, me, &entry);
         let change = self.changed(id);
         self.follows(Effect::Message { entry: entry.clone(), change });

@@ -11,7 +11,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use homing_wire::{ChannelId, Epoch, Hash, Head, HomeId, Pos, Seq, UserRef};
+use bytes::Bytes;
+use homing_wire::{ChannelId, Epoch, Hash, Head, HomeId, Pos, Seq, SignedRoster, UserRef};
 
 use crate::holdings::hole;
 use crate::marks::PeerMark;
@@ -52,6 +53,10 @@ impl Default for CourierLimits {
 
 /// Marks under way: more wait, merged by channel.
 const MARKS_UNDER_WAY: usize = 1_024;
+/// Rosters under way: each may be a frame of its own. More wait, the newest of each group.
+const ROSTERS_UNDER_WAY: usize = 16;
+/// Letters under way.
+const LETTERS_UNDER_WAY: u64 = 64;
 
 /// What is owed of one channel.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,6 +69,8 @@ pub struct OwedChannel {
     pub acked: Seq,
     /// The last event on disk.
     pub upto: Seq,
+    /// Of a group: the chain begins above this for the peer; 0: at its beginning.
+    pub begins: Seq,
 }
 
 /// What is sent next.
@@ -79,6 +86,8 @@ pub enum Delivery {
         epoch: Epoch,
         /// The events.
         events: Vec<Arc<LogEntry>>,
+        /// The chain begins here for the peer, whatever is before.
+        begins: bool,
     },
     /// Events up to `seq` are gone here, by retention.
     Pruned {
@@ -102,6 +111,15 @@ pub enum Delivery {
         /// The newest.
         marks: Vec<PeerMark>,
     },
+    /// A group's roster.
+    Roster(Arc<SignedRoster>),
+    /// A letter.
+    Letter {
+        /// Its number.
+        number: u64,
+        /// [`homing_wire::Letter::encode`].
+        letter: Bytes,
+    },
     /// What is owed is too old to be pushed: the peer is to ask.
     Pull,
 }
@@ -118,7 +136,7 @@ impl Delivery {
             Self::Pruned { channel, epoch, seq, hash, .. } => {
                 Some((*epoch, Head { channel: *channel, seq: *seq, hash: *hash }))
             }
-            Self::Marks { .. } | Self::Pull => None,
+            Self::Marks { .. } | Self::Roster(_) | Self::Letter { .. } | Self::Pull => None,
         }
     }
 }
@@ -142,6 +160,15 @@ pub struct Courier {
     marks: BTreeMap<ChannelId, Vec<PeerMark>>,
     marks_sent: u64,
     marks_under_way: BTreeMap<u64, (ChannelId, Vec<PeerMark>)>,
+    /// The newest roster of a group that the peer is to have.
+    rosters: BTreeMap<ChannelId, Arc<SignedRoster>>,
+    /// Versions of rosters that are sent and not answered.
+    rosters_under_way: BTreeMap<ChannelId, u64>,
+    /// Letters to be sent.
+    letters: BTreeMap<u64, Bytes>,
+    /// The last letter that was sent, and the last that was answered.
+    letters_sent: u64,
+    letters_taken: u64,
     /// When the peer last answered, or was first sent something after it had answered everything.
     heard_at: u64,
 }
@@ -180,6 +207,11 @@ impl Courier {
             marks: BTreeMap::new(),
             marks_sent: 0,
             marks_under_way: BTreeMap::new(),
+            rosters: BTreeMap::new(),
+            rosters_under_way: BTreeMap::new(),
+            letters: BTreeMap::new(),
+            letters_sent: 0,
+            letters_taken: 0,
             heard_at: 0,
         }
     }
@@ -210,6 +242,24 @@ impl Courier {
         self.marks.insert(channel, marks);
     }
 
+    /// The peer is to have a roster.
+    pub fn roster(&mut self, signed: Arc<SignedRoster>) {
+        let (group, version) = (signed.roster().group, signed.roster().version);
+        let known = self.rosters.get(&group).map(|known| known.roster().version);
+        if known.is_none_or(|known| known < version)
+            && self.rosters_under_way.get(&group) != Some(&version)
+        {
+            self.rosters.insert(group, signed);
+        }
+    }
+
+    /// A letter for the peer.
+    pub fn letter(&mut self, number: u64, letter: Bytes) {
+        if number > self.letters_sent {
+            self.letters.insert(number, letter);
+        }
+    }
+
     /// The peer is to ask for what it missed.
     pub fn pull(&mut self) {
         self.pull = true;
@@ -229,6 +279,22 @@ impl Courier {
             self.marks_sent += 1;
             self.marks_under_way.insert(self.marks_sent, (channel, marks.clone()));
             burst.push(Delivery::Marks { number: self.marks_sent, channel, marks });
+        }
+        // Before the events that name them.
+        while burst.len() < self.limits.burst && self.rosters_under_way.len() < ROSTERS_UNDER_WAY {
+            let Some((group, signed)) = self.rosters.pop_first() else { break };
+            self.rosters_under_way.insert(group, signed.roster().version);
+            burst.push(Delivery::Roster(signed));
+        }
+        while burst.len() < self.limits.burst
+            && self.letters_sent.saturating_sub(self.letters_taken) < LETTERS_UNDER_WAY
+        {
+            let Some((number, letter)) = self.letters.pop_first() else { break };
+            if self.letters_taken == 0 {
+                self.letters_taken = number - 1;
+            }
+            self.letters_sent = number;
+            burst.push(Delivery::Letter { number, letter });
         }
         while burst.len() < self.limits.burst && self.in_flight < self.limits.window_bytes {
             let Some(channel) = self.turn.pop_front() else { break };
@@ -258,6 +324,8 @@ impl Courier {
         let Some(bytes) = parcel.under_way.pop_front() else {
             return Err(PeerFault("ack_unasked"));
         };
+        // Of what was never for the peer it need hold nothing.
+        let have = have.max(parcel.owed.begins);
         self.heard_at = now_ms;
         self.in_flight -= bytes;
         self.unanswered -= 1;
@@ -309,6 +377,40 @@ impl Courier {
         Ok(taken.into_values().collect())
     }
 
+    /// The peer has a roster, or will not have it: false where none was under way. What it held back of the group may
+    /// be tried again.
+    pub fn roster_taken(
+        &mut self,
+        now_ms: u64,
+        group: ChannelId,
+        version: u64,
+    ) -> Result<(), PeerFault> {
+        if self.rosters_under_way.get(&group) != Some(&version) {
+            return Err(PeerFault("ack_unasked"));
+        }
+        self.rosters_under_way.remove(&group);
+        self.heard_at = now_ms;
+        if let Some(parcel) = self.parcels.get_mut(&group)
+            && let Some(until) = parcel.held_until.take()
+        {
+            self.held.remove(&(until, group));
+            queue(parcel, group, &mut self.turn);
+        }
+        Ok(())
+    }
+
+    /// The peer has taken letters up to that number.
+    pub fn letters_taken(&mut self, now_ms: u64, upto: u64) -> Result<(), PeerFault> {
+        if upto > self.letters_sent {
+            return Err(PeerFault("ack_ahead"));
+        }
+        if upto > self.letters_taken {
+            self.letters_taken = upto;
+            self.heard_at = now_ms;
+        }
+        Ok(())
+    }
+
     /// The peer takes nothing of a channel.
     pub fn refused(&mut self, now_ms: u64, channel: ChannelId) {
         self.heard_at = now_ms;
@@ -350,11 +452,15 @@ impl Courier {
 
     /// Whether nothing waits: neither for an answer nor to be sent.
     pub fn is_idle(&self) -> bool {
-        self.parcels.is_empty() && self.marks.is_empty() && self.is_answered() && !self.pull
+        let waiting = self.marks.is_empty() && self.rosters.is_empty() && self.letters.is_empty();
+        self.parcels.is_empty() && waiting && self.is_answered() && !self.pull
     }
 
     fn is_answered(&self) -> bool {
-        self.marks_under_way.is_empty() && self.unanswered == 0
+        self.marks_under_way.is_empty()
+            && self.rosters_under_way.is_empty()
+            && self.letters_sent == self.letters_taken
+            && self.unanswered == 0
     }
 
     fn drop_parcel(&mut self, channel: ChannelId) {
@@ -402,10 +508,11 @@ impl Courier {
         let (epoch, parties) = (parcel.owed.epoch, parcel.owed.parties.clone());
         let (delivery, bytes) = match events.last() {
             Some(last) if events.first().is_some_and(|e| e.event.header.seq == next) => {
+                let begins = parcel.owed.begins > Seq(0) && parcel.sent == parcel.owed.begins;
                 parcel.sent = last.event.header.seq;
                 parcel.next_pos = Some(last.pos.next());
                 let bytes = events.iter().map(|e| e.event.size_bytes()).sum();
-                (Delivery::Range { channel, parties, epoch, events }, bytes)
+                (Delivery::Range { channel, parties, epoch, events, begins }, bytes)
             }
             Some(_) | None => {
                 // What is owed and not there was removed by retention, or never taken back after a restore.

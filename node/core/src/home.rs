@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use homing_wire::{ChannelId, Epoch, HomeId, Local, OpId, Seq, Stamp, UserRef};
+use bytes::Bytes;
+use homing_wire::{
+    ChannelId, Epoch, HomeId, Local, OpId, Outcome, Seq, SignedRoster, Stamp, UserRef,
+};
 
 use crate::cache::Cache;
 use crate::ids::RecentIds;
@@ -33,6 +36,8 @@ pub struct Policy {
     pub ids_bytes: usize,
     /// What has been owed to a peer for longer, in milliseconds, is not pushed: it asks for it.
     pub pull_after_ms: u64,
+    /// Members of a group of this home, invited ones included.
+    pub group_members: u64,
 }
 
 impl Default for Policy {
@@ -45,6 +50,7 @@ impl Default for Policy {
             lists_cached: 2_000,
             ids_bytes: 16 << 20,
             pull_after_ms: 30 * 24 * 3_600_000,
+            group_members: 100,
         }
     }
 }
@@ -102,6 +108,8 @@ pub enum Effect {
         acked: Seq,
         /// The last event on disk.
         upto: Seq,
+        /// Of a group: the chain begins above this for that peer.
+        begins: Seq,
     },
     /// What is owed to that peer is too old to be pushed: it is to ask.
     Pull {
@@ -116,6 +124,29 @@ pub enum Effect {
         channel: ChannelId,
         /// The marks, in the peer's numbers.
         marks: Vec<PeerMark>,
+    },
+    /// A roster is for that peer.
+    Roster {
+        /// Whom.
+        peer: HomeId,
+        /// The roster.
+        signed: Arc<SignedRoster>,
+    },
+    /// A letter is for that peer.
+    Letter {
+        /// Whom.
+        peer: HomeId,
+        /// Its number.
+        number: u64,
+        /// [`homing_wire::Letter::encode`].
+        letter: Bytes,
+    },
+    /// The owner home has answered what a user of this home asked of it: tell whoever waits.
+    Settled {
+        /// The owner home.
+        peer: HomeId,
+        /// What came of it.
+        outcome: Outcome,
     },
 }
 
@@ -165,6 +196,8 @@ pub struct Home {
     /// Those that have to ask for what they missed, and when they last did. Nothing is pushed to them
     /// meanwhile.
     pub(crate) pulling: BTreeMap<HomeId, u64>,
+    /// Letters that wait for other homes, by number.
+    pub(crate) letters: BTreeMap<HomeId, BTreeMap<u64, Bytes>>,
     /// Marks of this home's users that have risen since the last tick.
     pub(crate) risen: BTreeMap<ChannelId, Vec<Risen>>,
     dirty: BTreeSet<ChannelId>,
@@ -187,6 +220,10 @@ impl Home {
         let mut owed: BTreeMap<HomeId, BTreeMap<ChannelId, u64>> = BTreeMap::new();
         for (peer, channel, since) in reader.owed()? {
             owed.entry(peer).or_default().insert(channel, since);
+        }
+        let mut letters: BTreeMap<HomeId, BTreeMap<u64, Bytes>> = BTreeMap::new();
+        for (peer, number, letter) in reader.letters()? {
+            letters.entry(peer).or_default().insert(number, letter);
         }
         let peers: BTreeMap<HomeId, PeerState> =
             reader.peers()?.into_iter().map(|peer| (peer.home, peer)).collect();
@@ -213,6 +250,7 @@ impl Home {
             reconciling,
             asked_in_vain: BTreeMap::new(),
             pulling: BTreeMap::new(),
+            letters,
             risen: BTreeMap::new(),
             dirty: BTreeSet::new(),
             writes: Vec::new(),
@@ -378,7 +416,15 @@ impl Home {
             let Some(state) = reader.channel(id)? else { return Ok(None) };
             let risen = &self.risen;
             self.channels.make_room(self.committed, |id| risen.contains_key(id));
-            self.channels.insert(id, ChannelSlot::new(state), 0);
+            let mut slot = ChannelSlot::new(state);
+            if slot.state.group.is_some()
+                && let Some(signed) = reader.roster(id)?
+            {
+                let signed = SignedRoster::stored(signed)
+                    .map_err(|error| Fault(format!("the stored roster of {id}: {error}")))?;
+                slot.roster = Some(Arc::new(signed));
+            }
+            self.channels.insert(id, slot, 0);
         }
         Ok(self.channels.get(&id))
     }
@@ -429,7 +475,7 @@ impl Home {
             .state
             .members
             .iter()
-            .filter(|m| m.user.home == home)
+            .filter(|m| m.user.home == home && !m.left)
             .map(|m| m.user.local.clone())
             .collect();
         for user in locals {

@@ -18,6 +18,7 @@
 mod cache;
 mod chat;
 mod courier;
+mod groups;
 mod holdings;
 mod home;
 mod ids;
@@ -30,11 +31,13 @@ mod receive;
 mod refusal;
 mod relay;
 mod repair;
+mod roster;
 mod state;
 mod write;
 
 pub use chat::{SendCommand, SentReply, Target};
 pub use courier::{Courier, CourierLimits, Delivery, OwedChannel};
+pub use groups::{Asked, Changed, NewGroup, Sealer};
 pub use holdings::{Holding, Holdings, RangeAnswer, RangeEnd, RangeQuestion, holdings, range_of};
 pub use home::{Effect, Home, Policy, Step};
 pub use local::{Pruned, has_older};
@@ -47,6 +50,7 @@ pub use relay::PeerFault;
 pub use repair::{Answered, Question, Repair};
 pub use state::{
     Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Device, EntryRow, Fork,
-    Invite, ListRow, LogEntry, Mark, MarkTime, Member, MessageKey, OpDone, PeerState, TokenHash,
+    GroupState, Invite, ListRow, LogEntry, Mark, MarkTime, Member, MessageKey, OpDone, PeerState,
+    Span, TokenHash,
 };
 pub use write::{Batch, Write};

@@ -80,11 +80,16 @@ impl Home {
             }
             let header = &entry.event.header;
             let about = Target { sender: header.user(), id: header.id };
-            self.note(channel, Some(about), r#"{"type":"notice","notice":"rejected"}"#.to_owned());
+            self.note_rejected(channel, about);
             let change = self.changed(channel);
             self.follows(Effect::Rejected { entry, reason, change });
         }
         Ok(())
+    }
+
+    /// Clients that sync learn that a message is rejected.
+    pub(crate) fn note_rejected(&mut self, channel: ChannelId, about: Target) {
+        self.note(channel, Some(about), r#"{"type":"notice","notice":"rejected"}"#.to_owned());
     }
 
     /// Users are shown that `missing` events are not there any more.

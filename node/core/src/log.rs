@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use homing_wire::{ChannelId, Epoch, Event, HomeId, Pos, Seq};
+use homing_wire::{ChannelId, Epoch, Event, HomeId, Pos, Seq, SignedRoster};
 
 use crate::home::Home;
 use crate::reader::{Fault, Reader};
@@ -13,6 +13,8 @@ use crate::write::Write;
 /// A channel in memory.
 pub(crate) struct ChannelSlot {
     pub(crate) state: ChannelState,
+    /// A group's newest roster.
+    pub(crate) roster: Option<Arc<SignedRoster>>,
     /// The last message, where it has been seen.
     last: Option<Arc<LogEntry>>,
     /// The latest rows with their steps and messages, without gaps up to the head; at least those not yet committed.
@@ -24,7 +26,7 @@ const ROWS_KEPT: usize = 32;
 
 impl ChannelSlot {
     pub(crate) fn new(state: ChannelState) -> Self {
-        Self { state, last: None, rows: VecDeque::new() }
+        Self { state, roster: None, last: None, rows: VecDeque::new() }
     }
 
     /// The last message is gone, and all before it.
@@ -137,7 +139,8 @@ impl Home {
             state.last = state.head;
             state.active_at = now_ms;
             for member in &mut state.members {
-                if event.header.mentions.contains(&member.user)
+                if !member.left
+                    && event.header.mentions.contains(&member.user)
                     && member.mentions.len() < Member::MENTIONS
                 {
                     member.mentions.push(state.head);

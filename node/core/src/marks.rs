@@ -90,7 +90,7 @@ impl Home {
         self.at(now_ms);
         let me = self.user(user);
         let Some(state) = self.channel(reader, channel)? else { return Err(NO_CHANNEL.into()) };
-        if state.member(&me).is_none() {
+        if state.member(&me).is_none_or(|m| m.left || (state.group.is_some() && !m.accepted)) {
             return Err(NO_CHANNEL.into());
         }
         if wished.delivered.max(wished.read) > state.head {
@@ -133,6 +133,9 @@ impl Home {
         let mut sound = Vec::new();
         for mark in marks {
             if state.member(&UserRef::new(peer, mark.user.clone())).is_none() {
+                if state.group.is_some() {
+                    continue; // its home does not know yet that the user is out
+                }
                 return Ok(Err(PeerFault("mark_of_stranger")));
             }
             if mark.delivered.max(mark.read) <= written(mark.epoch) {
@@ -205,7 +208,9 @@ impl Home {
         marks: &[PeerMark],
     ) -> Result<(), Fault> {
         let cursor = self.channel(reader, channel)?.and_then(|s| s.cursor(&peer));
-        if cursor.is_some_and(|c| c.marks_owed) && self.marks_for(reader, channel, peer)? == marks {
+        // Marks of somebody who has left a group meanwhile are not owed any more.
+        let newest = |now: Vec<PeerMark>| now.iter().all(|mark| marks.contains(mark));
+        if cursor.is_some_and(|c| c.marks_owed) && newest(self.marks_for(reader, channel, peer)?) {
             self.owe(channel, peer, |cursor| cursor.marks_owed = false);
         }
         Ok(())
@@ -227,7 +232,7 @@ impl Home {
         let mine: Vec<(UserRef, Mark, u64)> = state
             .members
             .iter()
-            .filter(|m| m.user.home == home && m.accepted)
+            .filter(|m| m.user.home == home && m.accepted && !m.left)
             .map(|m| {
                 let held = risen.iter().find(|r| r.user == m.user).and_then(|r| r.held.as_ref());
                 let mark = held.map_or(m.mark, |held| held.mark);
@@ -329,7 +334,12 @@ impl Home {
     /// The homes that take something of a channel.
     pub(crate) fn takers(&self, channel: ChannelId) -> Vec<HomeId> {
         let cursors = self.state(channel).map(|s| s.cursors.iter());
-        cursors.into_iter().flatten().filter(|c| c.refused.is_none()).map(|c| c.home).collect()
+        cursors
+            .into_iter()
+            .flatten()
+            .filter(|c| c.refused.is_none() && !c.outside)
+            .map(|c| c.home)
+            .collect()
     }
 
     /// Owes the marks of this home's users to every other home whose events they cover.

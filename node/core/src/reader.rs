@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq};
 
 use crate::state::{
@@ -78,6 +79,10 @@ pub trait Reader {
     fn invites(&self) -> Result<Vec<Invite>, Fault>;
     /// Everything that is owed: (peer, channel, since in Unix milliseconds).
     fn owed(&self) -> Result<Vec<(HomeId, ChannelId, u64)>, Fault>;
+    /// A group's newest roster, signed.
+    fn roster(&self, channel: ChannelId) -> Result<Option<Bytes>, Fault>;
+    /// All letters that wait: (peer, number, letter).
+    fn letters(&self) -> Result<Vec<(HomeId, u64, Bytes)>, Fault>;
     /// All homes ever met.
     fn peers(&self) -> Result<Vec<PeerState>, Fault>;
     /// What an `op` of a user has done.

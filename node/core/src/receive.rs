@@ -6,10 +6,11 @@
 
 use homing_wire::limits::{BODY_BYTES, LIVES, STAMP_ACCEPT_MS, STAMP_FOLLOW_MS};
 use homing_wire::{
-    ChannelId, Epoch, Event, Hash, Head, HeaderError, HomeId, Kind, Local, ProvenHead, Seq,
-    UserRef, body::Body,
+    ChannelId, Epoch, Event, Fence, Hash, Head, HeaderError, HomeId, Kind, Local, ProvenHead,
+    Right, Role, Seq, UserRef, body::Body,
 };
 
+use crate::groups::REMOVED;
 use crate::home::{Effect, Home};
 use crate::reader::{Fault, Reader};
 use crate::relay::PeerFault;
@@ -32,6 +33,8 @@ pub struct RangeIn {
     pub events: Vec<Result<Event, HeaderError>>,
     /// The head of the last event, proven.
     pub end: Option<ProvenHead>,
+    /// Of a group: the chain begins here for this home, which was not in the group before.
+    pub begins: bool,
 }
 
 /// What to answer a range with, once its step is committed.
@@ -47,11 +50,20 @@ pub struct RangeReply {
     pub applied: usize,
     /// A stamp is too far ahead of this home's clock: the range is to come again later.
     pub held_back: bool,
+    /// The roster that an event names is not here, nor perhaps the group: the range is to come again after it.
+    pub need_roster: bool,
 }
 
 impl RangeReply {
     fn from(have: Seq) -> Self {
-        Self { have, rejected: Vec::new(), refused: None, applied: 0, held_back: false }
+        Self {
+            have,
+            rejected: Vec::new(),
+            refused: None,
+            applied: 0,
+            held_back: false,
+            need_roster: false,
+        }
     }
 
     fn refused(reason: &'static str) -> Self {
@@ -127,6 +139,9 @@ impl Home {
         match self.open_for(reader, peer, head.channel, parties, end.origin(), end.epoch())? {
             Ok(Opening::Open) => {}
             Ok(Opening::Refused(reason)) => return Ok(Ok(RangeReply::refused(reason))),
+            Ok(Opening::NoRoster) => {
+                return Ok(Ok(RangeReply { need_roster: true, ..RangeReply::from(Seq(0)) }));
+            }
             Ok(Opening::Unknown) => {
                 let [a, b] = parties;
                 let (ours, theirs) = if a.home == self.id { (a, b) } else { (b, a) };
@@ -165,12 +180,19 @@ impl Home {
         let known = match opening {
             Ok(Opening::Open) => true,
             Ok(Opening::Unknown) => false,
+            Ok(Opening::NoRoster) => {
+                return Ok(Ok(RangeReply { need_roster: true, ..RangeReply::from(Seq(0)) }));
+            }
             Ok(Opening::Refused(reason)) => return Ok(Ok(RangeReply::refused(reason))),
             Err(fault) => return Ok(Err(fault)),
         };
-        let end = self.end_of(id, origin, epoch);
+        let mut end = self.end_of(id, origin, epoch);
         if end.fork.is_some() {
             return Ok(Ok(RangeReply::refused("equivocation")));
+        }
+        let begins = self.begins_here(range, &end);
+        if let Some((seq, hash)) = begins {
+            (end.seq, end.hash, end.proof) = (seq, hash, None);
         }
         if range.events.is_empty() || range.first > end.seq.next() {
             return Ok(Ok(RangeReply::from(end.seq))); // a gap: the answer says from where to go on
@@ -184,6 +206,10 @@ impl Home {
             return Ok(Err(PeerFault("equivocation")));
         }
         let new: Vec<&Event> = events.iter().copied().filter(|e| e.header.seq > end.seq).collect();
+        let held = self.roster(id).map(|signed| signed.roster().version);
+        if held.is_some_and(|held| new.iter().any(|event| event.header.roster > held)) {
+            return Ok(Ok(RangeReply { need_roster: true, ..RangeReply::from(end.seq) }));
+        }
         let too_early = |event: &&Event| event.header.stamp.ms() > self.now_ms + STAMP_ACCEPT_MS;
         if way != Way::Adoption && new.iter().any(too_early) {
             return Ok(Ok(RangeReply { held_back: true, ..RangeReply::from(end.seq) }));
@@ -196,6 +222,9 @@ impl Home {
             }
         }
         let mut reply = RangeReply::from(end.seq);
+        if begins.is_some() {
+            self.move_chain(id, end);
+        }
         for event in new {
             match self.take_event(reader, id, event, way)? {
                 Some(reason) => reply.rejected.push((event.header.seq, reason)),
@@ -211,6 +240,16 @@ impl Home {
         Ok(Ok(reply))
     }
 
+    /// Where a chain begins for this home, if this range is its first part: of a group that this home was not in before.
+    fn begins_here(&self, range: &RangeIn, end: &ChainEnd) -> Option<(Seq, Hash)> {
+        let first = &range.events.first()?.as_ref().ok()?.header;
+        let since = self.roster(range.channel)?.roster().home_since(&self.id)?;
+        let begins = range.begins && first.seq == range.first && first.seq > end.seq.next();
+        // Within one time of this home's in the group nothing is left out.
+        (begins && first.roster >= since && end.roster < since)
+            .then(|| (Seq(first.seq.0 - 1), first.prev))
+    }
+
     /// Whether a chain of `origin` may be brought by `peer` into a channel.
     fn open_for(
         &mut self,
@@ -223,6 +262,9 @@ impl Home {
     ) -> Result<Result<Opening, PeerFault>, Fault> {
         let own = self.id;
         let Some(state) = self.channel(reader, id)? else {
+            if id.0.get_version() == Some(uuid::Version::SortRand) {
+                return Ok(Ok(Opening::NoRoster));
+            }
             let [a, b] = parties;
             if a == b || ChannelId::chat(a, b) != id {
                 return Ok(Err(PeerFault("wrong_channel")));
@@ -241,9 +283,26 @@ impl Home {
             }
             return Ok(Ok(Opening::Unknown));
         };
-        if !state.has_home(&peer) || !state.has_home(&origin) {
+        if state.group.is_some() {
+            // Whoever was in it may still bring what it wrote then.
+            let roster = self.roster(id);
+            let was_in = |home: &HomeId| {
+                let mut of_home = roster
+                    .iter()
+                    .flat_map(|signed| &signed.roster().tenures)
+                    .filter(|t| t.user.home == *home);
+                of_home.any(|t| t.role >= Role::Member)
+            };
+            if !was_in(&peer) || !was_in(&origin) {
+                return Ok(Ok(Opening::NoRoster)); // it knows a newer one, perhaps
+            }
+            if !was_in(&own) || self.state(id).is_none_or(|s| s.nobody_of(&own)) {
+                return Ok(Ok(Opening::Refused("left")));
+            }
+        } else if !state.has_home(&peer) || !state.has_home(&origin) {
             return Ok(Err(PeerFault("not_a_member")));
         }
+        let Some(state) = self.state(id) else { return Ok(Ok(Opening::Unknown)) };
         let lives = state.chains.iter().filter(|c| c.origin == origin).count();
         if lives >= LIVES && state.chain(&origin, epoch).is_none() {
             return Ok(Err(PeerFault("too_many_lives")));
@@ -392,6 +451,7 @@ impl Home {
     ) -> Result<Option<&'static str>, Fault> {
         let header = &event.header;
         let mut end = self.end_of(id, header.origin, header.epoch);
+        let named = end.roster;
         let verdict = match self.judge(id, event, &end, way) {
             None => self.repeats_an_id(reader, id, event)?,
             reason => reason,
@@ -399,6 +459,7 @@ impl Home {
         end.seq = header.seq;
         end.hash = event.hash();
         end.stamp = end.stamp.max(header.stamp);
+        end.roster = named.max(header.roster);
         if verdict.is_some() {
             self.move_chain(id, end);
             return Ok(verdict);
@@ -455,13 +516,26 @@ impl Home {
         let header = &event.header;
         let state = self.state(id)?;
         let sender = header.user();
-        if state.member(&sender).is_none() {
-            return Some("not_a_member");
-        }
         if header.stamp < end.stamp {
             return Some("stamp_falls");
         }
-        let waiting = state.members.iter().any(|m| m.user.home == self.id && !m.accepted);
+        if state.group.is_some() {
+            if header.roster < end.roster {
+                return Some("roster_falls");
+            }
+            let other = header.target.as_ref().is_some_and(|target| target.sender != sender);
+            let right =
+                if header.kind == Kind::Delete && other { Right::Moderate } else { Right::Write };
+            let at = Fence { epoch: header.epoch, seq: header.seq };
+            let roster = self.roster(id)?;
+            if roster.roster().may(&sender, right, header.roster, at).is_err() {
+                return Some(REMOVED);
+            }
+        } else if state.member(&sender).is_none() {
+            return Some("not_a_member");
+        }
+        let waiting = state.group.is_none()
+            && state.members.iter().any(|m| m.user.home == self.id && !m.accepted);
         // Of all lives: a new one does not give a stranger more words.
         if way != Way::Adoption
             && waiting
@@ -504,6 +578,8 @@ enum Opening {
     Open,
     /// It is not here yet, and may be made.
     Unknown,
+    /// A group whose roster, or the one that says so, is not here.
+    NoRoster,
     Refused(&'static str),
 }
 

@@ -30,6 +30,11 @@ impl Home {
         let (home, life) = (self.id, self.epoch);
         let Some(state) = self.channel(reader, channel)? else { return Ok(Ok(())) };
         let Some(cursor) = state.cursor(&peer) else { return Ok(Err(PeerFault("not_a_member"))) };
+        // Of what was never for it, it need hold nothing.
+        let have = if epoch == cursor.begins.0 { have.max(cursor.begins.1) } else { have };
+        if epoch < cursor.begins.0 {
+            return Ok(Ok(()));
+        }
         let Some(written) = state.chain(&home, epoch).map(|c| c.seq) else {
             // Of an earlier life nothing may be left here; in this one nothing was written.
             let ahead = epoch == life && have > Seq(0);
@@ -105,11 +110,23 @@ impl Home {
         for channel in channels {
             let Some(state) = self.channel(reader, channel)? else { continue };
             let Some(cursor) = state.cursor(&peer) else { continue };
+            let cursor_roster = cursor.roster;
             let marks_owed = cursor.marks_owed;
+            let roster = self.roster(channel).filter(|signed| {
+                let roster = signed.roster();
+                roster.owner == self.id && roster.version > cursor_roster
+            });
+            if let Some(signed) = roster {
+                self.follows(Effect::Roster { peer, signed });
+            }
             self.push(channel, peer);
             if marks_owed {
                 self.tell_marks(reader, channel, peer)?;
             }
+        }
+        let letters = self.letters.get(&peer).cloned().unwrap_or_default();
+        for (number, letter) in letters {
+            self.follows(Effect::Letter { peer, number, letter });
         }
         self.hurry();
         Ok(())
@@ -186,8 +203,14 @@ impl Home {
             (cursor.epoch, cursor.acked) = (next, Seq(0));
             written = written_in(chains, &home, next);
         }
-        let events = cursor.acked < written;
-        let owed = cursor.refused.is_none() && (events || cursor.marks_owed);
+        let events = cursor.acked < written && !cursor.outside;
+        let told = slot
+            .state
+            .group
+            .as_ref()
+            .is_none_or(|group| group.owner != home || cursor.roster >= group.version);
+        let due = !cursor.outside && cursor.refused.is_none() && (events || cursor.marks_owed);
+        let owed = due || !told;
         let before = cursor.owed_since;
         // Where only marks are left, what was owed for long is not owed any more.
         let since = before.filter(|_| events || !behind).unwrap_or(now_ms);
@@ -247,12 +270,15 @@ fn owed_effect(home: HomeId, state: Option<&ChannelState>, peer: HomeId) -> Opti
     let upto = state.chain(&home, cursor.epoch)?.seq;
     let [a, b] = state.members.get(..2)? else { return None };
     let parties: [UserRef; 2] = [a.user.clone(), b.user.clone()];
-    (cursor.refused.is_none() && cursor.acked < upto).then(|| Effect::Owed {
+    let takes = cursor.refused.is_none() && !cursor.outside;
+    let begins = cursor.begins;
+    (takes && cursor.acked < upto).then(|| Effect::Owed {
         peer,
         channel: state.id,
         parties,
         epoch: cursor.epoch,
         acked: cursor.acked,
         upto,
+        begins: if begins.0 == cursor.epoch { begins.1 } else { Seq(0) },
     })
 }

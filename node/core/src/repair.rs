@@ -393,6 +393,7 @@ impl Repair {
             first,
             events,
             end: Some(proven),
+            begins: false,
         };
         if origin == home.id() {
             match proven_events(&range) {

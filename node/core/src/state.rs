@@ -36,6 +36,27 @@ pub struct ChannelState {
     pub pruned: Pos,
     /// Messages of this home that another rejected, and why: the latest [`ChannelState::REJECTED`] by place.
     pub rejected: Vec<(Pos, String)>,
+    /// What a group has beside; `None`: a chat.
+    pub group: Option<GroupState>,
+}
+
+/// What a group has beside what a chat has. Its roster is kept apart: it changes seldom, and is large.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GroupState {
+    /// The home that alone changes its roster.
+    pub owner: HomeId,
+    /// The version of the roster that is held.
+    pub version: u64,
+    /// The owner home has signed two rosters of one version, or one that takes back what an earlier one said: nothing
+    /// more of that life is taken of it.
+    pub forked: Option<Epoch>,
+    /// Places of messages that a later roster turned into rejected ones: the latest [`GroupState::TURNED`].
+    pub turned: Vec<Pos>,
+}
+
+impl GroupState {
+    /// Turned messages remembered: they only correct how many count as unread.
+    pub const TURNED: usize = 1_024;
 }
 
 /// The end of a chain.
@@ -57,6 +78,8 @@ pub struct ChainEnd {
     pub proof: Option<ChainProof>,
     /// What retention removed of it: the last event, and the hash of its header.
     pub pruned: Option<(Seq, Hash)>,
+    /// Of a group: the roster version that its last event names; along a chain it never falls.
+    pub roster: u64,
     /// Its origin has signed something else, too: nothing more is taken of it.
     pub fork: Option<Box<Fork>>,
 }
@@ -120,8 +143,31 @@ pub struct Member {
     pub mentions: Vec<Pos>,
     /// The last advances, at most [`Member::TIMES`].
     pub times: VecDeque<MarkTime>,
-    /// Whether the member has accepted the conversation: false for a first contact that waits.
+    /// Whether the member has accepted the conversation: false for a first contact that waits, and for somebody
+    /// invited into a group.
     pub accepted: bool,
+    /// Of a group: the roster version that began what the member is now.
+    pub since: u64,
+    /// Of a group: left, declined or was removed; what was seen before can still be read.
+    pub left: bool,
+    /// Of a group: what the member may see, by rising place; none: everything.
+    pub spans: Vec<Span>,
+}
+
+/// A part of a log that a member may see.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Span {
+    /// From above here.
+    pub above: Pos,
+    /// Up to here; `None`: to the end.
+    pub upto: Option<Pos>,
+}
+
+impl Span {
+    /// Whether a place is in it.
+    pub fn has(&self, pos: Pos) -> bool {
+        pos > self.above && self.upto.is_none_or(|upto| pos <= upto)
+    }
 }
 
 /// How far another home has got with this home's events of a channel.
@@ -139,6 +185,29 @@ pub struct Cursor {
     pub owed_since: Option<u64>,
     /// It takes nothing of this channel; the reason it gave.
     pub refused: Option<String>,
+    /// Of a group: this home's chain begins there for it, above that event of that life.
+    pub begins: (Epoch, Seq),
+    /// Of a group whose roster this home signs: the version that it has acknowledged.
+    pub roster: u64,
+    /// Nobody of it is in the channel any more (or yet): it gets rosters alone.
+    pub outside: bool,
+}
+
+impl Cursor {
+    /// Of a home that has nothing yet and is owed nothing.
+    pub fn new(home: HomeId, epoch: Epoch) -> Self {
+        Self {
+            home,
+            epoch,
+            acked: Seq(0),
+            marks_owed: false,
+            owed_since: None,
+            refused: None,
+            begins: (epoch, Seq(0)),
+            roster: 0,
+            outside: false,
+        }
+    }
 }
 
 /// An entry of a channel's log.
@@ -317,6 +386,10 @@ pub struct PeerState {
     /// The latest start that was seen of each of its nodes, as the node stated it, signed: what it is shown if it
     /// comes with an earlier one. At most [`homing_wire::limits::RECORD_NODES`].
     pub statements: Vec<Vec<u8>>,
+    /// The number of the last letter to it.
+    pub letters: u64,
+    /// The last letter that was taken of it: of which life of its store, and its number.
+    pub letters_done: (Epoch, u64),
 }
 
 /// What an `op` has done: repeated within seven days it returns this and changes nothing.
@@ -331,6 +404,14 @@ pub struct OpDone {
 }
 
 impl Member {
+    /// Spans kept: whoever leaves and comes back more often sees the latest alone.
+    pub const SPANS: usize = 16;
+
+    /// Whether the member may see what stands at a place.
+    pub fn sees(&self, pos: Pos) -> bool {
+        self.spans.is_empty() || self.spans.iter().any(|span| span.has(pos))
+    }
+
     /// Times kept of a mark (DESIGN, "Ticks").
     pub const TIMES: usize = 32;
     /// Mentions counted above the read mark; more show as this many.
@@ -345,6 +426,9 @@ impl Member {
             mentions: Vec::new(),
             times: VecDeque::new(),
             accepted,
+            since: 0,
+            left: false,
+            spans: Vec::new(),
         }
     }
 }
@@ -361,6 +445,7 @@ impl ChainEnd {
             pos: Pos(0),
             proof: None,
             pruned: None,
+            roster: 0,
             fork: None,
         }
     }
@@ -393,6 +478,7 @@ impl ChannelState {
             cursors: Vec::new(),
             pruned: Pos(0),
             rejected: Vec::new(),
+            group: None,
         }
     }
 
@@ -431,6 +517,11 @@ impl ChannelState {
         self.members.iter().any(|m| m.user.home == *home)
     }
 
+    /// Whether nobody of `home` is in a group any more, or yet.
+    pub fn nobody_of(&self, home: &HomeId) -> bool {
+        !self.members.iter().any(|m| m.user.home == *home && m.accepted && !m.left)
+    }
+
     /// How far `home` has got.
     pub fn cursor(&self, home: &HomeId) -> Option<&Cursor> {
         self.cursors.iter().find(|c| c.home == *home)
@@ -438,6 +529,11 @@ impl ChannelState {
 
     /// Messages of others above the member's read mark.
     pub fn unread(&self, member: &Member) -> u64 {
-        self.counted.saturating_sub(member.read_counted)
+        if self.group.is_some() && (member.left || !member.accepted) {
+            return 0;
+        }
+        let turned = self.group.as_ref().map_or(&[][..], |group| &group.turned);
+        let turned = turned.iter().filter(|pos| **pos > member.mark.read).count() as u64;
+        self.counted.saturating_sub(member.read_counted).saturating_sub(turned)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use homing_wire::{ChannelId, DeviceId, HomeId, Local, OpId, Pos, Stamp};
 
 use crate::state::{
@@ -58,6 +59,29 @@ pub enum Write {
     },
     /// Another home.
     Peer(Box<PeerState>),
+    /// A group's newest roster, signed ([`homing_wire::SignedRoster::bytes`]).
+    Roster {
+        /// Of which group.
+        channel: ChannelId,
+        /// The bytes.
+        signed: Bytes,
+    },
+    /// A letter to a peer ([`homing_wire::Letter::encode`]), until that has it.
+    Letter {
+        /// To whom.
+        peer: HomeId,
+        /// Its number.
+        number: u64,
+        /// The bytes.
+        letter: Bytes,
+    },
+    /// A peer has a letter.
+    LetterGone {
+        /// Which peer.
+        peer: HomeId,
+        /// Its number.
+        number: u64,
+    },
     /// What an `op` of a user has done.
     Op {
         /// Whose.

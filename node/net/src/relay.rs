@@ -1,6 +1,6 @@
 //! `/homing/relay/1`: one long-lived stream in each direction between two homes.
 //!
-//! The opener sends Range, Pruned, Pull, Marks and Ping; the acceptor answers Ack, Refuse and Pong. Ping and Pong
+//! The opener sends Range, Pruned, Pull, Marks, Roster, Letter and Ping; the acceptor answers Ack, Refuse and Pong. Ping and Pong
 //! are handled here and never shown. Each end reads and writes independently, so that a full queue in
 //! one direction does not stop the other.
 //!
@@ -371,7 +371,15 @@ async fn next(reader: &mut Reader, settings: &Settings) -> Result<Frame, End> {
             ack.have.len() <= LIST_ENTRIES
                 && ack.have.iter().map(|have| have.rejected.len()).sum::<usize>() <= LIST_ENTRIES
         }
-        Some(Kind::Pruned(_) | Kind::Pull(_) | Kind::Ping(_) | Kind::Refuse(_) | Kind::Pong(_))
+        Some(
+            Kind::Roster(_)
+            | Kind::Letter(_)
+            | Kind::Pruned(_)
+            | Kind::Pull(_)
+            | Kind::Ping(_)
+            | Kind::Refuse(_)
+            | Kind::Pong(_),
+        )
         | None => true,
     };
     if within { Ok(frame) } else { Err(End::TooLarge) }
@@ -414,7 +422,12 @@ enum Side {
 /// Which side's server may send such a frame; heartbeats are nobody's.
 fn sent_by(kind: &Kind) -> Option<Side> {
     match kind {
-        Kind::Range(_) | Kind::Pruned(_) | Kind::Pull(_) | Kind::Marks(_) => Some(Side::Opener),
+        Kind::Range(_)
+        | Kind::Pruned(_)
+        | Kind::Pull(_)
+        | Kind::Marks(_)
+        | Kind::Roster(_)
+        | Kind::Letter(_) => Some(Side::Opener),
         Kind::Ack(_) | Kind::Refuse(_) => Some(Side::Acceptor),
         Kind::Ping(_) | Kind::Pong(_) => None,
     }

@@ -22,6 +22,7 @@ pub fn policy(config: &Config) -> Policy {
         lists_cached: l.lists_cached,
         ids_bytes: l.ids_bytes,
         pull_after_ms: l.relay_pull_after_ms,
+        group_members: config.groups.max_members,
     }
 }
 

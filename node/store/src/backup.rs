@@ -240,6 +240,9 @@ fn go_through(store: &dyn Store, out: &mut Out<'_>) -> Result<(), BackupError> {
     for peer in store.peers()? {
         part.add(out, Write::Peer(Box::new(peer)))?;
     }
+    for (peer, number, letter) in store.letters()? {
+        part.add(out, Write::Letter { peer, number, letter })?;
+    }
     for (peer, channel, since) in store.owed()? {
         part.add(out, Write::Owed { peer, channel, since: Some(since) })?;
     }
@@ -265,6 +268,11 @@ fn go_through(store: &dyn Store, out: &mut Out<'_>) -> Result<(), BackupError> {
                 for entry in entries {
                     part.add(out, Write::Entry(entry))?;
                 }
+            }
+            if state.group.is_some()
+                && let Some(signed) = store.roster(state.id)?
+            {
+                part.add(out, Write::Roster { channel: state.id, signed })?;
             }
             part.add(out, Write::Channel(Box::new(state)))?;
         }
@@ -420,6 +428,9 @@ mod tag {
     pub(super) const PEER: u8 = 9;
     pub(super) const OP: u8 = 10;
     pub(super) const OP_GONE: u8 = 11;
+    pub(super) const ROSTER: u8 = 12;
+    pub(super) const LETTER: u8 = 13;
+    pub(super) const LETTER_GONE: u8 = 14;
 }
 
 fn next_write(rest: &[u8]) -> Option<(u8, usize)> {
@@ -449,6 +460,11 @@ fn encode_batch(batch: &Batch) -> Vec<u8> {
             Write::InviteGone(code) => (tag::INVITE_GONE, to_bytes(code)),
             Write::Owed { peer, channel, since } => (tag::OWED, to_bytes(&(peer, channel, since))),
             Write::Peer(peer) => (tag::PEER, stored(peer.as_ref())),
+            Write::Roster { channel, signed } => (tag::ROSTER, to_bytes(&(channel, signed))),
+            Write::Letter { peer, number, letter } => {
+                (tag::LETTER, to_bytes(&(peer, number, letter)))
+            }
+            Write::LetterGone { peer, number } => (tag::LETTER_GONE, to_bytes(&(peer, number))),
             Write::Op { user, op, done } => (tag::OP, to_bytes(&(user, op, stored(done)))),
             Write::OpGone { user, op } => (tag::OP_GONE, to_bytes(&(user, op))),
         };
@@ -493,6 +509,18 @@ fn decode_batch(mut content: Bytes) -> Option<Batch> {
                 Write::Owed { peer, channel, since }
             }
             tag::PEER => Write::Peer(Box::new(values::decode(&content).ok()?)),
+            tag::ROSTER => {
+                let (channel, signed) = from_bytes(&content)?;
+                Write::Roster { channel, signed }
+            }
+            tag::LETTER => {
+                let (peer, number, letter) = from_bytes(&content)?;
+                Write::Letter { peer, number, letter }
+            }
+            tag::LETTER_GONE => {
+                let (peer, number) = from_bytes(&content)?;
+                Write::LetterGone { peer, number }
+            }
             tag::OP => {
                 let (user, op, done): (Local, OpId, Vec<u8>) = from_bytes(&content)?;
                 Write::Op { user, op, done: values::decode(&done).ok()? }

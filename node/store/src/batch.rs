@@ -7,7 +7,9 @@ use std::sync::Arc;
 use homing_core::{Batch, Fault, LogEntry, OpDone, Write};
 
 use crate::keys::Key;
-use crate::values::{self, Listing, OpAge, OwedSince, PrunedTo, Stored, TokenOf};
+use crate::values::{
+    self, LetterRow, Listing, OpAge, OwedSince, PrunedTo, RosterRow, Stored, TokenOf,
+};
 
 /// Takes what a batch changes, in order. Later changes of a key win.
 pub(crate) trait Sink {
@@ -52,6 +54,13 @@ pub(crate) fn translate(
                 None => sink.delete(&Key::owed(*peer, *channel)),
             },
             Write::Peer(peer) => sink.put(&Key::peer(peer.home), peer.as_ref()),
+            Write::Roster { channel, signed } => {
+                sink.put(&Key::roster(*channel), &RosterRow(signed.clone()));
+            }
+            Write::Letter { peer, number, letter } => {
+                sink.put(&Key::letter(*peer, *number), &LetterRow(letter.clone()));
+            }
+            Write::LetterGone { peer, number } => sink.delete(&Key::letter(*peer, *number)),
             Write::Op { user, op, done } => {
                 sink.put(&Key::op(user, *op), done);
                 sink.put(&Key::op_age(done.at, user, *op), &OpAge);
@@ -92,6 +101,9 @@ fn superseded(batch: &Batch) -> Vec<bool> {
             | Write::InviteGone(_)
             | Write::Owed { .. }
             | Write::Peer(_)
+            | Write::Roster { .. }
+            | Write::Letter { .. }
+            | Write::LetterGone { .. }
             | Write::Op { .. }
             | Write::OpGone { .. } => false,
         })

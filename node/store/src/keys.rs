@@ -19,6 +19,10 @@ pub(crate) mod kind {
     pub(crate) const MESSAGE: u8 = b'm';
     pub(crate) const OWED: u8 = b'o';
     pub(crate) const PEER: u8 = b'p';
+    /// A group's newest roster.
+    pub(crate) const ROSTER: u8 = b'g';
+    /// A letter that waits for a peer.
+    pub(crate) const LETTER: u8 = b'w';
     pub(crate) const TOKEN: u8 = b't';
     pub(crate) const OP: u8 = b'x';
     /// The same `op`s by age.
@@ -110,6 +114,14 @@ impl Key {
         Self::of(kind::PEER, &[&home.0])
     }
 
+    pub(crate) fn roster(channel: ChannelId) -> Self {
+        Self::of(kind::ROSTER, &[channel.as_bytes()])
+    }
+
+    pub(crate) fn letter(peer: HomeId, number: u64) -> Self {
+        Self::of(kind::LETTER, &[&peer.0, &number.to_be_bytes()])
+    }
+
     pub(crate) fn op(user: &Local, op: OpId) -> Self {
         Self::of(kind::OP, &[user.as_str().as_bytes(), &[0], op.as_bytes()])
     }
@@ -173,9 +185,15 @@ pub(crate) fn parse_owed(key: &[u8]) -> Option<(HomeId, ChannelId)> {
     Some((HomeId(*key.get(1..)?.first_chunk::<32>()?), parse_channel(key)?))
 }
 
+/// Peer and number of a letter's key.
+pub(crate) fn parse_letter(key: &[u8]) -> Option<(HomeId, u64)> {
+    let (peer, number) = key.get(1..)?.split_first_chunk::<32>()?;
+    Some((HomeId(*peer), u64::from_be_bytes(number.try_into().ok()?)))
+}
+
 /// Whether a kind is only ever asked for by whole key, so that it need not be kept sorted in memory.
 pub(crate) fn is_point(key: &[u8]) -> bool {
-    matches!(key.first(), Some(&(kind::CHANNEL | kind::TOKEN)))
+    matches!(key.first(), Some(&(kind::CHANNEL | kind::TOKEN | kind::ROSTER)))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use homing_core::{
     Account, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry, MessageKey, OpDone,
     PeerState, TokenHash,
@@ -9,7 +10,7 @@ use homing_core::{
 use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq};
 
 use crate::keys::{self, Key, kind};
-use crate::values::{self, Listing, OwedSince, PrunedTo, Stored, TokenOf};
+use crate::values::{self, LetterRow, Listing, OwedSince, PrunedTo, RosterRow, Stored, TokenOf};
 
 /// A key with its value.
 pub(crate) type Pair = (Vec<u8>, Vec<u8>);
@@ -245,6 +246,21 @@ pub(crate) fn owed(view: &impl View) -> Result<Vec<(HomeId, ChannelId, u64)>, Fa
         .collect()
 }
 
+pub(crate) fn roster(view: &impl View, id: ChannelId) -> Result<Option<Bytes>, Fault> {
+    let row: Option<RosterRow> = view.one("roster", &Key::roster(id))?;
+    Ok(row.map(|row| row.0))
+}
+
+pub(crate) fn letters(view: &impl View) -> Result<Vec<(HomeId, u64, Bytes)>, Fault> {
+    view.list::<LetterRow>("letter", &Key::all(kind::LETTER))?
+        .into_iter()
+        .map(|(key, letter)| {
+            let (peer, number) = keys::parse_letter(&key).ok_or_else(|| bad_key("letter"))?;
+            Ok((peer, number, letter.0))
+        })
+        .collect()
+}
+
 pub(crate) fn peers(view: &impl View) -> Result<Vec<PeerState>, Fault> {
     let peers = view.list("peer", &Key::all(kind::PEER))?;
     Ok(peers.into_iter().map(|(_, peer)| peer).collect())
@@ -366,6 +382,12 @@ macro_rules! reader {
             }
             fn owed(&self) -> Result<Vec<(HomeId, ChannelId, u64)>, Fault> {
                 view::owed(self.view())
+            }
+            fn roster(&self, channel: ChannelId) -> Result<Option<bytes::Bytes>, Fault> {
+                view::roster(self.view(), channel)
+            }
+            fn letters(&self) -> Result<Vec<(HomeId, u64, bytes::Bytes)>, Fault> {
+                view::letters(self.view())
             }
             fn peers(&self) -> Result<Vec<PeerState>, Fault> {
                 view::peers(self.view())

@@ -13,9 +13,11 @@ pub mod frame;
 pub mod heads;
 pub mod id;
 mod json;
+pub mod letter;
 pub mod limits;
 pub mod order;
 pub mod record;
+pub mod roster;
 pub mod statement;
 
 pub use address::{Address, AddressError, HomeName, HomeRef, Local, UserRef};
@@ -27,8 +29,13 @@ pub use heads::{
 pub use id::{
     ChannelId, DeviceId, Epoch, Hash, HomeId, IdError, MessageId, OpId, Pos, Seq, Stamp, UserId,
 };
+pub use letter::{Change, Command, Letter, LetterError, Outcome};
 pub use order::Order;
 pub use record::{HomeRecord, Node, RecordError};
+pub use roster::{
+    Fence, Policy, PolicySpan, Right, Role, Roster, RosterError, RosterHistory, SignedRoster,
+    Tenure, Unfit, Who,
+};
 pub use statement::{Instance, Statement, StatementError};
 
 /// The generated protocol types. Used by `homing-net` and where the server translates; nowhere else.

@@ -43,6 +43,19 @@ pub const NODE_ADDRESSES: usize = 16;
 pub const RECORD_SIGNING_KEYS: usize = 8;
 /// Heads under one signature.
 pub const HEADS: usize = 8_192;
+/// Members of a group that a roster may list, invited ones included: what the product means by a group. Homes may set
+/// less (`groups.max_members`).
+pub const ROSTER_MEMBERS: usize = 100;
+/// Tenures in a roster, ended ones included: some years of a lively group. All are needed to judge old events.
+pub const ROSTER_TENURES: usize = 4_096;
+/// Policies that a group has had: a change is a person's decision, made now and then.
+pub const ROSTER_POLICIES: usize = 64;
+/// A signed roster: full of tenures with the longest names it still fits a relay frame.
+pub const ROSTER_BYTES: usize = 960 << 10;
+/// A group's name, in bytes of UTF-8.
+pub const GROUP_NAME_BYTES: usize = 256;
+/// A letter between homes: one that names all members of a group with their longest names fits.
+pub const LETTER_BYTES: usize = 65_536;
 /// Nesting of JSON in a body, and in a call's parameters.
 pub const JSON_DEPTH: usize = 64;
 /// The greatest integer that every JSON reader keeps exact: 2^53 − 1 (RFC 8259, section 6).

@@ -1,8 +1,8 @@
 //! What a home's process does with what comes: as the node's hub, receiver, courier and repair do it.
 
 use homing_core::{
-    Answered, Courier, Delivery, Effect, Failure, Mark, PeerFault, Question, RangeAnswer, RangeIn,
-    Reader as _, Repair, SendCommand, holdings, range_of,
+    Answered, Courier, Delivery, Effect, Failure, Mark, OwedChannel, PeerFault, Question,
+    RangeAnswer, RangeIn, Reader as _, Repair, SendCommand, holdings, range_of,
 };
 use homing_store::Store as _;
 use homing_wire::proto::event::v1::Proof;
@@ -15,7 +15,7 @@ use rand::Rng as _;
 use super::member::{Output, RepairRun};
 use super::net::{Answer, Frame, RangeFrame, raw};
 use super::seal::{Gullible, Seal};
-use super::world::{Happening, MONDAY_MS, World, owed};
+use super::world::{Happening, MONDAY_MS, World};
 use super::{Broken, Canary};
 
 /// Faults of a peer on one connection before it is cut.
@@ -213,7 +213,12 @@ impl World {
             | Effect::Rejected { change, .. }
             | Effect::Marked { change, .. }
             | Effect::Channel { change, .. } => *change,
-            Effect::Owed { .. } | Effect::Pull { .. } | Effect::Marks { .. } => 0,
+            Effect::Owed { .. }
+            | Effect::Pull { .. }
+            | Effect::Marks { .. }
+            | Effect::Roster { .. }
+            | Effect::Letter { .. }
+            | Effect::Settled { .. } => 0,
         };
         if change > self.members[home].store.meta().change {
             let what = format!("home {home} tells of change {change} before it is on disk");
@@ -234,8 +239,8 @@ impl World {
                 Ok(())
             }
             Effect::Channel { channel, change } => self.seen_by_clients(home, channel, change),
-            Effect::Owed { peer, channel, parties, epoch, acked, upto } => {
-                let owed = owed(parties, epoch, acked, upto);
+            Effect::Owed { peer, channel, parties, epoch, acked, upto, begins } => {
+                let owed = OwedChannel { parties, epoch, acked, upto, begins };
                 self.courier(home, peer, |courier| courier.owe(channel, owed));
                 Ok(())
             }
@@ -247,6 +252,8 @@ impl World {
                 self.courier(home, peer, Courier::pull);
                 Ok(())
             }
+            // Of groups, which nobody makes here yet.
+            Effect::Roster { .. } | Effect::Letter { .. } | Effect::Settled { .. } => Ok(()),
         }
     }
 
@@ -293,7 +300,7 @@ impl World {
             for delivery in burst {
                 let proof = delivery.head().map(|(epoch, head)| proof(own, epoch, head));
                 let frame = match delivery {
-                    Delivery::Range { channel, parties, epoch, events } => {
+                    Delivery::Range { channel, parties, epoch, events, begins: _ } => {
                         let first = events.first().map_or(Seq(0), |entry| entry.event.header.seq);
                         let events = events.iter().map(|entry| raw(&entry.event)).collect();
                         let range = RangeFrame { channel, parties, epoch, first, events, proof };
@@ -306,6 +313,7 @@ impl World {
                     Delivery::Marks { number, channel, marks } => {
                         Frame::Marks { number, channel, marks }
                     }
+                    Delivery::Roster(_) | Delivery::Letter { .. } => continue,
                     Delivery::Pull => Frame::Pull,
                 };
                 self.sends(home, peer, connection, frame);
@@ -484,7 +492,8 @@ impl World {
             }
             (Some(_) | None, _) => None,
         };
-        Ok(RangeIn { channel, parties, origin: peer, epoch, first, events, end })
+        let begins = false;
+        Ok(RangeIn { channel, parties, origin: peer, epoch, first, events, end, begins })
     }
 
     fn checked(

@@ -189,6 +189,8 @@ impl Member {
             blocked: false,
             reconcile: false,
             statements: Vec::new(),
+            letters: 0,
+            letters_done: (Epoch(0), 0),
         }
     }
 

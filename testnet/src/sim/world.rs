@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use homing_core::{Mark, OwedChannel, Policy, SendCommand, Target};
-use homing_wire::{ChannelId, Epoch, Hash, HomeId, Kind, Local, MessageId, OpId, Pos, UserRef};
+use homing_core::{Mark, Policy, SendCommand, Target};
+use homing_wire::{ChannelId, Hash, HomeId, Kind, Local, MessageId, OpId, Pos, UserRef};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use uuid::Uuid;
@@ -641,14 +641,4 @@ impl World {
         }
         Ok(Hash::of(&bytes))
     }
-}
-
-/// What is owed, as couriers take it.
-pub(super) fn owed(
-    parties: [UserRef; 2],
-    epoch: Epoch,
-    acked: homing_wire::Seq,
-    upto: homing_wire::Seq,
-) -> OwedChannel {
-    OwedChannel { parties, epoch, acked, upto }
 }

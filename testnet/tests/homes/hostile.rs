@@ -160,6 +160,7 @@ fn range(parties: [&UserRef; 2], event: &Event, proof: Option<pb_event::Proof>) 
                 body: event.body.clone(),
             }],
             proof,
+            begins: false,
         })),
     }
 }

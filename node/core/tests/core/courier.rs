@@ -50,13 +50,16 @@ impl Stream {
     fn follow(&mut self) {
         for effect in self.acme.settle() {
             match effect {
-                Effect::Owed { channel, parties, epoch, acked, upto, .. } => {
-                    self.courier.owe(channel, OwedChannel { parties, epoch, acked, upto });
+                Effect::Owed { channel, parties, epoch, acked, upto, begins, .. } => {
+                    self.courier.owe(channel, OwedChannel { parties, epoch, acked, upto, begins });
                 }
                 Effect::Marks { channel, marks, .. } => self.courier.mark(channel, marks),
                 Effect::Pull { .. } => self.courier.pull(),
                 Effect::Message { .. }
                 | Effect::Rejected { .. }
+                | Effect::Roster { .. }
+                | Effect::Letter { .. }
+                | Effect::Settled { .. }
                 | Effect::Marked { .. }
                 | Effect::Channel { .. } => {}
             }
@@ -93,12 +96,13 @@ impl Stream {
         let head = delivery.head().unwrap();
         let end = proven(from, head.0, head.1);
         let reply = match delivery {
-            Delivery::Range { channel, parties, epoch, events } => {
+            Delivery::Range { channel, parties, epoch, events, begins } => {
                 let first = events[0].event.header.seq;
                 let parsed = |e: &Event| Event::from_bytes(e.header_bytes.clone(), e.body.clone());
                 let events = events.iter().map(|e| parsed(&e.event)).collect();
                 let end = Some(end);
-                let range = RangeIn { channel, parties, origin: from, epoch, first, events, end };
+                let range =
+                    RangeIn { channel, parties, origin: from, epoch, first, events, end, begins };
                 self.globex.receive_as_is(from, &range).unwrap()
             }
             Delivery::Pruned { parties, .. } => self
@@ -107,7 +111,10 @@ impl Stream {
                 .receive_pruned(&self.globex.store, now, from, &parties, &end)
                 .unwrap()
                 .unwrap(),
-            Delivery::Marks { .. } | Delivery::Pull => unreachable!("they name no events"),
+            Delivery::Marks { .. }
+            | Delivery::Roster(_)
+            | Delivery::Letter { .. }
+            | Delivery::Pull => unreachable!("they name no events"),
         };
         self.globex.settle();
         assert_eq!((reply.refused, reply.rejected.len()), (None, 0));
@@ -122,7 +129,9 @@ fn name(delivery: &Delivery) -> (ChannelId, Epoch, Seq) {
             (*channel, *epoch, events[0].event.header.seq)
         }
         Delivery::Pruned { channel, epoch, seq, .. } => (*channel, *epoch, *seq),
-        Delivery::Marks { .. } | Delivery::Pull => panic!("{delivery:?}"),
+        Delivery::Marks { .. } | Delivery::Roster(_) | Delivery::Letter { .. } | Delivery::Pull => {
+            panic!("{delivery:?}")
+        }
     }
 }
 
@@ -207,8 +216,8 @@ fn what_a_peer_lost_after_acknowledging_it_is_sent_at_once() {
     let effects = stream.acme.settle();
     let mut owed = Vec::new();
     for effect in effects {
-        if let Effect::Owed { channel, parties, epoch, acked, upto, .. } = effect {
-            owed.push((channel, OwedChannel { parties, epoch, acked, upto }));
+        if let Effect::Owed { channel, parties, epoch, acked, upto, begins, .. } = effect {
+            owed.push((channel, OwedChannel { parties, epoch, acked, upto, begins }));
         }
     }
     assert_eq!(owed.len(), 1);
@@ -363,7 +372,11 @@ fn marks_are_numbered_and_the_newest_go() {
         .into_iter()
         .map(|delivery| match delivery {
             Delivery::Marks { number, channel, marks } => (number, channel, marks[0].read.0),
-            Delivery::Range { .. } | Delivery::Pruned { .. } | Delivery::Pull => {
+            Delivery::Range { .. }
+            | Delivery::Pruned { .. }
+            | Delivery::Roster(_)
+            | Delivery::Letter { .. }
+            | Delivery::Pull => {
                 panic!("{delivery:?}")
             }
         })
@@ -422,7 +435,13 @@ fn answers_to_what_was_sent_before_a_chain_was_left_are_not_taken_for_others() {
     let old = s.acme.epoch;
     let state = s.acme.state(channel);
     let parties = [state.members[0].user.clone(), state.members[1].user.clone()];
-    let owed = |epoch| OwedChannel { parties: parties.clone(), epoch, acked: Seq(0), upto: Seq(8) };
+    let owed = |epoch| OwedChannel {
+        parties: parties.clone(),
+        epoch,
+        acked: Seq(0),
+        upto: Seq(8),
+        begins: Seq(0),
+    };
     s.courier.owe(channel, owed(Epoch(old.0 + 1)));
     s.courier.owe(channel, owed(old));
     let again = s.burst();

@@ -5,6 +5,7 @@
 mod chats;
 mod corpus;
 mod courier;
+mod groups;
 mod hostile;
 mod ids;
 mod marks;

@@ -91,6 +91,9 @@ fn whoever_answers_has_read_even_over_a_crash() {
         | Effect::Marked { .. }
         | Effect::Channel { .. }
         | Effect::Rejected { .. }
+        | Effect::Roster { .. }
+        | Effect::Letter { .. }
+        | Effect::Settled { .. }
         | Effect::Pull { .. }
         | Effect::Owed { .. } => None,
     });

@@ -448,16 +448,19 @@ impl World {
                 assert!(change <= durable);
                 assert!(self.members[home].node.store.channels.contains_key(&channel));
             }
-            Effect::Owed { peer, channel, parties, epoch, acked, upto } => {
+            Effect::Owed { peer, channel, parties, epoch, acked, upto, begins } => {
                 assert!(!self.members[home].node.home.is_reconciling(&peer), "not asked yet");
-                let owed = homing_core::OwedChannel { parties, epoch, acked, upto };
+                let owed = homing_core::OwedChannel { parties, epoch, acked, upto, begins };
                 self.courier(home, peer, |courier| courier.owe(channel, owed));
             }
             Effect::Marks { peer, channel, marks } => {
                 self.courier(home, peer, |courier| courier.mark(channel, marks));
             }
             Effect::Pull { peer } => self.courier(home, peer, Courier::pull),
-            Effect::Rejected { .. } => panic!("among honest homes: {effect:?}"),
+            Effect::Rejected { .. }
+            | Effect::Roster { .. }
+            | Effect::Letter { .. }
+            | Effect::Settled { .. } => panic!("among honest homes, and in chats: {effect:?}"),
         }
     }
 

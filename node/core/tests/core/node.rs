@@ -324,6 +324,8 @@ pub(crate) fn peer(home: HomeId, reconcile: bool) -> PeerState {
         blocked: false,
         reconcile,
         statements: Vec::new(),
+        letters: 0,
+        letters_done: (Epoch(0), 0),
     }
 }
 
@@ -378,7 +380,8 @@ pub(crate) fn range_of(
     first: Seq,
     events: Vec<Result<Event, HeaderError>>,
 ) -> RangeIn {
-    let mut range = RangeIn { channel, parties, origin, epoch, first, events, end: None };
+    let mut range =
+        RangeIn { channel, parties, origin, epoch, first, events, end: None, begins: false };
     prove_end(&mut range);
     range
 }

@@ -49,6 +49,9 @@ fn every_message_says_what_is_owed_with_it() {
             | Effect::Marked { .. }
             | Effect::Channel { .. }
             | Effect::Rejected { .. }
+            | Effect::Roster { .. }
+            | Effect::Letter { .. }
+            | Effect::Settled { .. }
             | Effect::Pull { .. }
             | Effect::Marks { .. } => None,
         })

@@ -221,6 +221,9 @@ fn marks_come_back_too() {
         | Effect::Marked { .. }
         | Effect::Channel { .. }
         | Effect::Rejected { .. }
+        | Effect::Roster { .. }
+        | Effect::Letter { .. }
+        | Effect::Settled { .. }
         | Effect::Pull { .. }
         | Effect::Owed { .. } => None,
     });

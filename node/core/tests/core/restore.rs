@@ -17,6 +17,9 @@ fn marks_in(effects: &[Effect]) -> Vec<(HomeId, Vec<PeerMark>)> {
         | Effect::Marked { .. }
         | Effect::Channel { .. }
         | Effect::Rejected { .. }
+        | Effect::Roster { .. }
+        | Effect::Letter { .. }
+        | Effect::Settled { .. }
         | Effect::Pull { .. }
         | Effect::Owed { .. } => None,
     });
@@ -204,6 +207,9 @@ fn lives_come_back_in_their_order_however_often_the_disk_is_lost() {
             | Effect::Marked { .. }
             | Effect::Channel { .. }
             | Effect::Rejected { .. }
+            | Effect::Roster { .. }
+            | Effect::Letter { .. }
+            | Effect::Settled { .. }
             | Effect::Pull { .. }
             | Effect::Marks { .. } => None,
         })
@@ -290,8 +296,10 @@ fn a_hole_in_an_own_chain_ends_where_it_ends() {
             let mut given = Vec::new();
             loop {
                 for effect in acme.settle() {
-                    if let Effect::Owed { channel, parties, epoch, acked, upto, .. } = effect {
-                        let owed = homing_core::OwedChannel { parties, epoch, acked, upto };
+                    if let Effect::Owed { channel, parties, epoch, acked, upto, begins, .. } =
+                        effect
+                    {
+                        let owed = homing_core::OwedChannel { parties, epoch, acked, upto, begins };
                         courier.owe(channel, owed);
                     }
                 }
@@ -580,6 +588,9 @@ fn one_chat_that_is_not_taken_does_not_keep_the_others_waiting() {
             | Effect::Marked { .. }
             | Effect::Channel { .. }
             | Effect::Rejected { .. }
+            | Effect::Roster { .. }
+            | Effect::Letter { .. }
+            | Effect::Settled { .. }
             | Effect::Pull { .. }
             | Effect::Marks { .. } => None,
         })

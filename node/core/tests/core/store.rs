@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use homing_core::{
     Account, Batch, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry, Mark,
     MessageKey, OpDone, PeerState, Reader, TokenHash, Write,
@@ -30,6 +31,8 @@ pub(crate) struct TestStore {
     invites: BTreeMap<TokenHash, Invite>,
     pub(crate) owed: BTreeMap<(HomeId, ChannelId), u64>,
     pub(crate) peers: BTreeMap<HomeId, PeerState>,
+    pub(crate) rosters: BTreeMap<ChannelId, Bytes>,
+    pub(crate) letters: BTreeMap<(HomeId, u64), Bytes>,
     ops: BTreeMap<(Local, OpId), OpDone>,
 }
 
@@ -92,6 +95,16 @@ impl TestStore {
                     };
                     touched.push(*channel);
                 }
+                Write::Roster { channel, signed } => {
+                    self.rosters.insert(*channel, signed.clone());
+                }
+                Write::Letter { peer, number, letter } => {
+                    self.letters.insert((*peer, *number), letter.clone());
+                }
+                Write::LetterGone { peer, number } => {
+                    let known = self.letters.remove(&(*peer, *number));
+                    assert!(known.is_some(), "a letter goes that was not there");
+                }
                 Write::Peer(peer) => {
                     self.peers.insert(peer.home, (**peer).clone());
                 }
@@ -148,11 +161,16 @@ impl TestStore {
             let times: Vec<Mark> = member.times.iter().map(|t| t.mark).collect();
             assert!(times.is_sorted_by(|a, b| a.read <= b.read && a.delivered <= b.delivered));
             assert!(member.times.iter().map(|t| t.at).is_sorted());
-            if member.user.home != home {
+            // Whoever is not in a group (any more) is shown nothing new of it.
+            let out = state.group.is_some() && (member.left || !member.accepted);
+            if member.user.home != home || out {
+                assert!(!out || state.unread(member) == 0);
                 continue;
             }
+            let turned = state.group.as_ref().map_or(&[][..], |group| &group.turned);
             let unread = messages()
                 .filter(|e| e.pos > member.mark.read && e.event.header.user() != member.user)
+                .filter(|e| !turned.contains(&e.pos))
                 .count() as u64;
             assert_eq!(state.unread(member), unread, "unread of {:?}", member.user);
             let mentions: Vec<Pos> = messages()
@@ -169,7 +187,10 @@ impl TestStore {
             assert!(cursor.epoch <= epoch && cursor.acked <= written);
             let mut own = state.chains.iter().filter(|c| c.origin == home);
             let behind = cursor.acked < written || own.any(|c| c.epoch > cursor.epoch);
-            let owed = cursor.refused.is_none() && (behind || cursor.marks_owed);
+            let roster = state.group.as_ref();
+            let roster = roster.is_some_and(|g| g.owner == home && cursor.roster < g.version);
+            let takes = cursor.refused.is_none() && !cursor.outside;
+            let owed = (takes && (behind || cursor.marks_owed)) || roster;
             assert_eq!(cursor.owed_since.is_some(), owed, "owed, says the cursor");
             assert_eq!(self.owed.get(&(cursor.home, id)).copied(), cursor.owed_since, "owed rows");
         }
@@ -201,8 +222,10 @@ fn check_chains(home: HomeId, epoch: Epoch, state: &ChannelState, log: &BTreeMap
     for entry in log.values() {
         let h = &entry.event.header;
         assert!(h.epoch <= epoch || h.origin != home, "from a life that is still to come");
-        let stranger = state.member(&h.user()).is_none();
-        assert_eq!(stranger, h.origin == HomeId::LOCAL, "a stranger's words are stored");
+        // Of a group, members that have gone are not kept.
+        let stranger = state.member(&h.user()).is_none() && state.group.is_none();
+        let local = h.origin == HomeId::LOCAL;
+        assert!(stranger == local || state.group.is_some(), "a stranger's words are stored");
         if let Some((seq, stamp, hash)) = chains.get(&(h.origin, h.epoch)) {
             assert!(h.seq > *seq, "an origin's order is not kept");
             assert!(h.stamp >= *stamp, "stamps fell along a chain");
@@ -228,7 +251,10 @@ fn check_chains(home: HomeId, epoch: Epoch, state: &ChannelState, log: &BTreeMap
 
 fn marks_rise(before: Option<&ChannelState>, now: &ChannelState) {
     for old in before.map_or(&[][..], |b| &b.members) {
-        let new = now.member(&old.user).unwrap();
+        let Some(new) = now.member(&old.user) else {
+            assert!(now.group.is_some(), "nobody leaves a chat");
+            continue;
+        };
         assert!(new.mark.read >= old.mark.read && new.mark.delivered >= old.mark.delivered);
         assert!(new.read_counted >= old.read_counted);
     }
@@ -323,6 +349,14 @@ impl Reader for TestStore {
     fn owed(&self) -> Result<Vec<(HomeId, ChannelId, u64)>, Fault> {
         Ok(self.owed.iter().map(|((peer, channel), since)| (*peer, *channel, *since)).collect())
     }
+    fn roster(&self, channel: ChannelId) -> Result<Option<Bytes>, Fault> {
+        Ok(self.rosters.get(&channel).cloned())
+    }
+
+    fn letters(&self) -> Result<Vec<(HomeId, u64, Bytes)>, Fault> {
+        Ok(self.letters.iter().map(|((peer, n), letter)| (*peer, *n, letter.clone())).collect())
+    }
+
     fn peers(&self) -> Result<Vec<PeerState>, Fault> {
         Ok(self.peers.values().cloned().collect())
     }

@@ -162,8 +162,12 @@ section! {
 }
 
 section! {
-    /// Groups. Nothing to set yet.
-    Groups = "groups" {}
+    /// Groups.
+    Groups = "groups" {
+        /// Members of a group of this home, invited ones included. Every home of a group stores its messages once and
+        /// sends its own people's to all of the others: what that takes grows with the homes, not with the members.
+        max_members: u64 = 100, in 2..=100;
+    }
 }
 
 section! {

@@ -143,6 +143,8 @@ pub(super) fn block(
         blocked: false,
         reconcile: true,
         statements: Vec::new(),
+        letters: 0,
+        letters_done: (Epoch(0), 0),
     });
     peer.blocked = blocked;
     home.put_peer(peer);

@@ -12,7 +12,7 @@ use homing_core::{Courier as Work, CourierLimits, Delivery, OwedChannel, PeerFau
 use homing_net::{NetHandle, RelayOut};
 use homing_store::Store;
 use homing_wire::proto::{event::v1 as pb_event, relay::v1 as pb};
-use homing_wire::{ChannelId, Epoch, Head, HomeId, Seq, Signs, UserRef, prove};
+use homing_wire::{ChannelId, Epoch, Head, HomeId, Seq, SignedRoster, Signs, UserRef, prove};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -37,6 +37,8 @@ pub(super) struct Satchel {
 struct Inside {
     owed: BTreeMap<ChannelId, OwedChannel>,
     marks: BTreeMap<ChannelId, Vec<PeerMark>>,
+    rosters: BTreeMap<ChannelId, Arc<SignedRoster>>,
+    letters: BTreeMap<u64, Bytes>,
     pull: bool,
     link: Option<(ConnectionNo, RelayOut)>,
 }
@@ -62,6 +64,18 @@ impl Satchel {
     /// The newest marks of a channel.
     pub(super) fn mark(&self, channel: ChannelId, marks: Vec<PeerMark>) {
         self.inside.lock().marks.insert(channel, marks);
+        self.more.notify_one();
+    }
+
+    /// The newest roster of a group.
+    pub(super) fn roster(&self, signed: Arc<SignedRoster>) {
+        self.inside.lock().rosters.insert(signed.roster().group, signed);
+        self.more.notify_one();
+    }
+
+    /// A letter.
+    pub(super) fn letter(&self, number: u64, letter: Bytes) {
+        self.inside.lock().letters.insert(number, letter);
         self.more.notify_one();
     }
 
@@ -96,6 +110,12 @@ impl Satchel {
         for (channel, marks) in std::mem::take(&mut inside.marks) {
             work.mark(channel, marks);
         }
+        for signed in std::mem::take(&mut inside.rosters).into_values() {
+            work.roster(signed);
+        }
+        for (number, letter) in std::mem::take(&mut inside.letters) {
+            work.letter(number, letter);
+        }
         true
     }
 }
@@ -104,6 +124,8 @@ impl Satchel {
 pub(super) struct Courier {
     pub(super) peer: HomeId,
     pub(super) home: HomeId,
+    /// The life of this home's store.
+    pub(super) epoch: Epoch,
     pub(super) signer: Signer,
     pub(super) store: Arc<dyn Store>,
     pub(super) satchel: Arc<Satchel>,
@@ -215,7 +237,7 @@ impl Courier {
 
     fn frame(&self, delivery: Delivery, proofs: &mut VecDeque<pb_event::Proof>) -> pb::Frame {
         let frame = match delivery {
-            Delivery::Range { channel, parties, epoch, events } => {
+            Delivery::Range { channel, parties, epoch, events, begins } => {
                 self.metrics.relay_events_out.fetch_add(events.len() as u64, Ordering::Relaxed);
                 pb::frame::Frame::Range(pb::Range {
                     channel: bytes_of(&channel),
@@ -230,6 +252,7 @@ impl Courier {
                         })
                         .collect(),
                     proof: proofs.pop_front(),
+                    begins,
                 })
             }
             Delivery::Pruned { channel, parties, epoch, seq, hash } => {
@@ -256,6 +279,12 @@ impl Courier {
                     })
                     .collect(),
             }),
+            Delivery::Roster(signed) => {
+                pb::frame::Frame::Roster(pb::Roster { signed: signed.bytes().clone() })
+            }
+            Delivery::Letter { number, letter } => {
+                pb::frame::Frame::Letter(pb::Letter { epoch: self.epoch.0, number, letter })
+            }
             Delivery::Pull => pb::frame::Frame::Pull(pb::Pull {}),
         };
         pb::Frame { frame: Some(frame) }
@@ -274,6 +303,18 @@ impl Courier {
             Some(pb::frame::Frame::Ack(ack)) => {
                 for have in ack.have {
                     self.have(work, connection, now_ms, have).await?;
+                }
+                for have in ack.rosters {
+                    let group = ChannelId::from_slice(&have.group)
+                        .map_err(|_| PeerFault("ack_malformed"))?;
+                    let version = have.version;
+                    work.roster_taken(now_ms, group, version)?;
+                    self.tell(Input::RosterTaken { peer, connection, group, version }).await?;
+                }
+                if ack.letters > 0 {
+                    let upto = ack.letters;
+                    work.letters_taken(now_ms, upto)?;
+                    self.tell(Input::LettersTaken { peer, connection, upto }).await?;
                 }
                 // The home compares them with the newest: those clear the debt.
                 for (channel, marks) in work.marks_taken(now_ms, ack.marks)? {
@@ -294,6 +335,8 @@ impl Courier {
                 | pb::frame::Frame::Pruned(_)
                 | pb::frame::Frame::Pull(_)
                 | pb::frame::Frame::Marks(_)
+                | pb::frame::Frame::Roster(_)
+                | pb::frame::Frame::Letter(_)
                 | pb::frame::Frame::Ping(_)
                 | pb::frame::Frame::Pong(_),
             )
@@ -314,6 +357,10 @@ impl Courier {
             ChannelId::from_slice(&have.channel).map_err(|_| PeerFault("ack_malformed"))?;
         let (epoch, seq) = (Epoch(have.epoch), Seq(have.seq));
         work.have(now_ms, channel, epoch, seq)?;
+        if have.need_roster {
+            // What it says of its place says nothing: it took none of it.
+            return self.tell(Input::RosterWanted { peer, connection, group: channel }).await;
+        }
         if !have.rejected.is_empty() {
             let count = have.rejected.len() as u64;
             self.metrics.rejected_by_peers.fetch_add(count, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use homing_core::{CourierLimits, Effect, Failure, Fault, Home, PeerFault};
+use homing_core::{CourierLimits, Effect, Failure, Fault, Home, PeerFault, Sealer};
 use homing_link::{
     Answer, ChannelView, ClientInfo, CloseReason, Code, OutboxSender, Refused, Request, SessionNo,
 };
@@ -551,6 +551,46 @@ impl Hub {
             }
             Input::MarksTaken { peer, channel, marks, .. } => {
                 self.home.marks_taken(&*store, peer, channel, &marks)?;
+            }
+            Input::Roster { peer, signed, reply, .. } => {
+                let group = signed.roster().group;
+                let result = self.home.receive_roster(&*store, now, *signed)?;
+                if let Err(PeerFault("roster_fork")) = &result {
+                    error!(
+                        peer = %self.directory.show(&peer), %group,
+                        "a group's home has signed two rosters of one version, or takes back what it said: nothing \
+                         more of that life is followed; its operator has to begin a new one (`homing restore`)"
+                    );
+                }
+                self.collect_effects(None)?;
+                self.reply(move || {
+                    let _receiver_gone = reply.send(result);
+                });
+            }
+            Input::Letter { peer, name, letter, reply, .. } => {
+                let (signer, record) = self.seal();
+                let sealer = Sealer { key: &*signer, record };
+                let result =
+                    self.home.receive_letter(&*store, now, &sealer, peer, name, &letter)?;
+                self.collect_effects(None)?;
+                self.reply(move || {
+                    let _receiver_gone = reply.send(result);
+                });
+            }
+            Input::RosterTaken { peer, group, version, .. } => {
+                let done = self.home.roster_taken(&*store, peer, group, version)?;
+                if let Err(fault) = done {
+                    self.at_fault(peer, fault);
+                }
+            }
+            Input::RosterWanted { peer, group, .. } => {
+                self.home.roster_wanted(&*store, peer, group)?;
+                self.collect_effects(None)?;
+            }
+            Input::LettersTaken { peer, upto, .. } => {
+                if let Err(fault) = self.home.letters_taken(peer, upto) {
+                    self.at_fault(peer, fault);
+                }
             }
             Input::RefusedBy { peer, channel, reason, .. } => {
                 info!(peer = %self.directory.show(&peer), %channel, reason, "a home takes nothing of a channel");

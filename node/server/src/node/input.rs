@@ -4,7 +4,7 @@ use homing_core::{Answered, NewAccount, NewDevice, PeerFault, PeerMark, RangeIn,
 use homing_link::{ClientInfo, LoggedIn, OutboxSender, Refused, Registered, SessionNo};
 use homing_net::NetEvent;
 use homing_wire::proto::query::v1 as pb;
-use homing_wire::{ChannelId, Epoch, HomeId, ProvenHead, Seq, UserRef};
+use homing_wire::{ChannelId, Epoch, HomeId, Letter, ProvenHead, Seq, SignedRoster, UserRef};
 use tokio::sync::oneshot;
 
 use crate::control::{Control, ControlError, ControlReply};
@@ -25,7 +25,10 @@ pub(super) enum Input {
         reply: oneshot::Sender<SessionNo>,
     },
     /// An account, its password hashed.
-    Register { new: Box<NewAccount>, reply: oneshot::Sender<Result<Registered, Refused>> },
+    Register {
+        new: Box<NewAccount>,
+        reply: oneshot::Sender<Result<Registered, Refused>>,
+    },
     /// A device, its password checked.
     Login {
         new: Box<NewDevice>,
@@ -34,7 +37,10 @@ pub(super) enum Input {
         reply: oneshot::Sender<Result<LoggedIn, Refused>>,
     },
     /// A token to kill.
-    Logout { token: homing_core::TokenHash, reply: oneshot::Sender<Result<(), Refused>> },
+    Logout {
+        token: homing_core::TokenHash,
+        reply: oneshot::Sender<Result<(), Refused>>,
+    },
     /// The network has something to say.
     Net(NetEvent),
     /// A peer's events. Whatever comes by a stream or a question of a peer names the connection: what is still on
@@ -54,9 +60,16 @@ pub(super) enum Input {
         reply: oneshot::Sender<Result<RangeReply, PeerFault>>,
     },
     /// What a peer owes us is too old to be pushed: we are to ask.
-    Pull { peer: HomeId, connection: ConnectionNo },
+    Pull {
+        peer: HomeId,
+        connection: ConnectionNo,
+    },
     /// A peer has answered the question of a repair, or not.
-    Repaired { peer: HomeId, run: u64, answer: Box<Result<Answered, &'static str>> },
+    Repaired {
+        peer: HomeId,
+        run: u64,
+        answer: Box<Result<Answered, &'static str>>,
+    },
     /// A peer asks what is held, or for a part of a chain: what that tells of it is noted, on disk, before
     /// the answer leaves.
     Asked {
@@ -91,15 +104,67 @@ pub(super) enum Input {
         rejected: Vec<(Seq, String)>,
     },
     /// A peer has taken these marks of ours.
-    MarksTaken { peer: HomeId, connection: ConnectionNo, channel: ChannelId, marks: Vec<PeerMark> },
+    MarksTaken {
+        peer: HomeId,
+        connection: ConnectionNo,
+        channel: ChannelId,
+        marks: Vec<PeerMark>,
+    },
+    /// A roster that a peer has sent, its signature checked.
+    Roster {
+        peer: HomeId,
+        connection: ConnectionNo,
+        signed: Box<SignedRoster>,
+        reply: oneshot::Sender<Result<(), PeerFault>>,
+    },
+    /// A letter of a peer.
+    Letter {
+        peer: HomeId,
+        connection: ConnectionNo,
+        /// Of which life of the peer's store, and its number.
+        name: (Epoch, u64),
+        letter: Box<Letter>,
+        reply: oneshot::Sender<Result<(), PeerFault>>,
+    },
+    /// A peer has a roster of ours, or lacks one.
+    RosterTaken {
+        peer: HomeId,
+        connection: ConnectionNo,
+        group: ChannelId,
+        version: u64,
+    },
+    RosterWanted {
+        peer: HomeId,
+        connection: ConnectionNo,
+        group: ChannelId,
+    },
+    /// A peer has our letters up to there.
+    LettersTaken {
+        peer: HomeId,
+        connection: ConnectionNo,
+        upto: u64,
+    },
     /// A peer takes nothing of a channel.
-    RefusedBy { peer: HomeId, connection: ConnectionNo, channel: ChannelId, reason: String },
+    RefusedBy {
+        peer: HomeId,
+        connection: ConnectionNo,
+        channel: ChannelId,
+        reason: String,
+    },
     /// A user of another home was looked up.
-    LookedUp { user: UserRef, found: Lookup },
+    LookedUp {
+        user: UserRef,
+        found: Lookup,
+    },
     /// The operator wants something.
-    Control { control: Control, reply: oneshot::Sender<Result<ControlReply, ControlError>> },
+    Control {
+        control: Control,
+        reply: oneshot::Sender<Result<ControlReply, ControlError>>,
+    },
     /// Finish what is under way and stop.
-    Drain { done: oneshot::Sender<()> },
+    Drain {
+        done: oneshot::Sender<()>,
+    },
 }
 
 impl Input {
@@ -114,6 +179,11 @@ impl Input {
             | Self::Acknowledged { peer, connection, .. }
             | Self::RejectedBy { peer, connection, .. }
             | Self::MarksTaken { peer, connection, .. }
+            | Self::Roster { peer, connection, .. }
+            | Self::Letter { peer, connection, .. }
+            | Self::RosterTaken { peer, connection, .. }
+            | Self::RosterWanted { peer, connection, .. }
+            | Self::LettersTaken { peer, connection, .. }
             | Self::RefusedBy { peer, connection, .. } => Some((peer, *connection)),
             // A repair's answers have the number of their run.
             Self::Repaired { .. }

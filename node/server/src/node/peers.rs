@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use homing_core::{PeerFault, PeerState};
 use homing_net::NetEvent;
 use homing_wire::proto::query::v1 as pb_query;
-use homing_wire::{HomeId, Local, SigningKeys, UserRef};
+use homing_wire::{Epoch, HomeId, Local, SigningKeys, UserRef};
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
@@ -74,10 +74,15 @@ impl Hub {
                 let blocked = self.gatekeeper.blocked.read().contains(&home);
                 self.peer_keys.insert(home, SigningKeys(record.signing_keys.clone()));
                 // Whoever is new is asked what it holds: it may know this home from before a restore.
-                let reconcile = self.home.peer(&home).is_none_or(|known| known.reconcile);
+                let known = self.home.peer(&home);
+                let reconcile = known.is_none_or(|known| known.reconcile);
+                let (letters, letters_done) =
+                    known.map_or((0, (Epoch(0), 0)), |known| (known.letters, known.letters_done));
                 let statements = self.gatekeeper.starts.note(home, &record, &hello);
                 self.home.put_peer(PeerState {
                     statements,
+                    letters,
+                    letters_done,
                     reconcile,
                     home,
                     name,
@@ -219,6 +224,7 @@ impl Hub {
         let courier = Courier {
             peer,
             home: self.home.id(),
+            epoch: self.home.epoch(),
             signer: self.signer.clone(),
             store: self.store.clone(),
             satchel: satchel.clone(),

@@ -12,8 +12,8 @@ use homing_wire::limits::RANGE_EVENTS;
 use homing_wire::proto::event::v1 as pb_event;
 use homing_wire::proto::relay::v1 as pb;
 use homing_wire::{
-    ChannelId, Checker, Epoch, Event, Hash, Head, HomeId, Local, ProvenHead, Seq, SigningKeys,
-    UserRef,
+    ChannelId, Checker, Epoch, Event, Hash, Head, HomeId, Letter, Local, ProvenHead, Seq,
+    SignedRoster, SigningKeys, UserRef,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
@@ -41,6 +41,8 @@ pub(super) struct Receiver {
 enum Waiting {
     Range(ChannelId, Epoch, oneshot::Receiver<Result<RangeReply, PeerFault>>),
     Marks(u64, oneshot::Receiver<Result<(), PeerFault>>),
+    Roster(ChannelId, u64, oneshot::Receiver<Result<(), PeerFault>>),
+    Letter(u64, oneshot::Receiver<Result<(), PeerFault>>),
 }
 
 impl Receiver {
@@ -58,6 +60,12 @@ impl Receiver {
                     }
                     Some(Waiting::Marks(number, reply)) => {
                         Answered::Marks(*number, reply.await.ok())
+                    }
+                    Some(Waiting::Roster(group, version, reply)) => {
+                        Answered::Roster(*group, *version, reply.await.ok())
+                    }
+                    Some(Waiting::Letter(number, reply)) => {
+                        Answered::Letter(*number, reply.await.ok())
                     }
                     None => std::future::pending().await,
                 }
@@ -140,6 +148,26 @@ impl Receiver {
                 let input = Input::Pruned { peer, connection, parties, end, reply };
                 self.hub.send(input).await.map_err(|_| Trouble::Over)
             }
+            Some(pb::frame::Frame::Roster(roster)) => {
+                let signed = SignedRoster::verify(roster.signed)
+                    .map_err(|error| Trouble::Fault(PeerFault(error.reason()), None))?;
+                let (group, version) = (signed.roster().group, signed.roster().version);
+                let (reply, answer) = oneshot::channel();
+                waiting.push_back(Waiting::Roster(group, version, answer));
+                let (peer, connection, signed) = (self.peer, self.connection, Box::new(signed));
+                let input = Input::Roster { peer, connection, signed, reply };
+                self.hub.send(input).await.map_err(|_| Trouble::Over)
+            }
+            Some(pb::frame::Frame::Letter(sent)) => {
+                let letter = Letter::decode(&sent.letter)
+                    .map_err(|error| Trouble::Fault(PeerFault(error.reason()), None))?;
+                let (reply, answer) = oneshot::channel();
+                waiting.push_back(Waiting::Letter(sent.number, answer));
+                let name = (Epoch(sent.epoch), sent.number);
+                let (peer, connection, letter) = (self.peer, self.connection, Box::new(letter));
+                let input = Input::Letter { peer, connection, name, letter, reply };
+                self.hub.send(input).await.map_err(|_| Trouble::Over)
+            }
             Some(pb::frame::Frame::Pull(pb::Pull {})) => {
                 let input = Input::Pull { peer: self.peer, connection: self.connection };
                 self.hub.send(input).await.map_err(|_| Trouble::Over)
@@ -176,7 +204,7 @@ impl Receiver {
             (Some(_) | None, _) => None,
         };
         let (origin, first) = (self.peer, Seq(range.first_seq));
-        Ok(RangeIn { channel, parties, origin, epoch, first, events, end })
+        Ok(RangeIn { channel, parties, origin, epoch, first, events, end, begins: range.begins })
     }
 
     fn pruned_in(
@@ -220,19 +248,33 @@ impl Receiver {
                                 reason: reason.to_owned(),
                             })
                             .collect(),
+                        need_roster: reply.need_roster,
                     }],
-                    marks: 0,
+                    ..pb::Ack::default()
                 }),
             },
             Answered::Marks(number, Some(Ok(()))) => {
-                ack(pb::Ack { have: Vec::new(), marks: number })
+                ack(pb::Ack { marks: number, ..pb::Ack::default() })
             }
             Answered::Range(channel, _, Some(Err(fault))) => {
                 return Err(Trouble::Fault(fault, Some(channel)));
             }
-            Answered::Marks(_, Some(Err(fault))) => return Err(Trouble::Fault(fault, None)),
+            Answered::Roster(group, version, Some(Ok(()))) => {
+                let group = Bytes::copy_from_slice(group.as_bytes());
+                let rosters = vec![pb::RosterHave { group, version }];
+                ack(pb::Ack { rosters, ..pb::Ack::default() })
+            }
+            Answered::Letter(number, Some(Ok(()))) => {
+                ack(pb::Ack { letters: number, ..pb::Ack::default() })
+            }
+            Answered::Marks(_, Some(Err(fault)))
+            | Answered::Roster(_, _, Some(Err(fault)))
+            | Answered::Letter(_, Some(Err(fault))) => return Err(Trouble::Fault(fault, None)),
             // The hub is gone, or has a newer connection.
-            Answered::Range(_, _, None) | Answered::Marks(_, None) => return Err(Trouble::Over),
+            Answered::Range(_, _, None)
+            | Answered::Marks(_, None)
+            | Answered::Roster(_, _, None)
+            | Answered::Letter(_, None) => return Err(Trouble::Over),
         };
         link.replies.send(frame).await.map_err(|_| Trouble::Over)
     }
@@ -241,6 +283,8 @@ impl Receiver {
 enum Answered {
     Range(ChannelId, Epoch, Option<Result<RangeReply, PeerFault>>),
     Marks(u64, Option<Result<(), PeerFault>>),
+    Roster(ChannelId, u64, Option<Result<(), PeerFault>>),
+    Letter(u64, Option<Result<(), PeerFault>>),
 }
 
 enum Trouble {

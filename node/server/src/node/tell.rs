@@ -37,7 +37,12 @@ impl Hub {
                     let to = self.listeners(channel, None);
                     self.show_channel(channel, change, to)?;
                 }
-                Effect::Owed { .. } | Effect::Marks { .. } | Effect::Pull { .. } => {
+                Effect::Owed { .. }
+                | Effect::Marks { .. }
+                | Effect::Pull { .. }
+                | Effect::Roster { .. }
+                | Effect::Letter { .. }
+                | Effect::Settled { .. } => {
                     self.outputs.push(Output::Effect { effect, to: Vec::new() });
                 }
             }
@@ -75,7 +80,7 @@ impl Hub {
         state
             .members
             .iter()
-            .filter(|m| m.user.home == own)
+            .filter(|m| m.user.home == own && !m.left)
             .filter_map(|m| self.users.get(&m.user.local))
             .flatten()
             .copied()
@@ -155,9 +160,9 @@ impl Hub {
                     satchel.pull();
                 }
             }
-            Effect::Owed { peer, channel, parties, epoch, acked, upto } => {
+            Effect::Owed { peer, channel, parties, epoch, acked, upto, begins } => {
                 if let Some(satchel) = self.connected(&peer) {
-                    satchel.owe(channel, OwedChannel { parties, epoch, acked, upto });
+                    satchel.owe(channel, OwedChannel { parties, epoch, acked, upto, begins });
                 } else {
                     self.want(peer);
                 }
@@ -169,6 +174,21 @@ impl Hub {
                     self.want(peer);
                 }
             }
+            Effect::Roster { peer, signed } => {
+                if let Some(satchel) = self.connected(&peer) {
+                    satchel.roster(signed);
+                } else {
+                    self.want(peer);
+                }
+            }
+            Effect::Letter { peer, number, letter } => {
+                if let Some(satchel) = self.connected(&peer) {
+                    satchel.letter(number, letter);
+                } else {
+                    self.want(peer);
+                }
+            }
+            Effect::Settled { peer, outcome } => self.settled(peer, outcome),
         }
     }
 

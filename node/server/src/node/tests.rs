@@ -86,6 +86,8 @@ impl Node {
             blocked: false,
             reconcile: false,
             statements: Vec::new(),
+            letters: 0,
+            letters_done: (Epoch(0), 0),
         });
         self.settle();
     }
@@ -126,6 +128,7 @@ impl Node {
             first: Seq(1),
             events: entries.iter().map(|e| parsed(&e.event)).collect(),
             end: Some(end),
+            begins: false,
         }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use homing_core::{
-    Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Device, Fork, Invite,
-    LogEntry, Mark, MarkTime, OpDone, PeerState, TokenHash,
+    Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Device, Fork, GroupState,
+    Invite, LogEntry, Mark, MarkTime, OpDone, PeerState, Span, TokenHash,
 };
 use homing_wire::{
     ChannelId, DeviceId, Epoch, Event, Hash, Header, HomeId, Kind, Local, MessageId, OpId, Pos,
@@ -121,6 +121,7 @@ pub(crate) fn channel_state() -> ChannelState {
         pos: Pos(300),
         proof: Some(ChainProof { seq: Seq(3), hash: Hash([8; 32]), proof: vec![5; 150].into() }),
         pruned: Some((Seq(1), Hash([7; 32]))),
+        roster: 6,
         fork: Some(Box::new(Fork {
             held: ChainProof { seq: Seq(3), hash: Hash([8; 32]), proof: vec![5; 150].into() },
             shown: ChainProof { seq: Seq(4), hash: Hash([9; 32]), proof: vec![6; 150].into() },
@@ -136,6 +137,18 @@ pub(crate) fn channel_state() -> ChannelState {
         marks_owed: true,
         owed_since: Some(5),
         refused: Some("user_gone".into()),
+        begins: (EPOCH, Seq(1)),
+        roster: 4,
+        outside: true,
+    });
+    state.members[1].since = 3;
+    state.members[1].left = true;
+    state.members[1].spans = vec![Span { above: Pos(2), upto: Some(Pos(9)) }];
+    state.group = Some(GroupState {
+        owner: HomeId([1; 32]),
+        version: 5,
+        forked: Some(EPOCH),
+        turned: vec![Pos(7)],
     });
     state
 }
@@ -173,6 +186,8 @@ pub(crate) fn peer(n: u8) -> PeerState {
         blocked: false,
         reconcile: n % 2 == 1,
         statements: vec![vec![3; 40]],
+        letters: 3,
+        letters_done: (EPOCH, 2),
     }
 }
 

@@ -240,6 +240,7 @@ fn the_largest_event_fits_in_a_frame() {
             first_seq: u64::MAX,
             events: vec![largest_event()],
             proof: Some(largest_proof()),
+            begins: false,
         })),
     };
     assert!(frame.encoded_len() <= limits::RELAY_FRAME_BYTES);

@@ -8,5 +8,6 @@ mod decoders;
 mod headers;
 mod names;
 mod proofs;
+mod rosters;
 mod signed;
 mod vectors;

@@ -223,7 +223,7 @@ impl World {
                     .head()
                     .map(|(epoch, head)| crate::node::proven(member.node.id, epoch, head));
                 let frame = match delivery {
-                    Delivery::Range { channel, parties, epoch, events } => {
+                    Delivery::Range { channel, parties, epoch, events, begins } => {
                         Frame::Range(Box::new(RangeIn {
                             channel,
                             parties,
@@ -232,11 +232,15 @@ impl World {
                             first: events[0].event.header.seq,
                             events: events.iter().map(|e| parsed(&e.event)).collect(),
                             end: proven,
+                            begins,
                         }))
                     }
                     Delivery::Pruned { .. } => panic!("nothing is pruned here"),
                     Delivery::Marks { number, channel, marks } => {
                         Frame::Marks { number, channel, marks }
+                    }
+                    Delivery::Roster(_) | Delivery::Letter { .. } => {
+                        panic!("there are no groups here")
                     }
                     Delivery::Pull => Frame::Pull,
                 };

@@ -329,7 +329,7 @@ pub(crate) fn number_of(frame: &Frame) -> u64 {
 }
 
 pub(crate) fn ack(number: u64) -> Frame {
-    Frame { frame: Some(frame::Frame::Ack(Ack { have: Vec::new(), marks: number })) }
+    Frame { frame: Some(frame::Frame::Ack(Ack { marks: number, ..Ack::default() })) }
 }
 
 /// A frame of about `bytes` bytes that says `number`.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
+use bytes::Bytes;
 use homing_core::{
     Account, Batch, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry, MessageKey,
     OpDone, PeerState, Reader, TokenHash,
@@ -159,6 +160,12 @@ impl Reader for Disk {
     }
     fn owed(&self) -> Result<Vec<(HomeId, ChannelId, u64)>, Fault> {
         self.inner.owed()
+    }
+    fn roster(&self, channel: ChannelId) -> Result<Option<Bytes>, Fault> {
+        self.inner.roster(channel)
+    }
+    fn letters(&self) -> Result<Vec<(HomeId, u64, Bytes)>, Fault> {
+        self.inner.letters()
     }
     fn peers(&self) -> Result<Vec<PeerState>, Fault> {
         self.inner.peers()

@@ -1,0 +1,818 @@
+//! Groups over several homes: who is in, who may write, and that all homes show the same, whatever came first.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use homing_core::{
+    Asked, Changed, Effect, NewGroup, PeerFault, Refusal, Sealer, SendCommand, Target,
+};
+use homing_wire::{
+    Change, ChannelId, Fence, HomeId, Letter, MessageId, OpId, Policy, Right, Role, Roster,
+    RosterHistory, SignedRoster, UserRef, Who,
+};
+use uuid::Uuid;
+
+use crate::node::{Node, Seal, accepting, local, text, v7};
+
+/// Homes in a network that can be cut.
+struct World {
+    nodes: Vec<Node>,
+    cut: BTreeSet<(usize, usize)>,
+    ops: u128,
+}
+
+/// What one client of a home sees of a group: (order, id, words) of what counts.
+type Shown = Vec<(String, MessageId, String)>;
+
+impl World {
+    fn new(homes: usize, users: &[&str]) -> Self {
+        let mut nodes: Vec<Node> =
+            (1..=homes).map(|n| Node::new(n as u8, accepting(), users)).collect();
+        let ids: Vec<HomeId> = nodes.iter().map(|node| node.id).collect();
+        for node in &mut nodes {
+            let own = node.id;
+            ids.iter().filter(|id| **id != own).for_each(|id| node.meets(*id, false));
+        }
+        Self { nodes, cut: BTreeSet::new(), ops: 0 }
+    }
+
+    fn user(&self, home: usize, name: &str) -> UserRef {
+        self.nodes[home].user(name)
+    }
+
+    fn at(&self, id: HomeId) -> usize {
+        self.nodes.iter().position(|node| node.id == id).unwrap()
+    }
+
+    fn is_cut(&self, a: usize, b: usize) -> bool {
+        self.cut.contains(&(a.min(b), a.max(b)))
+    }
+
+    fn cut_off(&mut self, home: usize) {
+        for other in (0..self.nodes.len()).filter(|other| *other != home) {
+            self.cut.insert((home.min(other), home.max(other)));
+        }
+    }
+
+    /// All links are whole again, and homes say what they owe.
+    fn heal(&mut self) {
+        self.cut.clear();
+        let ids: Vec<HomeId> = self.nodes.iter().map(|node| node.id).collect();
+        for node in &mut self.nodes {
+            for id in ids.iter().filter(|id| **id != node.id) {
+                node.home.resume(&node.store, *id).unwrap();
+            }
+        }
+        self.flow();
+    }
+
+    fn tick(&mut self) {
+        self.nodes.iter_mut().for_each(|node| node.now += 10);
+    }
+
+    /// Everything that was decided goes its way, until nothing more follows.
+    fn flow(&mut self) {
+        let mut held: Vec<(usize, Effect)> = Vec::new();
+        for _ in 0..10_000 {
+            let mut queue: VecDeque<(usize, Effect)> = VecDeque::new();
+            for at in 0..self.nodes.len() {
+                queue.extend(self.nodes[at].settle().into_iter().map(|effect| (at, effect)));
+            }
+            if queue.is_empty() {
+                // Marks are gathered for a second.
+                for (at, node) in self.nodes.iter_mut().enumerate() {
+                    queue.extend(node.tick().into_iter().map(|effect| (at, effect)));
+                }
+                if queue.is_empty() {
+                    return;
+                }
+            }
+            while let Some((from, effect)) = queue.pop_front() {
+                self.carry(from, effect, &mut held);
+            }
+        }
+        panic!("it does not come to rest");
+    }
+
+    fn carry(&mut self, from: usize, effect: Effect, held: &mut Vec<(usize, Effect)>) {
+        match effect {
+            Effect::Roster { peer, ref signed } => {
+                let to = self.at(peer);
+                if self.is_cut(from, to) {
+                    return;
+                }
+                let seal = Seal(signed.roster().owner);
+                let bytes = signed.bytes().clone();
+                let arrived = SignedRoster::verify_with(bytes, seal.0, &seal).unwrap();
+                let (group, version) = (signed.roster().group, signed.roster().version);
+                let node = &mut self.nodes[to];
+                node.home.receive_roster(&node.store, node.now, arrived).unwrap().unwrap();
+                let node = &mut self.nodes[from];
+                node.home.roster_taken(&node.store, peer, group, version).unwrap().unwrap();
+                let again: Vec<(usize, Effect)> = std::mem::take(held);
+                again.into_iter().for_each(|(from, effect)| self.carry(from, effect, held));
+            }
+            Effect::Letter { peer, number, letter } => {
+                let to = self.at(peer);
+                if self.is_cut(from, to) {
+                    return;
+                }
+                let letter = Letter::decode(&letter).unwrap();
+                let name = (self.nodes[from].epoch, number);
+                let sender = self.nodes[from].id;
+                let node = &mut self.nodes[to];
+                let seal = Seal(node.id);
+                let sealer = Sealer { key: &seal, record: Bytes::new() };
+                node.home
+                    .receive_letter(&node.store, node.now, &sealer, sender, name, &letter)
+                    .unwrap()
+                    .unwrap();
+                self.nodes[from].home.letters_taken(peer, number).unwrap();
+            }
+            Effect::Owed { peer, channel, epoch, .. } => {
+                let to = self.at(peer);
+                if self.is_cut(from, to) {
+                    return;
+                }
+                // As far as is acknowledged by now.
+                let Some(cursor) = self.nodes[from].state(channel).cursor(&peer).cloned() else {
+                    return;
+                };
+                if cursor.outside || cursor.epoch != epoch {
+                    return;
+                }
+                let mut range = self.nodes[from].range(channel, cursor.acked.0 + 1, 1_000);
+                range.begins = cursor.acked == cursor.begins.1 && cursor.acked.0 > 0;
+                if range.events.is_empty() {
+                    return;
+                }
+                let sender = self.nodes[from].id;
+                let reply = self.nodes[to].receive_as_is(sender, &range).unwrap();
+                let node = &mut self.nodes[from];
+                if reply.need_roster {
+                    node.home.roster_wanted(&node.store, peer, channel).unwrap();
+                    held.push((from, effect));
+                } else if let Some(reason) = reply.refused {
+                    node.home.refused_by(&node.store, peer, channel, reason).unwrap();
+                } else {
+                    let rejected: Vec<_> =
+                        reply.rejected.iter().map(|(seq, why)| (*seq, (*why).to_owned())).collect();
+                    let (store, now) = (&node.store, node.now);
+                    node.home.rejected_by(store, now, channel, epoch, &rejected).unwrap();
+                    node.acknowledged(peer, channel, reply.have.0).unwrap();
+                }
+            }
+            Effect::Marks { peer, channel, marks } => {
+                let to = self.at(peer);
+                if self.is_cut(from, to) {
+                    return;
+                }
+                let sender = self.nodes[from].id;
+                self.nodes[to].receive_marks(sender, channel, &marks).unwrap();
+                let node = &mut self.nodes[from];
+                node.home.marks_taken(&node.store, peer, channel, &marks).unwrap();
+            }
+            Effect::Message { .. }
+            | Effect::Rejected { .. }
+            | Effect::Marked { .. }
+            | Effect::Channel { .. }
+            | Effect::Pull { .. }
+            | Effect::Settled { .. } => {}
+        }
+    }
+
+    /// Nobody owes anybody anything any more.
+    fn settled(&mut self, group: ChannelId, seed: u64) {
+        for node in &mut self.nodes {
+            let cursors = node.state(group).cursors;
+            assert!(node.home.owed().is_empty(), "seed {seed}, {:?}: {cursors:?}", node.id);
+        }
+    }
+
+    fn try_create(
+        &mut self,
+        home: usize,
+        creator: &str,
+        members: Vec<UserRef>,
+        policy: Policy,
+    ) -> Result<ChannelId, Refusal> {
+        self.tick();
+        let node = &mut self.nodes[home];
+        let seal = Seal(node.id);
+        let sealer = Sealer { key: &seal, record: Bytes::new() };
+        let id = ChannelId(node.fresh_id().0);
+        let new = NewGroup { creator: local(creator), id, name: "friends".into(), members, policy };
+        let made = node.home.create_group(&node.store, node.now, &sealer, new);
+        made.map_err(|failure| match failure {
+            homing_core::Failure::Refused(refusal) => refusal,
+            homing_core::Failure::Fault(fault) => panic!("{fault}"),
+        })
+    }
+
+    fn create(&mut self, home: usize, members: Vec<UserRef>) -> ChannelId {
+        let group = self.try_create(home, "ann", members, Policy::default()).unwrap();
+        self.flow();
+        group
+    }
+
+    fn ask(&mut self, who: &UserRef, group: ChannelId, change: Change) -> Result<Asked, Refusal> {
+        self.tick();
+        self.ops += 1;
+        let op = OpId(Uuid::from_u128(self.ops));
+        let at = self.at(who.home);
+        let node = &mut self.nodes[at];
+        let seal = Seal(node.id);
+        let sealer = Sealer { key: &seal, record: Bytes::new() };
+        let command = (group, op, change);
+        let asked = node.home.ask_group(&node.store, node.now, &sealer, &who.local, command);
+        asked.map_err(|failure| match failure {
+            homing_core::Failure::Refused(refusal) => refusal,
+            homing_core::Failure::Fault(fault) => panic!("{fault}"),
+        })
+    }
+
+    fn done(&mut self, who: &UserRef, group: ChannelId, change: Change) -> Changed {
+        match self.ask(who, group, change).unwrap() {
+            Asked::Done(changed) => changed,
+            Asked::Pending => panic!("at the owner home it is done at once"),
+        }
+    }
+
+    fn join(&mut self, who: &UserRef, group: ChannelId) {
+        self.ask(who, group, Change::Join { link: None }).unwrap();
+        self.flow();
+    }
+
+    fn leave(&mut self, who: &UserRef, group: ChannelId) {
+        self.ask(who, group, Change::Leave { from: 0, fence: None }).unwrap();
+    }
+
+    fn say(&mut self, who: &UserRef, group: ChannelId, words: &str) -> Result<(), Refusal> {
+        self.tick();
+        let at = self.at(who.home);
+        let node = &mut self.nodes[at];
+        let fresh = node.fresh_id();
+        let command = SendCommand {
+            sender: who.local.clone(),
+            target: Target::Channel(group),
+            id: None,
+            fresh_id: fresh,
+            op: None,
+            kind: homing_wire::Kind::Text,
+            body: text(words),
+            mentions: Vec::new(),
+            about: None,
+        };
+        node.run(&command).map(drop)
+    }
+
+    fn roster(&mut self, home: usize, group: ChannelId) -> Roster {
+        let node = &mut self.nodes[home];
+        let signed = node.home.roster_of(&node.store, group).unwrap().unwrap();
+        signed.roster().clone()
+    }
+
+    /// What counts and what `who` may see.
+    fn shown(&mut self, who: &UserRef, group: ChannelId) -> Shown {
+        let at = self.at(who.home);
+        let roster = self.roster(at, group);
+        let state = self.nodes[at].state(group);
+        let member = state.member(who).unwrap();
+        let mut shown: Shown = Vec::new();
+        for entry in self.nodes[at].store.logs.get(&group).into_iter().flat_map(|log| log.values())
+        {
+            let header = &entry.event.header;
+            if !header.kind.is_message() || !member.sees(entry.pos) {
+                continue;
+            }
+            let place = Fence { epoch: header.epoch, seq: header.seq };
+            if roster.may(&header.user(), Right::Write, header.roster, place).is_ok() {
+                let body = String::from_utf8(entry.event.body.to_vec()).unwrap();
+                shown.push((header.order().to_string(), header.id, body));
+            }
+        }
+        shown.sort();
+        shown
+    }
+
+    fn words(&mut self, who: &UserRef, group: ChannelId) -> Vec<String> {
+        let words =
+            |body: String| body[r#"{"type":"text","text":""#.len()..body.len() - 2].to_owned();
+        self.shown(who, group).into_iter().map(|(_, _, body)| words(body)).collect()
+    }
+
+    fn role(&mut self, home: usize, group: ChannelId, who: &UserRef) -> Option<Role> {
+        self.roster(home, group).role(who)
+    }
+}
+
+/// Ann of the first home makes it; her own home's bea and the anns of the others are in it.
+fn group_of(homes: usize) -> (World, ChannelId, Vec<UserRef>) {
+    let mut world = World::new(homes, &["ann", "bea", "cat"]);
+    let anns: Vec<UserRef> = (0..homes).map(|home| world.user(home, "ann")).collect();
+    let mut members = anns[1..].to_vec();
+    members.push(world.user(0, "bea"));
+    let group = world.create(0, members);
+    for ann in &anns[1..] {
+        assert_eq!(world.role(0, group, ann), Some(Role::Invited));
+        world.join(ann, group);
+    }
+    (world, group, anns)
+}
+
+#[test]
+fn people_of_several_homes_talk_in_a_group() {
+    let (mut world, group, anns) = group_of(3);
+    let bea = world.user(0, "bea");
+    assert_eq!(
+        world.role(2, group, &bea),
+        Some(Role::Member),
+        "people of one home are added directly"
+    );
+    assert_eq!(world.role(2, group, &anns[0]), Some(Role::Owner));
+    for (n, who) in anns.iter().chain([&bea]).enumerate() {
+        world.say(who, group, &format!("{n}")).unwrap();
+        world.flow();
+    }
+    let all = world.shown(&anns[0], group);
+    assert_eq!(all.len(), 4);
+    for who in anns.iter().chain([&bea]) {
+        assert_eq!(world.shown(who, group), all, "{who}");
+    }
+    let state = world.nodes[1].state(group);
+    let unread = state.unread(state.member(&anns[1]).unwrap());
+    assert_eq!(unread, 2, "two came after her own");
+    for node in &mut world.nodes {
+        assert!(node.home.owed().is_empty(), "nothing is owed when all is told");
+    }
+}
+
+#[test]
+fn the_same_id_makes_one_group() {
+    let mut world = World::new(1, &["ann", "bea"]);
+    let seal = Seal(world.nodes[0].id);
+    let sealer = Sealer { key: &seal, record: Bytes::new() };
+    let bea = world.user(0, "bea");
+    let node = &mut world.nodes[0];
+    let id = ChannelId(v7(node.now, 77).0);
+    let new = |creator: &str, id| NewGroup {
+        creator: local(creator),
+        id,
+        name: "one".into(),
+        members: Vec::new(),
+        policy: Policy::default(),
+    };
+    let mut make = |new| node.home.create_group(&node.store, node.now, &sealer, new);
+    assert_eq!(make(new("ann", id)), Ok(id));
+    assert_eq!(make(new("ann", id)), Ok(id));
+    let word = |result: Result<ChannelId, homing_core::Failure>| match result {
+        Err(homing_core::Failure::Refused(refusal)) => refusal.reason,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(word(make(new("bea", id))), "id_reused");
+    assert_eq!(word(make(new("ann", ChannelId(Uuid::from_u128(5))))), "invalid_id");
+    assert_eq!(word(make(new("zoe", ChannelId(v7(1, 2).0)))), "user_disabled");
+    node.settle();
+    assert!(node.state(id).member(&bea).is_none());
+}
+
+#[test]
+fn what_makes_no_sense_changes_nothing() {
+    let mut world = World::new(2, &["ann", "bea"]);
+    let (ann, bea, far) = (world.user(0, "ann"), world.user(0, "bea"), world.user(1, "ann"));
+    let nobody = UserRef::new(ann.home, local("nobody"));
+    let crowd = |n: usize| -> Vec<UserRef> {
+        (0..n).map(|n| UserRef::new(far.home, local(&format!("u{n}")))).collect()
+    };
+    for (members, reason) in [
+        (vec![ann.clone()], "with_self"),
+        (vec![bea.clone(), bea.clone()], "member_twice"),
+        (vec![nobody.clone()], "user_not_found"),
+        (crowd(100), "group_full"),
+    ] {
+        let refusal = world.try_create(0, "ann", members, Policy::default()).unwrap_err();
+        assert_eq!(refusal.reason, reason);
+        assert!(reason != "group_full" || refusal.limit == Some(100));
+        assert!(!world.nodes[0].home.has_step(), "{reason}: nothing was changed");
+    }
+    let group = world.try_create(0, "ann", crowd(99), Policy::default()).unwrap();
+    world.nodes[0].settle();
+    let before = world.roster(0, group);
+    let refusal = world.ask(&ann, group, Change::Invite(vec![bea.clone()])).unwrap_err();
+    assert_eq!((refusal.reason, refusal.limit), ("group_full", Some(100)), "the 101st");
+    for (name, reason) in [("", "invalid_name"), ("a\nb", "invalid_name")] {
+        let change = Change::Update { name: Some(name.into()), policy: None, roles: Vec::new() };
+        assert_eq!(world.ask(&ann, group, change).unwrap_err().reason, reason);
+    }
+    let long = Change::Update { name: Some("x".repeat(10_000)), policy: None, roles: Vec::new() };
+    assert_eq!(world.ask(&ann, group, long).unwrap_err().reason, "invalid_name");
+    assert_eq!(
+        world.ask(&bea, group, Change::Remove(vec![ann.clone()])).unwrap_err().reason,
+        "channel_not_found"
+    );
+    assert_eq!(world.roster(0, group), before);
+    // One bad address does not spoil the others.
+    let gone = crowd(5);
+    world.done(&ann, group, Change::Remove(gone.clone()));
+    let changed =
+        world.done(&ann, group, Change::Invite(vec![nobody.clone(), bea.clone(), gone[0].clone()]));
+    assert_eq!(
+        changed.users,
+        [(nobody, Some("user_not_found")), (bea.clone(), None), (gone[0].clone(), None)]
+    );
+    assert_eq!(world.role(0, group, &bea), Some(Role::Member));
+}
+
+#[test]
+fn roles_are_kept_to() {
+    let (mut world, group, anns) = group_of(3);
+    let (bea, cat, far) = (world.user(0, "bea"), world.user(0, "cat"), world.user(2, "bea"));
+    let update = |roles: Vec<(UserRef, Role)>| Change::Update { name: None, policy: None, roles };
+    let word = |result: Result<Asked, Refusal>| result.unwrap_err().reason;
+    assert_eq!(word(world.ask(&bea, group, Change::Invite(vec![cat.clone()]))), "not_allowed");
+    assert_eq!(word(world.ask(&anns[1], group, Change::Remove(vec![bea.clone()]))), "not_allowed");
+    assert_eq!(
+        word(world.ask(&cat, group, Change::Leave { from: 0, fence: None })),
+        "channel_not_found"
+    );
+    let results = world.done(
+        &anns[0],
+        group,
+        update(vec![
+            (anns[1].clone(), Role::Admin),
+            (anns[2].clone(), Role::Owner),
+            (anns[0].clone(), Role::Member),
+            (cat.clone(), Role::Admin),
+        ]),
+    );
+    let reasons: Vec<_> = results.users.iter().map(|(_, reason)| *reason).collect();
+    assert_eq!(reasons, [None, Some("owner_elsewhere"), Some("last_owner"), Some("not_a_member")]);
+    world.flow();
+    // An admin of another home asks the owner home.
+    let asked = world.ask(&anns[1], group, Change::Invite(vec![cat.clone(), far.clone()]));
+    assert_eq!(asked, Ok(Asked::Pending));
+    world.flow();
+    assert_eq!(
+        world.role(2, group, &cat),
+        Some(Role::Invited),
+        "asked by somebody of another home"
+    );
+    assert_eq!(world.role(1, group, &far), Some(Role::Invited));
+    // She may not touch whoever is above.
+    let remove = world.ask(&anns[1], group, Change::Remove(vec![anns[0].clone(), bea.clone()]));
+    assert_eq!(remove, Ok(Asked::Pending));
+    world.flow();
+    assert_eq!(world.role(2, group, &anns[0]), Some(Role::Owner));
+    assert_eq!(world.role(2, group, &bea), None);
+}
+
+/// The heart of it: a member is removed while their home is cut off, and both sides write.
+#[test]
+fn a_member_removed_behind_a_cut_is_heard_nowhere_else() {
+    for seed in 0..50_u64 {
+        let (mut world, group, anns) = group_of(3 + (seed % 3) as usize);
+        let far = world.user(2, "bea");
+        world.done(&anns[0], group, Change::Invite(vec![far.clone()]));
+        world.flow();
+        world.join(&far, group);
+        let mut dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut roll = |most: u64| {
+            dice ^= dice << 13;
+            dice ^= dice >> 7;
+            dice ^= dice << 17;
+            dice % most
+        };
+        let writers: Vec<UserRef> = anns.iter().chain([&far]).cloned().collect();
+        for n in 0..roll(6) {
+            world
+                .say(&writers[roll(writers.len() as u64) as usize], group, &format!("before {n}"))
+                .unwrap();
+            if roll(2) == 0 {
+                world.flow();
+            }
+        }
+        world.flow();
+        world.cut_off(2);
+        let early = roll(3);
+        let mut lost = Vec::new();
+        for n in 0..12 {
+            if n == early {
+                world.done(&anns[0], group, Change::Remove(vec![anns[2].clone()]));
+            }
+            let who = &writers[roll(writers.len() as u64) as usize];
+            world.say(who, group, &format!("cut {n}")).unwrap();
+            if *who == anns[2] {
+                lost.push(format!("cut {n}"));
+            }
+            if roll(2) == 0 {
+                world.flow();
+            }
+        }
+        world.flow();
+        world.heal();
+        let all = world.words(&anns[0], group);
+        for who in anns.iter().filter(|who| **who != anns[2]).chain([&far]) {
+            assert_eq!(world.words(who, group), all, "seed {seed}, {who}");
+        }
+        for words in &lost {
+            assert!(!all.contains(words), "seed {seed}: {words:?} of the removed member is seen");
+            for home in (0..world.nodes.len()).filter(|home| *home != 2) {
+                let log = world.nodes[home].store.logs[&group].values();
+                let stored = log.filter(|e| e.event.body == text(words)).count();
+                assert_eq!(stored, 0, "seed {seed}: it is not even stored elsewhere");
+            }
+        }
+        // At home it stands as rejected, and who wrote it has been told.
+        let state = world.nodes[2].state(group);
+        assert!(state.member(&anns[2]).unwrap().left, "seed {seed}");
+        assert_eq!(state.group.as_ref().unwrap().turned.len(), lost.len(), "seed {seed}");
+        let refusal = world.say(&anns[2], group, "still here").unwrap_err();
+        assert_eq!(refusal.reason, "left");
+        world.settled(group, seed);
+    }
+}
+
+/// A removed member's home was not cut from everybody: what reached the others in time to be shown is turned there.
+#[test]
+fn what_was_shown_before_the_removal_was_known_is_turned() {
+    let (mut world, group, anns) = group_of(3);
+    // Between the owner home and the third nothing passes; the second hears both.
+    world.cut.insert((0, 2));
+    world.say(&anns[2], group, "too late").unwrap();
+    world.done(&anns[0], group, Change::Remove(vec![anns[2].clone()]));
+    world.flow();
+    // The second knew the roster before the message came.
+    assert!(!world.words(&anns[1], group).contains(&"too late".to_owned()));
+
+    let (mut world, group, anns) = group_of(3);
+    world.cut.insert((0, 2));
+    world.say(&anns[2], group, "in time").unwrap();
+    world.flow();
+    assert!(world.words(&anns[1], group).contains(&"in time".to_owned()));
+    let unread = |world: &mut World| {
+        let state = world.nodes[1].state(group);
+        state.unread(state.member(&anns[1]).unwrap())
+    };
+    assert_eq!(unread(&mut world), 1);
+    world.done(&anns[0], group, Change::Remove(vec![anns[2].clone()]));
+    world.flow();
+    assert!(!world.words(&anns[1], group).contains(&"in time".to_owned()), "it is turned");
+    assert_eq!(unread(&mut world), 0, "and counts no more");
+    world.heal();
+    let all = world.words(&anns[0], group);
+    assert_eq!(world.words(&anns[1], group), all);
+    assert!(all.is_empty());
+}
+
+#[test]
+fn leaving_works_at_once_whatever_the_owner_home_does() {
+    let (mut world, group, anns) = group_of(3);
+    let cat = world.user(2, "cat");
+    world.done(&anns[0], group, Change::Invite(vec![cat.clone()]));
+    world.flow();
+    world.cut_off(0);
+    // The others talk on.
+    world.say(&anns[1], group, "without it").unwrap();
+    world.flow();
+    assert_eq!(world.words(&anns[2], group), ["without it"]);
+    // Somebody leaves, somebody declines.
+    world.leave(&anns[1], group);
+    world.leave(&cat, group);
+    world.flow();
+    for (home, who) in [(1, &anns[1]), (2, &cat)] {
+        assert!(world.nodes[home].state(group).member(who).unwrap().left);
+        assert_eq!(world.say(who, group, "x").unwrap_err().reason, "left");
+    }
+    world.say(&anns[2], group, "not for her").unwrap();
+    world.flow();
+    assert_eq!(world.words(&anns[1], group), ["without it"]);
+    world.heal();
+    assert_eq!((world.role(0, group, &anns[1]), world.role(0, group, &cat)), (None, None));
+    assert_eq!(world.words(&anns[0], group), ["without it", "not for her"]);
+    assert_eq!(world.words(&anns[1], group), ["without it"], "nothing comes after she left");
+    // Letters are taken once, and none is left over.
+    assert!(world.nodes.iter().all(|node| node.store.letters.is_empty()));
+}
+
+#[test]
+fn whoever_comes_back_sees_what_was_before_and_what_comes() {
+    let (mut world, group, anns) = group_of(2);
+    world.say(&anns[0], group, "1").unwrap();
+    world.flow();
+    world.leave(&anns[1], group);
+    world.flow();
+    world.say(&anns[0], group, "2").unwrap();
+    world.flow();
+    world.done(&anns[0], group, Change::Invite(vec![anns[1].clone()]));
+    world.flow();
+    assert_eq!(world.words(&anns[1], group), ["1"], "an invitation shows nothing yet");
+    world.join(&anns[1], group);
+    world.say(&anns[0], group, "3").unwrap();
+    world.say(&anns[1], group, "4").unwrap();
+    world.flow();
+    assert_eq!(world.words(&anns[1], group), ["1", "3", "4"]);
+    assert_eq!(world.words(&anns[0], group), ["1", "2", "3", "4"]);
+}
+
+#[test]
+fn newcomers_see_what_was_written_since_they_came() {
+    let (mut world, group, anns) = group_of(2);
+    world.say(&anns[0], group, "before").unwrap();
+    world.flow();
+    let (cat, late) = (world.user(1, "cat"), world.user(1, "bea"));
+    world.done(&anns[0], group, Change::Invite(vec![cat.clone(), late.clone()]));
+    world.flow();
+    world.join(&cat, group);
+    let all = Policy { history: RosterHistory::All, ..Policy::default() };
+    let update = Change::Update { name: None, policy: Some(all), roles: Vec::new() };
+    world.done(&anns[0], group, update);
+    world.flow();
+    world.join(&late, group);
+    world.say(&anns[0], group, "after").unwrap();
+    world.flow();
+    assert_eq!(world.words(&cat, group), ["after"]);
+    assert_eq!(world.words(&late, group), ["before", "after"], "the policy lets her");
+    let state = world.nodes[1].state(group);
+    for who in [&cat, &late] {
+        assert_eq!(state.unread(state.member(who).unwrap()), 1, "what was before is not unread");
+    }
+}
+
+#[test]
+fn where_admins_alone_write_others_are_stopped() {
+    let (mut world, group, anns) = group_of(3);
+    world.say(&anns[2], group, "1").unwrap();
+    world.flow();
+    world.cut_off(2);
+    world.say(&anns[2], group, "2").unwrap();
+    let closed = Policy { write: Who::Admins, ..Policy::default() };
+    let update = |policy| Change::Update { name: None, policy: Some(policy), roles: Vec::new() };
+    world.done(&anns[0], group, update(closed));
+    world.flow();
+    assert_eq!(world.say(&anns[1], group, "no").unwrap_err().reason, "not_allowed");
+    world.say(&anns[0], group, "3").unwrap();
+    world.heal();
+    for who in &anns {
+        assert_eq!(world.words(who, group), ["1", "3"], "{who}");
+    }
+    world.done(&anns[0], group, update(Policy::default()));
+    world.flow();
+    world.say(&anns[2], group, "4").unwrap();
+    world.flow();
+    for who in &anns {
+        assert_eq!(world.words(who, group), ["1", "3", "4"], "{who}");
+    }
+}
+
+#[test]
+fn an_owner_who_leaves_is_followed_by_the_longest_serving() {
+    let (mut world, group, anns) = group_of(2);
+    let (bea, cat) = (world.user(0, "bea"), world.user(0, "cat"));
+    world.done(&anns[0], group, Change::Invite(vec![cat.clone()]));
+    let roles = vec![(cat.clone(), Role::Admin)];
+    world.done(&anns[0], group, Change::Update { name: None, policy: None, roles });
+    world.leave(&anns[0], group);
+    world.flow();
+    assert_eq!(world.role(1, group, &cat), Some(Role::Owner), "an admin before a member");
+    world.leave(&cat, group);
+    world.flow();
+    assert_eq!(world.role(1, group, &bea), Some(Role::Owner));
+    world.leave(&bea, group);
+    world.flow();
+    assert_eq!(world.roster(1, group).present().count(), 1);
+    world.say(&anns[1], group, "alone").unwrap();
+    world.leave(&anns[1], group);
+    world.flow();
+    assert_eq!(world.roster(0, group).present().count(), 0);
+}
+
+#[test]
+fn an_answer_that_crosses_the_invitation_ends_the_same_everywhere() {
+    for n in 0..200_u32 {
+        let (mut world, group, anns) = group_of(3);
+        let cat = world.user(2, "cat");
+        // Asked, declined and asked again, with other changes between, in any order of arrival.
+        world.done(&anns[0], group, Change::Invite(vec![cat.clone()]));
+        if n & 1 == 0 {
+            world.flow();
+            world.leave(&cat, group);
+        }
+        if n & 2 == 0 {
+            world.done(&anns[0], group, Change::Remove(vec![cat.clone()]));
+        }
+        if n & 4 == 0 {
+            world.done(&anns[0], group, Change::Invite(vec![cat.clone()]));
+        }
+        if n & 8 == 0 {
+            world.flow();
+        }
+        if n & 16 == 0 {
+            // The user is there, unless the invitation has not come or was declined.
+            let _ = world.ask(&cat, group, Change::Join { link: None });
+        }
+        world.flow();
+        let roster = world.roster(0, group);
+        for home in 1..3 {
+            assert_eq!(world.roster(home, group), roster, "{n}");
+        }
+        let here = world.nodes[2].state(group);
+        let member = here.member(&cat);
+        let in_it = roster.role(&cat).is_some_and(|role| role >= Role::Member);
+        assert_eq!(member.is_some_and(|m| m.accepted && !m.left), in_it, "{n}");
+    }
+}
+
+/// A roster comes to the second home, signed by whom it says.
+fn bring(world: &mut World, roster: Roster, seal: &Seal) -> Result<(), PeerFault> {
+    let signed = roster.sign(seal, Bytes::new());
+    let Ok(arrived) = SignedRoster::verify_with(signed.bytes().clone(), seal.0, seal) else {
+        return Err(PeerFault("not_believed"));
+    };
+    let node = &mut world.nodes[1];
+    node.home.receive_roster(&node.store, node.now, arrived).unwrap()
+}
+
+fn after(held: &Roster) -> Roster {
+    Roster { version: held.version + 1, prev: held.hash(), ..held.clone() }
+}
+
+#[test]
+fn rosters_of_others_and_old_ones_are_not_followed() {
+    let (mut world, group, anns) = group_of(3);
+    let held = world.roster(1, group);
+    let (owner, evil) = (Seal(anns[0].home), Seal(anns[2].home));
+    // Another home's signature does not make it the owner home's.
+    assert_eq!(bring(&mut world, after(&held), &evil), Err(PeerFault("not_believed")));
+    let mut stolen = after(&held);
+    stolen.owner = evil.0;
+    assert!(bring(&mut world, stolen, &evil).is_err());
+    let next = after(&held);
+    assert_eq!(bring(&mut world, next.clone(), &owner), Ok(()));
+    assert_eq!(world.roster(1, group), next);
+    // Old ones are known, and change nothing.
+    assert_eq!(bring(&mut world, held, &owner), Ok(()));
+    assert_eq!(world.roster(1, group), next);
+}
+
+/// The owner home signs two rosters of one version, or takes back what it said: proof enough to follow it no more in this
+/// life. Its operator begins a new one.
+#[test]
+fn an_owner_home_that_takes_back_is_followed_no_more() {
+    let rewrites: [fn(&mut Roster); 4] = [
+        |roster| roster.version -= 1,
+        |roster| roster.prev = homing_wire::Hash([9; 32]),
+        |roster| drop(roster.tenures.pop()),
+        |roster| roster.tenures[1].by = evil_user(),
+    ];
+    for (n, rewrite) in rewrites.iter().enumerate() {
+        let (mut world, group, anns) = group_of(3);
+        let held = world.roster(1, group);
+        let owner = Seal(anns[0].home);
+        let mut roster = after(&held);
+        roster.at += 1;
+        rewrite(&mut roster);
+        assert_eq!(bring(&mut world, roster, &owner), Err(PeerFault("roster_fork")), "{n}");
+        assert_eq!(bring(&mut world, after(&held), &owner), Ok(()), "{n}: sound, and not taken");
+        assert_eq!(world.roster(1, group), held, "{n}");
+        let epoch = homing_wire::Epoch(held.epoch.0 + 1_000);
+        let anew = Roster { epoch, version: epoch.0, ..after(&held) };
+        assert_eq!(bring(&mut world, anew.clone(), &owner), Ok(()), "{n}");
+        assert_eq!(world.roster(1, group), anew, "{n}");
+    }
+}
+
+fn evil_user() -> UserRef {
+    UserRef::new(HomeId([9; 32]), local("eve"))
+}
+
+#[test]
+fn a_crash_loses_no_roster_and_no_letter() {
+    let (mut world, group, anns) = group_of(3);
+    world.cut_off(0);
+    world.leave(&anns[1], group);
+    world.flow();
+    for node in &mut world.nodes {
+        node.crash();
+    }
+    assert!(world.nodes[1].state(group).member(&anns[1]).unwrap().left);
+    world.heal();
+    assert_eq!(world.role(0, group, &anns[1]), None);
+    assert_eq!(world.role(2, group, &anns[1]), None);
+    world.say(&anns[2], group, "on").unwrap();
+    world.flow();
+    assert_eq!(world.words(&anns[0], group), ["on"]);
+}
+
+#[test]
+fn a_crash_before_the_roster_is_told_tells_it_later() {
+    let (mut world, group, anns) = group_of(2);
+    let cat = world.user(1, "cat");
+    world.cut_off(0);
+    world.done(&anns[0], group, Change::Invite(vec![cat.clone()]));
+    world.flow();
+    assert!(!world.nodes[0].home.owed().is_empty(), "a roster is owed");
+    world.nodes[0].crash();
+    world.heal();
+    assert_eq!(world.role(1, group, &cat), Some(Role::Invited));
+    assert!(world.nodes[0].home.owed().is_empty());
+}
