@@ -21,6 +21,7 @@ mod courier;
 mod holdings;
 mod home;
 mod ids;
+mod lists;
 mod local;
 mod log;
 mod marks;
@@ -37,9 +38,10 @@ pub use chat::{SendCommand, SentReply, Target};
 pub use courier::{Courier, CourierLimits, Delivery, OwedChannel};
 pub use holdings::{Holding, Holdings, RangeAnswer, RangeEnd, RangeQuestion, holdings, range_of};
 pub use home::{Effect, Home, Policy, Step};
+pub use lists::{ListChange, ListCommand};
 pub use local::{Pruned, has_older};
 pub use marks::PeerMark;
-pub use people::{NewAccount, NewDevice, Reconciled};
+pub use people::{NewAccount, NewDevice, ProfileChange, Reconciled};
 pub use reader::{Fault, Reader};
 pub use receive::{RangeIn, RangeReply};
 pub use refusal::{Class, Failure, Refusal};
@@ -47,6 +49,7 @@ pub use relay::PeerFault;
 pub use repair::{Answered, Question, Repair};
 pub use state::{
     Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Device, EntryRow, Fork,
-    Invite, ListRow, LogEntry, Mark, MarkTime, Member, MessageKey, OpDone, PeerState, TokenHash,
+    GroupsFrom, Invite, ListRow, LogEntry, Mark, MarkTime, Member, MessageKey, OpDone, OpWhat,
+    PeerState, TokenHash, UserList, Veil,
 };
 pub use write::{Batch, Write};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use homing_core::{Batch, Fault, LogEntry, OpDone, Write};
 
 use crate::keys::Key;
-use crate::values::{self, Listing, OpAge, OwedSince, PrunedTo, Stored, TokenOf};
+use crate::values::{self, ListedSince, Listing, OpAge, OwedSince, PrunedTo, Stored, TokenOf};
 
 /// Takes what a batch changes, in order. Later changes of a key win.
 pub(crate) trait Sink {
@@ -52,6 +52,10 @@ pub(crate) fn translate(
                 None => sink.delete(&Key::owed(*peer, *channel)),
             },
             Write::Peer(peer) => sink.put(&Key::peer(peer.home), peer.as_ref()),
+            Write::Listed { list, owner, other, since } => match since {
+                Some(since) => sink.put(&Key::listed(*list, owner, other), &ListedSince(*since)),
+                None => sink.delete(&Key::listed(*list, owner, other)),
+            },
             Write::Op { user, op, done } => {
                 sink.put(&Key::op(user, *op), done);
                 sink.put(&Key::op_age(done.at, user, *op), &OpAge);
@@ -92,6 +96,7 @@ fn superseded(batch: &Batch) -> Vec<bool> {
             | Write::InviteGone(_)
             | Write::Owed { .. }
             | Write::Peer(_)
+            | Write::Listed { .. }
             | Write::Op { .. }
             | Write::OpGone { .. } => false,
         })

@@ -1,13 +1,17 @@
 //! Values as bytes: a version, then postcard. What an older program wrote is read through a chain of
 //! migrations; what a newer one wrote is refused.
 //!
-//! To change a stored type: copy the old shape here under a name with its version, give the new shape
+//! To change a stored type: copy the old shape to `values/old.rs` under a name with its version, give the new shape
 //! the next version with `stored!(New, N, from Old)`, and write `impl From<Old> for New`. The test
 //! `encodings_stand_still` fails on every change that forgets this.
 
+mod old;
+
 use homing_core::{Account, ChannelState, Device, Fault, Invite, OpDone, PeerState};
-use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, HomeName, Local, Pos};
+use homing_wire::{ChannelId, DeviceId, Local, Pos};
 use serde::{Deserialize, Serialize};
+
+use self::old::{AccountV1, ChannelStateV1, OpDoneV1, PeerStateV1};
 
 /// Why bytes are no value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -109,6 +113,10 @@ pub(crate) struct TokenOf {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct OwedSince(pub(crate) u64);
 
+/// Somebody stands in a list of a user since then, in Unix milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct ListedSince(pub(crate) u64);
+
 /// Entries of a channel up to here may be thrown away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct PrunedTo(pub(crate) Pos);
@@ -124,40 +132,23 @@ pub(crate) struct MessagePlace {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct OpAge;
 
-stored!(ChannelState, 1);
-stored!(Account, 1);
+stored!(ChannelStateV1, 1);
+stored!(ChannelState, 2, from ChannelStateV1);
+stored!(AccountV1, 1);
+stored!(Account, 2, from AccountV1);
 stored!(Device, 1);
 stored!(Invite, 1);
 stored!(PeerStateV1, 1);
 stored!(PeerState, 2, from PeerStateV1);
-stored!(OpDone, 1);
+stored!(OpDoneV1, 1);
+stored!(OpDone, 2, from OpDoneV1);
 stored!(Listing, 1);
 stored!(TokenOf, 1);
 stored!(OwedSince, 1);
+stored!(ListedSince, 1);
 stored!(PrunedTo, 1);
 stored!(MessagePlace, 1);
 stored!(OpAge, 1);
-
-/// Before statements were kept.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct PeerStateV1 {
-    home: HomeId,
-    name: Option<HomeName>,
-    record: Vec<u8>,
-    epoch: Epoch,
-    boot: u64,
-    seen_at: u64,
-    blocked: bool,
-    reconcile: bool,
-}
-
-impl From<PeerStateV1> for PeerState {
-    fn from(old: PeerStateV1) -> Self {
-        let PeerStateV1 { home, name, record, epoch, boot, seen_at, blocked, reconcile } = old;
-        let statements = Vec::new();
-        Self { home, name, record, epoch, boot, seen_at, blocked, reconcile, statements }
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -219,15 +210,6 @@ mod tests {
         assert_eq!(decode::<OwedSince>(&longer), Err(ValueError::Malformed));
     }
 
-    #[test]
-    fn what_was_noted_of_a_home_before_statements_is_read() {
-        let PeerState { home, name, record, epoch, boot, seen_at, blocked, reconcile, .. } =
-            sample::peer(1);
-        let old = PeerStateV1 { home, name, record, epoch, boot, seen_at, blocked, reconcile };
-        let new = PeerState { statements: Vec::new(), ..sample::peer(1) };
-        assert_eq!(decode::<PeerState>(&encode(&old)), Ok(new));
-    }
-
     /// A change of a stored type must come with a new version and a migration; see the page's head.
     #[test]
     fn encodings_stand_still() {
@@ -240,6 +222,7 @@ mod tests {
             ("peer", hash(&encode(&sample::peer(1)))),
             ("op", hash(&encode(&sample::op_done(1)))),
             ("listing", hash(&encode(&Listing { changed: 1 << 40, active_at: 2 }))),
+            ("listed", hash(&encode(&ListedSince(1 << 40)))),
         ];
         let pinned = [
             ("channel", "c211ebeb638bf7a1"),
@@ -249,6 +232,7 @@ mod tests {
             ("peer", "c6aff9a98b8480c4"),
             ("op", "bf8bf6ac981ab7ef"),
             ("listing", "bddf29fd38b564f2"),
+            ("listed", "?"),
         ];
         let found: Vec<_> = found.iter().map(|(n, h)| (*n, h.as_str())).collect();
         assert_eq!(found, pinned);

@@ -212,7 +212,8 @@ impl World {
             Effect::Message { change, .. }
             | Effect::Rejected { change, .. }
             | Effect::Marked { change, .. }
-            | Effect::Channel { change, .. } => *change,
+            | Effect::Channel { change, .. }
+            | Effect::ChannelOf { change, .. } => *change,
             Effect::Owed { .. } | Effect::Pull { .. } | Effect::Marks { .. } => 0,
         };
         if change > self.members[home].store.meta().change {
@@ -233,7 +234,9 @@ impl World {
                 *told = mark;
                 Ok(())
             }
-            Effect::Channel { channel, change } => self.seen_by_clients(home, channel, change),
+            Effect::Channel { channel, change } | Effect::ChannelOf { channel, change, .. } => {
+                self.seen_by_clients(home, channel, change)
+            }
             Effect::Owed { peer, channel, parties, epoch, acked, upto } => {
                 let owed = owed(parties, epoch, acked, upto);
                 self.courier(home, peer, |courier| courier.owe(channel, owed));

@@ -58,7 +58,8 @@ impl Stream {
                 Effect::Message { .. }
                 | Effect::Rejected { .. }
                 | Effect::Marked { .. }
-                | Effect::Channel { .. } => {}
+                | Effect::Channel { .. }
+                | Effect::ChannelOf { .. } => {}
             }
         }
     }

@@ -415,7 +415,13 @@ fn rows_are_found_across_lives<E: Engine>() {
         seqs[chain] += 1 + u64::from(step % 7 == 3);
         place += 1;
         let event = sample::event(channel, origin, Epoch(epoch), seqs[chain], Bytes::new());
-        log.push(Arc::new(LogEntry { pos: Pos(place), counted: place / 2, arrived_at: 1, event }));
+        log.push(Arc::new(LogEntry {
+            pos: Pos(place),
+            counted: place / 2,
+            arrived_at: 1,
+            hidden: false,
+            event,
+        }));
     }
     for part in log.chunks(37) {
         commit(&engine, part.iter().cloned().map(Write::Entry).collect());

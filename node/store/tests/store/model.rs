@@ -114,8 +114,13 @@ impl Writer {
                     let (origin, epoch) = CHAINS[chain];
                     let body = Bytes::from(vec![*head as u8; body.into()]);
                     let event = sample::event(sample::channel(channel), origin, epoch, *seq, body);
-                    let entry =
-                        LogEntry { pos: Pos(*head), counted: *head / 2, arrived_at: 1, event };
+                    let entry = LogEntry {
+                        pos: Pos(*head),
+                        counted: *head / 2,
+                        arrived_at: 1,
+                        hidden: false,
+                        event,
+                    };
                     let entry = Arc::new(entry);
                     self.logs.insert((channel, *head), entry.clone());
                     writes.push(Write::Entry(entry));
