@@ -123,7 +123,8 @@ impl Home {
         Ok(())
     }
 
-    /// Removes everybody from both lists of a user.
+    /// Removes everybody from both lists of a user who is deleted. The copies in chats stay: nobody looks there
+    /// any more, and nothing is written to the user.
     pub(crate) fn clear_lists(&mut self, reader: &dyn Reader, owner: &Local) -> Result<(), Fault> {
         for list in [UserList::Contacts, UserList::Blocks] {
             let rows = reader.listed(list, owner, None, usize::MAX)?;

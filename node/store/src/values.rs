@@ -225,14 +225,14 @@ mod tests {
             ("listed", hash(&encode(&ListedSince(1 << 40)))),
         ];
         let pinned = [
-            ("channel", "c211ebeb638bf7a1"),
-            ("account", "fe91d4836501fb99"),
+            ("channel", "86dc963f7d486601"),
+            ("account", "957e080e0836f5eb"),
             ("device", "506c35afbfb3ef34"),
             ("invite", "22953a3b7d52fe2b"),
             ("peer", "c6aff9a98b8480c4"),
-            ("op", "bf8bf6ac981ab7ef"),
+            ("op", "30f3571182998f13"),
             ("listing", "bddf29fd38b564f2"),
-            ("listed", "?"),
+            ("listed", "8610698c738f02b5"),
         ];
         let found: Vec<_> = found.iter().map(|(n, h)| (*n, h.as_str())).collect();
         assert_eq!(found, pinned);

@@ -11,6 +11,7 @@ mod marks;
 mod misbehaving;
 mod model;
 mod node;
+mod people;
 mod relay;
 mod repair;
 mod restore;

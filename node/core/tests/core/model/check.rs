@@ -111,6 +111,14 @@ impl World {
             let listed_for_me = |s: &&ChannelState| s.member(&me).is_some_and(|m| m.is_listed());
             let mine = node.store.channels.values().filter(listed_for_me);
             assert_eq!(listed, mine.map(|s| s.id).collect());
+            // What is shown as the last is that, whatever is in memory of it.
+            for id in listed {
+                let last = node.home.last_message(&node.store, id, &me).unwrap();
+                let state = &node.store.channels[&id];
+                let place = state.last_for(state.member(&me).unwrap());
+                let place = Some(place).filter(|pos| *pos > state.pruned);
+                assert_eq!(last.map(|entry| entry.pos), place);
+            }
         }
     }
 }
