@@ -6,7 +6,8 @@ use homing_wire::body::Body;
 use homing_wire::{Address, ChannelId, MessageId, OpId, Order};
 
 use crate::view::{
-    ChannelView, ChannelsPage, MessageView, MessagesPage, Opened, Receipts, Sent, UserView,
+    ChannelView, ChannelsPage, GroupsFrom, MessageView, MessagesPage, Opened, Receipts, Sent,
+    UserView, UsersPage,
 };
 
 /// What a client's session may ask.
@@ -95,6 +96,59 @@ pub enum Call {
         /// Whom.
         address: Address,
     },
+    /// What the user says of himself; what is absent stays. Answer: [`Answer::User`].
+    UsersUpdate {
+        /// How people shall see the user.
+        display_name: Option<String>,
+        /// Who may add the user to groups without asking.
+        groups: Option<GroupsFrom>,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
+    /// A page of one of the user's lists. Answer: [`Answer::Users`].
+    Listed {
+        /// Which.
+        list: UserList,
+        /// Where the page before ended.
+        cursor: Option<String>,
+        /// Rows at most, 1..=1000.
+        limit: u32,
+    },
+    /// Adds somebody to one of the user's lists, or removes somebody. Answer: [`Answer::Done`].
+    ListChange {
+        /// Which.
+        list: UserList,
+        /// Whom.
+        user: Address,
+        /// Added; else removed.
+        add: bool,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
+    /// Deletes the user's account for good. Answer: [`Answer::Done`], then [`crate::CloseReason::Revoked`].
+    AccountDelete {
+        /// The account's password.
+        password: Secret,
+    },
+}
+
+/// A user's lists of others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UserList {
+    /// Whom the user knows.
+    Contacts,
+    /// Of whom the user wants to hear nothing.
+    Blocks,
+}
+
+/// Something that stands in no log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
 }
 
 /// Where a message goes.
@@ -140,8 +194,10 @@ pub enum Answer {
     Done,
     /// Of [`Call::ReceiptsGet`].
     Receipts(Receipts),
-    /// Of [`Call::UsersGet`].
+    /// Of [`Call::UsersGet`] and [`Call::UsersUpdate`].
     User(UserView),
+    /// Of [`Call::Listed`].
+    Users(UsersPage),
 }
 
 /// `POST /v1/register`.

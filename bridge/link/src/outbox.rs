@@ -103,6 +103,7 @@ impl ToClient {
                     Ok(Answer::Message(m)) => m.body.0.len(),
                     Ok(Answer::Channels(p)) => p.channels.len() * 1024,
                     Ok(Answer::Opened(o)) => o.channels.len() * 1024,
+                    Ok(Answer::Users(p)) => p.users.iter().map(|user| user.len() + 32).sum(),
                     Ok(
                         Answer::Channel(_)
                         | Answer::Sent(_)

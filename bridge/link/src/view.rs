@@ -8,7 +8,7 @@ use bytes::Bytes;
 use homing_wire::{ChannelId, MessageId, Order};
 use schemars::JsonSchema;
 use serde::ser::Error as _;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A client's place: the store's life and the number of the last change it was told of. Opaque to clients.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -197,6 +197,25 @@ pub struct Whoami {
     pub user_id: String,
     /// How people see the user.
     pub display_name: String,
+    /// What the user lets others do.
+    pub privacy: Privacy,
+}
+
+/// What a user lets others do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+pub struct Privacy {
+    /// Who may add the user to groups without asking.
+    pub groups: GroupsFrom,
+}
+
+/// Who may add a user to groups without asking.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupsFrom {
+    /// Anybody whom the user has not blocked.
+    Everyone,
+    /// Those in the user's contacts.
+    Contacts,
 }
 
 /// Answer of `session.open`.
@@ -307,6 +326,20 @@ pub struct UserView {
     pub user_id: String,
     /// How people see the user.
     pub display_name: String,
+    /// What the user lets others do; of oneself alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Privacy>,
+}
+
+/// Answer of `contacts.list` and `blocks.list`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "UsersPage")]
+pub struct UsersPage {
+    /// Addresses.
+    pub users: Vec<String>,
+    /// For the next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }
 
 /// Answer of `POST /v1/register`.

@@ -136,7 +136,7 @@ pub fn page(
             next = Some(ExportPlace { channel, pos });
             break;
         }
-        if let Some(more) = channel_rows(reader, channel, pos, &mut rows)? {
+        if let Some(more) = channel_rows(reader, user, channel, pos, &mut rows)? {
             next = Some(ExportPlace { channel, pos: more });
             break;
         }
@@ -147,6 +147,7 @@ pub fn page(
 /// One page's worth of a channel; where it goes on, or `None` where it ends.
 fn channel_rows(
     reader: &dyn Reader,
+    user: &UserRef,
     channel: ChannelId,
     pos: Pos,
     rows: &mut Vec<ExportRow>,
@@ -172,7 +173,8 @@ fn channel_rows(
     }
     let last = Pos(pos.0.saturating_add(PAGE_ENTRIES - 1));
     let entries = reader.entries(channel, pos, last, PAGE_BYTES)?;
-    rows.extend(entries.iter().map(message));
+    // What is hidden from the user is not the user's.
+    rows.extend(entries.iter().filter(|entry| entry.is_shown_to(user)).map(message));
     // A page has been read from this channel; the next channel begins the next page.
     Ok(entries.last().map(|entry| entry.pos.next()))
 }

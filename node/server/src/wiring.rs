@@ -22,6 +22,8 @@ pub fn policy(config: &Config) -> Policy {
         lists_cached: l.lists_cached,
         ids_bytes: l.ids_bytes,
         pull_after_ms: l.relay_pull_after_ms,
+        contacts: l.contacts,
+        blocks: l.blocks,
     }
 }
 

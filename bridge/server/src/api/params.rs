@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use homing_link::{Call, Code, Place, Refused, SendTarget};
+use homing_link::{Call, Code, GroupsFrom, Place, Refused, Secret, SendTarget, UserList};
 use homing_wire::body::{Body, BodyError};
 use homing_wire::limits::BODY_BYTES;
 use homing_wire::{Address, ChannelId, MessageId, OpId, Order};
@@ -16,6 +16,9 @@ use super::table::{Asked, Open};
 const CHANNELS_PAGE: (u32, u32) = (100, 50);
 /// Rows of a page of messages, at most and where nothing is said.
 const MESSAGES_PAGE: (u32, u32) = (200, 50);
+
+/// Rows of a page of contacts or blocks, at most and where nothing is said: some 300 bytes each at most.
+const USERS_PAGE: (u32, u32) = (1_000, 200);
 
 /// Parameters of one method. Unknown ones are ignored, so that newer clients are served.
 pub(super) trait Params: for<'de> Deserialize<'de> + JsonSchema {
@@ -285,6 +288,161 @@ pub(super) struct UsersGet {
 impl Params for UsersGet {
     fn ask(self) -> Result<Asked, Refused> {
         Ok(Asked::Call(Call::UsersGet { address: address("address", &self.address)? }))
+    }
+}
+
+/// `users.update`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct UsersUpdate {
+    /// How people shall see the user, 1 to 100 characters.
+    display_name: Option<String>,
+    /// What the user lets others do.
+    privacy: Option<PrivacyParams>,
+    /// The client's name for this change.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    op: Option<String>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct PrivacyParams {
+    /// Who may add the user to groups without asking; `contacts` until it is set.
+    groups: Option<GroupsFrom>,
+}
+
+impl Params for UsersUpdate {
+    fn ask(self) -> Result<Asked, Refused> {
+        Ok(Asked::Call(Call::UsersUpdate {
+            display_name: self.display_name,
+            groups: self.privacy.and_then(|privacy| privacy.groups),
+            op: optional_id("op", self.op.as_deref())?,
+        }))
+    }
+}
+
+/// `contacts.list`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ContactsList {
+    #[serde(flatten)]
+    page: UsersPageParams,
+}
+
+/// `blocks.list`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct BlocksList {
+    #[serde(flatten)]
+    page: UsersPageParams,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct UsersPageParams {
+    /// `cursor` of the page before.
+    cursor: Option<String>,
+    /// Rows at most; 200 where absent.
+    #[schemars(range(min = 1, max = 1000))]
+    limit: Option<u32>,
+}
+
+impl UsersPageParams {
+    fn ask(self, list: UserList) -> Result<Asked, Refused> {
+        let limit = rows(self.limit, USERS_PAGE)?;
+        Ok(Asked::Call(Call::Listed { list, cursor: self.cursor, limit }))
+    }
+}
+
+impl Params for ContactsList {
+    fn ask(self) -> Result<Asked, Refused> {
+        self.page.ask(UserList::Contacts)
+    }
+}
+
+impl Params for BlocksList {
+    fn ask(self) -> Result<Asked, Refused> {
+        self.page.ask(UserList::Blocks)
+    }
+}
+
+/// `contacts.add`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ContactsAdd {
+    #[serde(flatten)]
+    change: ListParams,
+}
+
+/// `contacts.remove`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ContactsRemove {
+    #[serde(flatten)]
+    change: ListParams,
+}
+
+/// `blocks.add`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct BlocksAdd {
+    #[serde(flatten)]
+    change: ListParams,
+}
+
+/// `blocks.remove`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct BlocksRemove {
+    #[serde(flatten)]
+    change: ListParams,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct ListParams {
+    /// Whose address, of this home or any other.
+    user: String,
+    /// The client's name for this change.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    op: Option<String>,
+}
+
+impl ListParams {
+    fn ask(&self, list: UserList, add: bool) -> Result<Asked, Refused> {
+        let (user, op) = (address("user", &self.user)?, self.op.as_deref());
+        Ok(Asked::Call(Call::ListChange { list, user, add, op: optional_id("op", op)? }))
+    }
+}
+
+impl Params for ContactsAdd {
+    fn ask(self) -> Result<Asked, Refused> {
+        self.change.ask(UserList::Contacts, true)
+    }
+}
+
+impl Params for ContactsRemove {
+    fn ask(self) -> Result<Asked, Refused> {
+        self.change.ask(UserList::Contacts, false)
+    }
+}
+
+impl Params for BlocksAdd {
+    fn ask(self) -> Result<Asked, Refused> {
+        self.change.ask(UserList::Blocks, true)
+    }
+}
+
+impl Params for BlocksRemove {
+    fn ask(self) -> Result<Asked, Refused> {
+        self.change.ask(UserList::Blocks, false)
+    }
+}
+
+/// `account.delete`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct AccountDelete {
+    /// The account's password.
+    password: String,
+    /// The client's name for this change. An account is deleted once in any case.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    op: Option<String>,
+}
+
+impl Params for AccountDelete {
+    fn ask(self) -> Result<Asked, Refused> {
+        let _deletes_once: Option<OpId> = optional_id("op", self.op.as_deref())?;
+        Ok(Asked::Call(Call::AccountDelete { password: Secret(self.password) }))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use homing_link::{
     Call, ChannelView, ChannelsPage, Code, MessageView, MessagesPage, Opened, Receipts, Refused,
-    Sent, UserView,
+    Sent, UserView, UsersPage,
 };
 use homing_wire::body;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -139,6 +139,54 @@ pub(crate) static METHODS: &[Method] = &[
         "A user, of this home or another",
         "user",
         &[Code::NotFound, Code::Unreachable],
+    ),
+    method::<params::UsersUpdate, UserView>(
+        "users.update",
+        "What the user says of himself; what is absent stays",
+        "user",
+        &[Code::NotAllowed, Code::Conflict],
+    ),
+    method::<params::ContactsList, UsersPage>(
+        "contacts.list",
+        "Whom the user knows, in an order that stays",
+        "page",
+        &[],
+    ),
+    method::<params::ContactsAdd, Nothing>(
+        "contacts.add",
+        "Adds a user of this home or another to the contacts; twice is once",
+        "nothing",
+        &[Code::NotFound, Code::Conflict, Code::LimitReached],
+    ),
+    method::<params::ContactsRemove, Nothing>(
+        "contacts.remove",
+        "Removes a user from the contacts, if there",
+        "nothing",
+        &[Code::NotFound, Code::Conflict],
+    ),
+    method::<params::BlocksList, UsersPage>(
+        "blocks.list",
+        "Whom the user has blocked, in an order that stays",
+        "page",
+        &[],
+    ),
+    method::<params::BlocksAdd, Nothing>(
+        "blocks.add",
+        "Blocks a user, who is not told: what comes from now on is neither shown nor counted; twice is once",
+        "nothing",
+        &[Code::NotFound, Code::Conflict, Code::LimitReached],
+    ),
+    method::<params::BlocksRemove, Nothing>(
+        "blocks.remove",
+        "Blocks a user no longer; what came meanwhile stays hidden",
+        "nothing",
+        &[Code::NotFound, Code::Conflict],
+    ),
+    method::<params::AccountDelete, Nothing>(
+        "account.delete",
+        "Deletes the account for good and closes its sockets (4403); its name is never given again",
+        "nothing",
+        &[Code::NotAllowed],
     ),
     method::<params::RpcDiscover, serde_json::Map<String, serde_json::Value>>(
         "rpc.discover",

@@ -27,6 +27,7 @@ use super::courier::{Satchel, Signer};
 use super::directory::Directory;
 use super::input::{ConnectionNo, Input, Pending};
 use super::metrics::NodeMetrics;
+use super::passwords::Passwords;
 use super::repair::RepairRun;
 use super::retention::{Retention, RetentionLimits};
 use super::show::Shower;
@@ -133,6 +134,7 @@ pub(super) struct Hub {
     pub(super) gatekeeper: Arc<Gatekeeper>,
     pub(super) reads: Arc<Semaphore>,
     pub(super) signer: Signer,
+    pub(super) passwords: Arc<Passwords>,
     /// Signing keys of the homes that have said hello.
     pub(super) peer_keys: HashMap<HomeId, SigningKeys>,
     pub(super) repairs: HashMap<HomeId, RepairRun>,
@@ -229,6 +231,8 @@ pub(super) struct HubParts {
     pub(super) gatekeeper: Arc<Gatekeeper>,
     /// What signs heads.
     pub(super) signer: Signer,
+    /// What checks passwords.
+    pub(super) passwords: Arc<Passwords>,
     /// Where couriers and readers run.
     pub runtime: tokio::runtime::Handle,
     /// Where everything but calls comes in.
@@ -252,6 +256,7 @@ impl Hub {
             .collect();
         Ok(Self {
             signer: parts.signer,
+            passwords: parts.passwords,
             peer_keys: HashMap::new(),
             repairs: HashMap::new(),
             connections: HashMap::new(),
@@ -558,6 +563,7 @@ impl Hub {
                 self.collect_effects(None)?;
             }
             Input::LookedUp { user, found } => self.looked_up(user, found)?,
+            Input::MayDelete { pending, right } => self.delete_account(pending, right)?,
             Input::Control { control, reply } => self.control(control, reply)?,
             Input::Drain { done } => {
                 self.draining = Some(done);

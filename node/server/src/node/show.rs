@@ -73,7 +73,7 @@ impl Shower {
         id: ChannelId,
     ) -> Result<Option<ChannelView>, Fault> {
         let me = home.user(user);
-        let last = home.last_message(reader, id)?;
+        let last = home.last_message(reader, id, &me)?;
         let Some(state) = home.channel(reader, id)? else { return Ok(None) };
         let last = last.map(|entry| self.message(&entry, state.rejection(entry.pos)));
         Ok(self.view(state, &me, last))
@@ -85,7 +85,7 @@ impl Shower {
         me: &UserRef,
         last: Option<MessageView>,
     ) -> Option<ChannelView> {
-        let member = state.member(me)?;
+        let member = state.member(me).filter(|member| member.is_listed())?;
         Some(ChannelView {
             channel: state.id,
             kind: ChannelKind::Chat,
@@ -99,15 +99,18 @@ impl Shower {
             head: state.head.0,
             read: member.mark.read.0,
             unread: state.unread(member),
-            mentions: member.mentions.len() as u64,
+            mentions: if member.blocking { 0 } else { member.mentions.len() as u64 },
             last,
             marks: state
                 .members
                 .iter()
-                .map(|m| MarkView {
-                    user: self.address(&m.user).to_string(),
-                    delivered: m.mark.delivered.0,
-                    read: m.mark.read.0,
+                .map(|m| {
+                    let mark = if m.user == *me { m.mark } else { m.told(m.mark) };
+                    MarkView {
+                        user: self.address(&m.user).to_string(),
+                        delivered: mark.delivered.0,
+                        read: mark.read.0,
+                    }
                 })
                 .collect(),
         })

@@ -20,21 +20,29 @@ impl Hub {
         for effect in effects {
             match effect {
                 Effect::Message { ref entry, .. } | Effect::Rejected { ref entry, .. } => {
-                    let to = self.listeners(entry.channel(), except);
+                    let mut to = self.listeners(entry.channel(), except);
+                    let shown = |user| entry.is_shown_to(&self.home.user(&user));
+                    to.retain(|no| self.user_of(*no).is_some_and(shown));
                     self.outputs.push(Output::Effect { effect, to });
                 }
-                Effect::Marked { channel, ref user, change, .. } => {
+                Effect::Marked { channel, ref user, quiet, change, .. } => {
                     // The user's own devices see the channel change; the others, how far the user has got.
                     let own = user.home == self.home.id();
                     let (mine, others): (Vec<_>, Vec<_>) = self
                         .listeners(channel, None)
                         .into_iter()
                         .partition(|no| own && self.user_of(*no).is_some_and(|u| u == user.local));
-                    self.outputs.push(Output::Effect { effect, to: others });
+                    if !quiet {
+                        self.outputs.push(Output::Effect { effect, to: others });
+                    }
                     self.show_channel(channel, change, mine)?;
                 }
                 Effect::Channel { channel, change } => {
                     let to = self.listeners(channel, None);
+                    self.show_channel(channel, change, to)?;
+                }
+                Effect::ChannelOf { channel, ref user, change } => {
+                    let to = self.users.get(user).cloned().unwrap_or_default();
                     self.show_channel(channel, change, to)?;
                 }
                 Effect::Owed { .. } | Effect::Marks { .. } | Effect::Pull { .. } => {
@@ -75,7 +83,7 @@ impl Hub {
         state
             .members
             .iter()
-            .filter(|m| m.user.home == own)
+            .filter(|m| m.user.home == own && m.is_listed())
             .filter_map(|m| self.users.get(&m.user.local))
             .flatten()
             .copied()
@@ -135,7 +143,7 @@ impl Hub {
             Effect::Rejected { entry, reason, change } => {
                 self.tell_message(&entry, Some(&reason), change, to);
             }
-            Effect::Marked { channel, user, mark, at, change } => {
+            Effect::Marked { channel, user, mark, at, quiet: _, change } => {
                 let address = self.shower.address(&user);
                 for session in to {
                     self.notify(*session, change, |sync| homing_link::Notice::Receipt {
@@ -149,7 +157,7 @@ impl Hub {
                 }
             }
             // Became `Output::Channel` when it was decided.
-            Effect::Channel { .. } => {}
+            Effect::Channel { .. } | Effect::ChannelOf { .. } => {}
             Effect::Pull { peer } => {
                 if let Some(satchel) = self.connected(&peer) {
                     satchel.pull();

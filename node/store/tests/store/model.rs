@@ -125,7 +125,7 @@ impl Writer {
                         pos: Pos(*head),
                         counted: *head / 2,
                         arrived_at: 1,
-                        hidden: *head % 3 == 0,
+                        hidden: head.is_multiple_of(3),
                         event,
                     };
                     let entry = Arc::new(entry);
