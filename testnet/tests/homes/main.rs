@@ -14,4 +14,5 @@ mod clones;
 mod hostile;
 mod kills;
 mod party;
+mod people;
 mod retention;
