@@ -1,6 +1,6 @@
 //! All that a home holds of a user: account, devices, channels, messages; a page at a time.
 
-use homing_core::{Fault, LogEntry, Reader};
+use homing_core::{Fault, LogEntry, Reader, UserList};
 use homing_wire::{ChannelId, DeviceId, MessageId, Order, Pos, UserId, UserRef};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -45,6 +45,15 @@ pub enum ExportRow {
         name: String,
         /// Unix milliseconds.
         created_at: u64,
+    },
+    /// Somebody in one of the user's lists of others.
+    Listed {
+        /// Blocked; else a contact.
+        blocked: bool,
+        /// Who.
+        user: UserRef,
+        /// Unix milliseconds.
+        since: u64,
     },
     /// A channel; its messages follow.
     Channel {
@@ -117,6 +126,14 @@ pub fn page(
             name: device.name,
             created_at: device.created_at,
         }));
+        for list in [UserList::Contacts, UserList::Blocks] {
+            let listed = reader.listed(list, &user.local, None, usize::MAX)?;
+            rows.extend(listed.into_iter().map(|(user, since)| ExportRow::Listed {
+                blocked: list == UserList::Blocks,
+                user,
+                since,
+            }));
+        }
     }
     let mut channels: Vec<ChannelId> =
         reader.listing(&user.local)?.into_iter().map(|row| row.channel).collect();
@@ -160,10 +177,10 @@ fn channel_rows(
             members: state
                 .members
                 .iter()
-                .map(|m| MemberRow {
-                    user: m.user.clone(),
-                    delivered: m.mark.delivered,
-                    read: m.mark.read,
+                .map(|m| {
+                    let mark = if m.user == *user { m.mark } else { m.told(m.mark) };
+                    let user = m.user.clone();
+                    MemberRow { user, delivered: mark.delivered, read: mark.read }
                 })
                 .collect(),
         });
@@ -215,6 +232,11 @@ impl ExportRow {
                     "created_at": created_at,
                 }))
             }
+            Self::Listed { blocked, user, since } => serde_json::to_string(&serde_json::json!({
+                "kind": if *blocked { "block" } else { "contact" },
+                "user": address(user),
+                "since": since,
+            })),
             Self::Channel { channel, created_at, members } => {
                 let members: Vec<_> = members
                     .iter()
