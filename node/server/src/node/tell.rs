@@ -21,8 +21,10 @@ impl Hub {
             match effect {
                 Effect::Message { ref entry, .. } | Effect::Rejected { ref entry, .. } => {
                     let mut to = self.listeners(entry.channel(), except);
-                    let shown = |user| entry.is_shown_to(&self.home.user(&user));
-                    to.retain(|no| self.user_of(*no).is_some_and(shown));
+                    if entry.hidden {
+                        let shown = |user| entry.is_shown_to(&self.home.user(&user));
+                        to.retain(|no| self.user_of(*no).is_some_and(shown));
+                    }
                     self.outputs.push(Output::Effect { effect, to });
                 }
                 Effect::Marked { channel, ref user, quiet, change, .. } => {
