@@ -26,15 +26,22 @@ WRONG = {
     "receipts.read": {"channel": NOWHERE, "pos": "1"},
     "receipts.get": {"id": NOWHERE},
     "users.get": {"address": "alice"},
+    "users.update": {"privacy": {"groups": "nobody"}},
+    "contacts.list": {"limit": 1001},
+    "contacts.add": {"user": "bob"},
+    "contacts.remove": {},
+    "blocks.list": {"limit": 0},
+    "blocks.add": {"user": "Bób@acme.test"},
+    "blocks.remove": {"user": BOB, "op": "no id"},
+    "account.delete": {"password": 7},
     "rpc.discover": ["by", "place"],
 }
 
 # What the contract names beside these. A name here is not built: it stands in no document.
 LATER = """channels.update requests.accept requests.decline messages.search messages.hide groups.create
 groups.invite groups.remove groups.join groups.leave groups.update groups.members groups.link groups.unlink
-groups.fork users.search users.update contacts.list contacts.add contacts.remove blocks.list blocks.add
-blocks.remove presence.watch presence.unwatch typing.set media.copy media.url push.key push.subscribe
-push.unsubscribe devices.list devices.rename devices.revoke account.password account.delete""".split()
+groups.fork users.search presence.watch presence.unwatch typing.set media.copy media.url push.key push.subscribe
+push.unsubscribe devices.list devices.rename devices.revoke account.password""".split()
 
 
 def uuid7():
@@ -179,6 +186,8 @@ async def call_all(called, network, alice, carol, bob):
     check(changed == [channel], f"changed since: {changed}, expected {channel}")
     await again.close()
 
+    await people(called, network, alice, carol)
+
     # Nothing of it is anybody else's.
     for name, params in (
         ("channels.get", {}),
@@ -191,6 +200,51 @@ async def call_all(called, network, alice, carol, bob):
     ):
         answer, _ = await carol.call(name, {"channel": channel, **params})
         check(answer.get("error", {}).get("code") == -32004, f"{name} in a foreign channel: {answer}")
+
+
+async def people(called, network, alice, carol):
+    """Lists of others, what is said of oneself, and the end of an account."""
+    for name, user in (("contacts", BOB), ("blocks", f"mallory@{OTHER}")):
+        check(await called.call(alice, f"{name}.add", user=user, op=uuid7()) == {}, f"{name}.add returns {{}}")
+        check(await called.call(alice, f"{name}.add", user=user) == {}, f"{name}.add again returns {{}}")
+        listed = await called.call(alice, f"{name}.list")
+        check(listed == {"users": [user]}, f"{name}.list told {listed}")
+        check(await called.call(alice, f"{name}.remove", user=user) == {}, f"{name}.remove returns {{}}")
+        check((await called.call(alice, f"{name}.list"))["users"] == [], f"{name}.remove did not remove")
+        for user, code, reason in (
+            (ALICE, -32602, "oneself"),
+            (f"nobody-there@{HOME}", -32004, "user_not_found"),
+            ("x@nowhere.test", -32004, "unknown_home"),
+        ):
+            answer, _ = await alice.call(f"{name}.add", {"user": user})
+            came = (answer.get("error", {}).get("code"), answer.get("error", {}).get("data", {}).get("reason"))
+            check(came == (code, reason), f"{name}.add {user}: {answer}")
+
+    # What is blocked is neither shown nor counted, and the sender sees no difference.
+    await alice.result("blocks.add", user=CAROL)
+    hidden = await carol.result("messages.send", to=ALICE, body={"type": "text", "text": "hidden"})
+    view = await alice.result("channels.get", channel=hidden["channel"])
+    check(view["unread"] == 0 and view.get("last", {}).get("id") != hidden["id"], f"alice sees {view}")
+    page = await alice.result("messages.list", channel=hidden["channel"])
+    check(all(m["id"] != hidden["id"] for m in page["messages"]), f"alice is shown {page}")
+    await alice.result("blocks.remove", user=CAROL)
+
+    before = (await alice.result("users.get", address=ALICE))["privacy"]["groups"]
+    said = await called.call(alice, "users.update", display_name="Alice", privacy={"groups": "everyone"})
+    check((said["display_name"], said["privacy"]) == ("Alice", {"groups": "everyone"}), f"users.update told {said}")
+    check((await carol.result("users.get", address=ALICE)).get("privacy") is None, "others see what alice lets others do")
+    await alice.result("users.update", display_name="alice", privacy={"groups": before})
+
+    user = f"gone-{secrets.token_hex(4)}@{HOME}"
+    register = {"user": user.split("@")[0], "password": PASSWORD}
+    check(request(f"{network.http(HOME)}/v1/register", register).status == 201, "registering failed")
+    gone = await network.open(user)
+    answer, _ = await gone.call("account.delete", {"password": "wrong password"})
+    check(answer.get("error", {}).get("code") == -32003, f"account.delete with a wrong password: {answer}")
+    check(await called.call(gone, "account.delete", password=PASSWORD) == {}, "account.delete returns {}")
+    check(request(f"{network.http(HOME)}/v1/register", register).status == 409, "a deleted name was given again")
+    answer, _ = await alice.call("users.get", {"address": user})
+    check(answer.get("error", {}).get("code") == -32004, f"a deleted user is found: {answer}")
 
 
 def http_calls(network):

@@ -16,7 +16,8 @@ use crate::connection::{Connection, Outgoing};
 use crate::error::Error;
 use crate::server::Server;
 use crate::types::{
-    Channel, ChannelsPage, Message, MessagesPage, Opened, Receipts, Sent, Target, User,
+    Channel, ChannelsPage, Message, MessagesPage, Opened, Receipts, Sent, Target, User, UserList,
+    UserUpdate, UsersPage,
 };
 use crate::wire::{Event, RawAnswer, encode_call};
 
@@ -292,6 +293,74 @@ impl Client {
             address: &'a str,
         }
         self.call("users.get", &Params { address }).await
+    }
+
+    /// Changes what the user says of himself; answers what is said then.
+    pub async fn update_user(&self, update: &UserUpdate) -> Result<User, Error> {
+        #[derive(Serialize)]
+        struct Params<'a> {
+            #[serde(flatten)]
+            update: &'a UserUpdate,
+            op: Uuid,
+        }
+        self.call("users.update", &Params { update, op: Uuid::now_v7() }).await
+    }
+
+    /// One page of one of the user's lists of others.
+    pub async fn users_in(
+        &self,
+        list: UserList,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<UsersPage, Error> {
+        #[derive(Serialize)]
+        struct Params<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            cursor: Option<&'a str>,
+            limit: u32,
+        }
+        self.call(&list.method("list"), &Params { cursor, limit }).await
+    }
+
+    /// Everybody in one of the user's lists of others.
+    pub async fn all_users_in(&self, list: UserList) -> Result<Vec<String>, Error> {
+        let mut page = self.users_in(list, None, 1_000).await?;
+        let mut all = page.users;
+        while let Some(cursor) = page.cursor {
+            page = self.users_in(list, Some(&cursor), 1_000).await?;
+            all.append(&mut page.users);
+        }
+        Ok(all)
+    }
+
+    /// Adds somebody to one of the user's lists; twice is once.
+    pub async fn add_to(&self, list: UserList, user: &str) -> Result<(), Error> {
+        self.change_list(&list.method("add"), user).await
+    }
+
+    /// Removes somebody from one of the user's lists, if there.
+    pub async fn remove_from(&self, list: UserList, user: &str) -> Result<(), Error> {
+        self.change_list(&list.method("remove"), user).await
+    }
+
+    async fn change_list(&self, method: &str, user: &str) -> Result<(), Error> {
+        #[derive(Serialize)]
+        struct Params<'a> {
+            user: &'a str,
+            op: Uuid,
+        }
+        let _empty: Done = self.call(method, &Params { user, op: Uuid::now_v7() }).await?;
+        Ok(())
+    }
+
+    /// Deletes the account for good. The home closes all its sockets then.
+    pub async fn delete_account(&self, password: &str) -> Result<(), Error> {
+        #[derive(Serialize)]
+        struct Params<'a> {
+            password: &'a str,
+        }
+        let _empty: Done = self.call("account.delete", &Params { password }).await?;
+        Ok(())
     }
 
     /// Finishes the waiting calls, closes the socket in order and waits for that, five seconds at most.

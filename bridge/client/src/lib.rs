@@ -40,8 +40,8 @@ pub use profile::{Profile, ProfileError, ProfileStore};
 pub use server::{LoggedIn, Registered, Server};
 pub use types::{
     Body, Channel, ChannelKind, ChannelState, ChannelsPage, Limits, Mark, Media, Message,
-    MessageRef, MessagesPage, Opened, Presence, Reaction, Receipt, ReceiptRow, Receipts, Sent,
-    Target, TextBody, Typing, User, Whoami,
+    MessageRef, MessagesPage, Opened, Presence, Privacy, Reaction, Receipt, ReceiptRow, Receipts,
+    Sent, Target, TextBody, Typing, User, UserList, UserUpdate, UsersPage, Whoami,
 };
 pub use uuid::Uuid;
 pub use wire::Event;

@@ -266,6 +266,9 @@ pub struct Whoami {
     /// How people see the user.
     #[serde(default)]
     pub display_name: String,
+    /// What the user lets others do.
+    #[serde(default)]
+    pub privacy: Option<Privacy>,
 }
 
 /// Answer of `session.open`, with all its pages.
@@ -418,7 +421,55 @@ pub struct Typing {
     pub sync: Option<Arc<str>>,
 }
 
-/// Answer of `users.get`.
+/// A user's lists of others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UserList {
+    /// Whom the user knows.
+    Contacts,
+    /// Of whom the user wants to hear nothing.
+    Blocks,
+}
+
+impl UserList {
+    /// The method that does that with it.
+    pub(crate) fn method(self, what: &str) -> String {
+        let list = match self {
+            Self::Contacts => "contacts",
+            Self::Blocks => "blocks",
+        };
+        format!("{list}.{what}")
+    }
+}
+
+/// Answer of `contacts.list` and `blocks.list`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UsersPage {
+    /// Addresses.
+    pub users: Vec<String>,
+    /// For the next page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// What a user lets others do.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Privacy {
+    /// Who may add the user to groups without asking: `everyone` or `contacts`.
+    pub groups: String,
+}
+
+/// What a user changes with `users.update`; what is absent stays.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct UserUpdate {
+    /// How people shall see the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// What the user lets others do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Privacy>,
+}
+
+/// Answer of `users.get` and `users.update`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct User {
     /// The address.
@@ -428,4 +479,7 @@ pub struct User {
     /// How people see the user.
     #[serde(default)]
     pub display_name: String,
+    /// What the user lets others do; of oneself alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Privacy>,
 }

@@ -6,7 +6,8 @@ use homing_wire::body::Body;
 use homing_wire::{Address, ChannelId, MessageId, OpId, Order};
 
 use crate::view::{
-    ChannelView, ChannelsPage, MessageView, MessagesPage, Opened, Receipts, Sent, UserView,
+    ChannelView, ChannelsPage, GroupChanged, GroupPolicy, GroupsFrom, MembersPage, MessageView,
+    MessagesPage, Opened, Receipts, RoleView, Sent, UserView, UsersPage,
 };
 
 /// What a client's session may ask.
@@ -95,6 +96,122 @@ pub enum Call {
         /// Whom.
         address: Address,
     },
+    /// What the user says of himself; what is absent stays. Answer: [`Answer::User`].
+    UsersUpdate {
+        /// How people shall see the user.
+        display_name: Option<String>,
+        /// Who may add the user to groups without asking.
+        groups: Option<GroupsFrom>,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
+    /// A page of one of the user's lists. Answer: [`Answer::Users`].
+    Listed {
+        /// Which.
+        list: UserList,
+        /// Where the page before ended.
+        cursor: Option<String>,
+        /// Rows at most, 1..=1000.
+        limit: u32,
+    },
+    /// A new group. Answer: [`Answer::Channel`].
+    GroupsCreate {
+        /// How it is called.
+        name: String,
+        /// Who is to be in it, beside the user.
+        members: Vec<Address>,
+        /// The client's id for it, a UUIDv7, so that it may be asked again; made where absent.
+        id: Option<ChannelId>,
+        /// What members may do.
+        policy: GroupPolicy,
+    },
+    /// Asks users in. Answer: [`Answer::GroupChanged`].
+    GroupsInvite {
+        /// Into which.
+        channel: ChannelId,
+        /// Whom.
+        users: Vec<Address>,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
+    /// Takes users out. Answer: [`Answer::GroupChanged`].
+    GroupsRemove {
+        /// Of which.
+        channel: ChannelId,
+        /// Whom.
+        users: Vec<Address>,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
+    /// Accepts an invitation. Answer: [`Answer::Channel`], or [`Answer::Pending`].
+    GroupsJoin {
+        /// Which.
+        channel: ChannelId,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
+    /// Leaves, or declines an invitation. Answer: [`Answer::Done`].
+    GroupsLeave {
+        /// Which.
+        channel: ChannelId,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
+    /// Changes a group; what is absent stays. Answer: [`Answer::Channel`], or [`Answer::Pending`].
+    GroupsUpdate {
+        /// Which.
+        channel: ChannelId,
+        /// How it is called.
+        name: Option<String>,
+        /// What members may do.
+        policy: Option<GroupPolicy>,
+        /// What members are to be.
+        roles: Vec<(Address, RoleView)>,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
+    /// A page of a group's members. Answer: [`Answer::Members`].
+    GroupsMembers {
+        /// Of which.
+        channel: ChannelId,
+        /// Where the page before ended.
+        cursor: Option<String>,
+    },
+    /// Adds somebody to one of the user's lists, or removes somebody. Answer: [`Answer::Done`].
+    ListChange {
+        /// Which.
+        list: UserList,
+        /// Whom.
+        user: Address,
+        /// Added; else removed.
+        add: bool,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
+    /// Deletes the user's account for good. Answer: [`Answer::Done`], then [`crate::CloseReason::Revoked`].
+    AccountDelete {
+        /// The account's password.
+        password: Secret,
+    },
+}
+
+/// A user's lists of others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UserList {
+    /// Whom the user knows.
+    Contacts,
+    /// Of whom the user wants to hear nothing.
+    Blocks,
+}
+
+/// Something that stands in no log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
 }
 
 /// Where a message goes.
@@ -140,8 +257,16 @@ pub enum Answer {
     Done,
     /// Of [`Call::ReceiptsGet`].
     Receipts(Receipts),
-    /// Of [`Call::UsersGet`].
+    /// Of [`Call::UsersGet`] and [`Call::UsersUpdate`].
     User(UserView),
+    /// Of [`Call::Listed`].
+    Users(UsersPage),
+    /// Of [`Call::GroupsInvite`] and [`Call::GroupsRemove`].
+    GroupChanged(GroupChanged),
+    /// Of [`Call::GroupsMembers`].
+    Members(MembersPage),
+    /// The group's home has not answered in time: a `channel` notification follows when it is settled.
+    Pending,
 }
 
 /// `POST /v1/register`.

@@ -19,12 +19,13 @@ mod refused;
 mod session;
 mod view;
 
-pub use call::{Answer, Call, Login, Place, Register, SendTarget};
+pub use call::{Answer, Call, Login, Place, Register, Secret, SendTarget, UserList};
 pub use outbox::{CloseReason, Notice, OutboxSender, Overflow, ToClient, outbox};
 pub use refused::{Code, Refused};
 pub use session::{BoxFuture, ClientInfo, Link, Request, Session, SessionNo};
 pub use view::{
-    ChannelKind, ChannelState, ChannelView, ChannelsPage, Limits, LoggedIn, MarkView, MessageView,
-    MessagesPage, Opened, RawJson, ReceiptRow, Receipts, Registered, Sent, SyncPoint, UserView,
-    WellKnown, Whoami,
+    ChannelKind, ChannelState, ChannelView, ChannelsPage, GroupChanged, GroupPolicy, GroupsFrom,
+    HistoryShown, Limits, LoggedIn, MarkView, MemberRow, MembersPage, MessageView, MessagesPage,
+    Opened, Privacy, RawJson, ReceiptRow, Receipts, Registered, RoleView, Sent, SyncPoint,
+    UserResult, UserView, UsersPage, WellKnown, Whoami, Whoever,
 };

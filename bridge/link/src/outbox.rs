@@ -103,10 +103,16 @@ impl ToClient {
                     Ok(Answer::Message(m)) => m.body.0.len(),
                     Ok(Answer::Channels(p)) => p.channels.len() * 1024,
                     Ok(Answer::Opened(o)) => o.channels.len() * 1024,
+                    Ok(Answer::GroupChanged(p)) => {
+                        p.results.iter().map(|row| row.user.len() + 96).sum()
+                    }
+                    Ok(Answer::Members(p)) => p.members.iter().map(|row| row.user.len() + 96).sum(),
+                    Ok(Answer::Users(p)) => p.users.iter().map(|user| user.len() + 32).sum(),
                     Ok(
                         Answer::Channel(_)
                         | Answer::Sent(_)
                         | Answer::Done
+                        | Answer::Pending
                         | Answer::Receipts(_)
                         | Answer::User(_),
                     )

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use homing_wire::{ChannelId, MessageId, Order};
 use schemars::JsonSchema;
 use serde::ser::Error as _;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A client's place: the store's life and the number of the last change it was told of. Opaque to clients.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -147,11 +147,17 @@ pub struct ChannelView {
     pub channel: ChannelId,
     /// Chat or group.
     pub kind: ChannelKind,
+    /// What a group is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The other user's address, in a chat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub with: Option<String>,
     /// How the user stands to it.
     pub state: ChannelState,
+    /// What the user is in a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<RoleView>,
     /// How many are in it.
     pub member_count: u32,
     /// The latest `pos`; 0 while empty.
@@ -169,6 +175,115 @@ pub struct ChannelView {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub marks: Vec<MarkView>,
+    /// The version of a group's roster: it rises with each change of who is in it, and as what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roster: Option<u64>,
+    /// The home that keeps a group's roster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner_home: Option<String>,
+    /// The abandoned group that this one goes on with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<uuid::Uuid>")]
+    pub continues: Option<ChannelId>,
+}
+
+/// What a user is in a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Role")]
+pub enum RoleView {
+    /// Asked, and has not answered.
+    Invited,
+    /// In it.
+    Member,
+    /// May change members and their roles.
+    Admin,
+    /// May do everything.
+    Owner,
+}
+
+/// Who may do something in a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Whoever {
+    /// Every member.
+    Everybody,
+    /// Admins and owners.
+    Admins,
+}
+
+/// What newcomers of a group see of what was written before them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryShown {
+    /// Nothing.
+    None,
+    /// What was written since they were added.
+    Joined,
+    /// Everything that their home holds.
+    All,
+}
+
+/// What members of a group may do; what is absent stays, or is as usual in a new group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct GroupPolicy {
+    /// Who may ask others in; `admins` as usual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invite: Option<Whoever>,
+    /// Who may write; `everybody` as usual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write: Option<Whoever>,
+    /// Who may change the name; `admins` as usual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<Whoever>,
+    /// What newcomers see; `joined` as usual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryShown>,
+}
+
+/// Answer of `groups.invite` and `groups.remove`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct GroupChanged {
+    /// `pending` where the group's home has not answered in time: a `channel` notification follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<&'static str>,
+    /// One row for each user named.
+    pub results: Vec<UserResult>,
+    /// The version of the roster that shows it.
+    pub roster: u64,
+}
+
+/// What came of one user.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct UserResult {
+    /// An address.
+    pub user: String,
+    /// Whether it is done.
+    pub ok: bool,
+    /// Why not, as a stable word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Answer of `groups.members`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct MembersPage {
+    /// In an order that stays.
+    pub members: Vec<MemberRow>,
+    /// For the next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct MemberRow {
+    /// An address.
+    pub user: String,
+    /// What the user is in it.
+    pub role: RoleView,
+    /// How the user stands to it.
+    pub state: ChannelState,
 }
 
 /// Limits a client must know, in bytes unless it is a count.
@@ -197,6 +312,25 @@ pub struct Whoami {
     pub user_id: String,
     /// How people see the user.
     pub display_name: String,
+    /// What the user lets others do.
+    pub privacy: Privacy,
+}
+
+/// What a user lets others do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+pub struct Privacy {
+    /// Who may add the user to groups without asking.
+    pub groups: GroupsFrom,
+}
+
+/// Who may add a user to groups without asking.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupsFrom {
+    /// Anybody whom the user has not blocked.
+    Everyone,
+    /// Those in the user's contacts.
+    Contacts,
 }
 
 /// Answer of `session.open`.
@@ -307,6 +441,20 @@ pub struct UserView {
     pub user_id: String,
     /// How people see the user.
     pub display_name: String,
+    /// What the user lets others do; of oneself alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Privacy>,
+}
+
+/// Answer of `contacts.list` and `blocks.list`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "UsersPage")]
+pub struct UsersPage {
+    /// Addresses.
+    pub users: Vec<String>,
+    /// For the next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }
 
 /// Answer of `POST /v1/register`.

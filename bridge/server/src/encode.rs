@@ -25,6 +25,13 @@ pub(crate) fn answer(out: &mut Vec<u8>, answer: &Answer) -> Result<(), Failed> {
         }
         Answer::Receipts(receipts) => serde_json::to_writer(out, receipts),
         Answer::User(user) => serde_json::to_writer(out, user),
+        Answer::Users(page) => serde_json::to_writer(out, page),
+        Answer::GroupChanged(changed) => serde_json::to_writer(out, changed),
+        Answer::Members(page) => serde_json::to_writer(out, page),
+        Answer::Pending => {
+            out.extend_from_slice(br#"{"state":"pending"}"#);
+            Ok(())
+        }
     }
 }
 

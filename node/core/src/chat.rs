@@ -11,8 +11,10 @@ use homing_wire::{
 use crate::home::{Effect, Home};
 use crate::ids;
 use crate::reader::{Fault, Reader};
-use crate::refusal::{Class, DISABLED, Failure, NO_CHANNEL, NO_USER, Refusal};
-use crate::state::{AccountState, ChainEnd, ChannelState, Cursor, LogEntry, MessageKey, OpDone};
+use crate::refusal::{Class, DISABLED, Failure, NO_CHANNEL, NO_USER, OP_REUSED, Refusal};
+use crate::state::{
+    AccountState, ChainEnd, ChannelState, Cursor, LogEntry, Member, MessageKey, OpWhat, Veil,
+};
 use crate::write::Write;
 
 /// A user's wish to send a message.
@@ -99,9 +101,11 @@ impl Home {
         let id = self.chat_id(&me, with)?;
         if self.channel(reader, id)?.is_none() {
             self.check_local(reader, with)?;
-            self.make_chat(me, with.clone());
+            self.make_chat(reader, &me, with)?;
             let change = self.changed(id);
             self.follows(Effect::Channel { channel: id, change });
+        } else {
+            self.unveil_to(id, |member| member.user == me);
         }
         // Even where nothing is new, what is shown may still be on its way to disk.
         self.hurry();
@@ -156,13 +160,14 @@ impl Home {
                     self.check_writer(id, &me)?;
                 } else {
                     self.check_first_contact(id, &me)?;
+                    self.unveil(id, &me);
                 }
             }
             None => match &command.target {
                 Target::Channel(_) => return Err(NO_CHANNEL.into()),
                 Target::To(with) => {
                     self.check_local(reader, with)?;
-                    self.make_chat(me.clone(), with.clone());
+                    self.make_chat(reader, &me, with)?;
                     let change = self.changed(id);
                     self.follows(Effect::Channel { channel: id, change });
                 }
@@ -181,15 +186,15 @@ impl Home {
         command: &SendCommand,
     ) -> Result<Option<Arc<LogEntry>>, Failure> {
         if let Some(op) = command.op {
-            let key = (command.sender.clone(), op);
-            let done = match self.ops.get(&key) {
-                Some(done) => Some(done.clone()),
-                None => reader.op(&command.sender, op)?,
-            };
-            if let Some(done) = done
-                && let Some(entry) = self.entry_at(reader, done.channel, done.pos)?
-            {
-                return Ok(Some(entry));
+            let done = self.op_done(reader, &command.sender, op)?;
+            match done.map(|done| done.what) {
+                Some(OpWhat::Sent { channel, pos }) => {
+                    if let Some(entry) = self.entry_at(reader, channel, pos)? {
+                        return Ok(Some(entry));
+                    }
+                }
+                Some(OpWhat::Own) => return Err(OP_REUSED.into()),
+                None => {}
             }
         }
         let Some(id) = command.id else { return Ok(None) };
@@ -246,7 +251,11 @@ impl Home {
     }
 
     /// A user of this home who is written to must be there.
-    fn check_local(&mut self, reader: &dyn Reader, user: &UserRef) -> Result<(), Failure> {
+    pub(crate) fn check_local(
+        &mut self,
+        reader: &dyn Reader,
+        user: &UserRef,
+    ) -> Result<(), Failure> {
         if user.home == self.id && !self.takes_messages(reader, &user.local)? {
             return Err(NO_USER.into());
         }
@@ -281,8 +290,29 @@ impl Home {
         Ok(())
     }
 
-    pub(crate) fn make_chat(&mut self, me: UserRef, with: UserRef) {
-        let mut state = ChannelState::chat(me, with, self.now_ms);
+    /// Makes the chat that `by` begins. From somebody who has blocked them it is hidden whole.
+    pub(crate) fn make_chat(
+        &mut self,
+        reader: &dyn Reader,
+        by: &UserRef,
+        with: &UserRef,
+    ) -> Result<(), Fault> {
+        let mut state = ChannelState::chat(by.clone(), with.clone(), self.now_ms);
+        for (one, other) in [(by, with), (with, by)] {
+            if one.home == self.id
+                && self.has_blocked(reader, &one.local, other)?
+                && let Some(member) = state.member_mut(one)
+            {
+                member.blocking = true;
+                member.veil = (one != by).then_some(Veil {
+                    from: Pos(1),
+                    last: Pos(0),
+                    active_at: self.now_ms,
+                    unlisted: true,
+                    lifted: None,
+                });
+            }
+        }
         state.cursors = state
             .members
             .iter()
@@ -290,6 +320,32 @@ impl Home {
             .map(|m| Cursor::new(m.user.home, self.epoch))
             .collect();
         self.add_channel(state);
+        Ok(())
+    }
+
+    /// `sender` is about to write: a chat that was hidden whole comes into the lists of those who will see it.
+    pub(crate) fn unveil(&mut self, id: ChannelId, sender: &UserRef) {
+        self.unveil_to(id, |member| member.user == *sender || !member.blocking);
+    }
+
+    fn unveil_to(&mut self, id: ChannelId, to: impl Fn(&Member) -> bool) {
+        let hidden = |member: &&Member| !member.is_listed() && to(member);
+        let users = self.state(id).map(|s| s.members.iter().filter(hidden));
+        let users: Vec<UserRef> = users.into_iter().flatten().map(|m| m.user.clone()).collect();
+        for user in users {
+            if let Some(Some(veil)) =
+                self.state_mut(id).and_then(|s| s.member_mut(&user)).map(|m| &mut m.veil)
+            {
+                veil.unlisted = false;
+            }
+            self.looks_different(id, user);
+        }
+    }
+
+    /// A channel looks different to one user of this home, and to nobody else.
+    pub(crate) fn looks_different(&mut self, channel: ChannelId, user: UserRef) {
+        let change = self.changed_for(channel, |member| member.user == user);
+        self.follows(Effect::ChannelOf { channel, user: user.local, change });
     }
 
     /// Appends an event of this home, and owes it to the other homes.
@@ -330,7 +386,7 @@ impl Home {
         let end = self.end_of(id, home, epoch);
         self.move_chain(id, ChainEnd { seq, hash, stamp, pos: entry.pos, roster, ..end });
         self.move_own_mark(id, me, &entry);
-        let change = self.changed(id);
+        let change = self.changed_for(id, |member| entry.is_shown_to(&member.user));
         self.follows(Effect::Message { entry: entry.clone(), change });
         self.owe_events(id);
         Ok(entry)
@@ -346,10 +402,8 @@ impl Home {
         // An id that this home chose is remembered alike: the client has been told it and may use it.
         self.remember_id(reader, entry)?;
         if let Some(op) = command.op {
-            let done = OpDone { at: self.now_ms, channel: entry.channel(), pos: entry.pos };
-            let step = self.current_step();
-            self.ops.insert((command.sender.clone(), op), done.clone(), step);
-            self.write(Write::Op { user: command.sender.clone(), op, done });
+            let what = OpWhat::Sent { channel: entry.channel(), pos: entry.pos };
+            self.note_op(&command.sender, op, what);
         }
         Ok(())
     }

@@ -18,7 +18,9 @@ use crate::reader::{Fault, Reader};
 use crate::refusal::{Class, DISABLED, Failure, NO_CHANNEL, NO_USER, Refusal};
 use crate::relay::PeerFault;
 use crate::roster::{Edit, WornOut, amend, first};
-use crate::state::{ChannelState, Cursor, GroupState, Member, Span};
+use crate::state::{
+    AccountState, ChannelState, Cursor, GroupState, GroupsFrom, Member, PeerState, Span,
+};
 use crate::write::Write;
 
 /// What signs this home's rosters.
@@ -141,6 +143,11 @@ impl Home {
         Ok(new.id)
     }
 
+    /// Homes for which something waits: events, marks, rosters, letters.
+    pub fn waited_for(&self) -> std::collections::BTreeSet<HomeId> {
+        self.owed.keys().chain(self.letters.keys()).copied().collect()
+    }
+
     /// A user of this home wants a change. This home makes it, or asks the owner home.
     pub fn ask_group(
         &mut self,
@@ -203,7 +210,7 @@ impl Home {
     /// A user of this home is not in a group any more: nothing that comes later is shown.
     fn end_membership(&mut self, group: ChannelId, user: &UserRef) {
         // Before it is marked: the list of whoever leaves shows it, too.
-        let change = self.changed(group);
+        self.looks_different(group, user.clone());
         let Some(state) = self.state_mut(group) else { return };
         let head = state.head;
         let Some(member) = state.member_mut(user) else { return };
@@ -212,7 +219,6 @@ impl Home {
         for span in member.spans.iter_mut().filter(|span| span.upto.is_none()) {
             span.upto = Some(head);
         }
-        self.follows(Effect::Channel { channel: group, change });
     }
 
     /// Makes a change in a group of this home.
@@ -337,8 +343,8 @@ impl Home {
         })
     }
 
-    /// What this home answers an invitation for its user, without asking: yes to people of one's own home, no for whoever
-    /// is not there any more.
+    /// What this home answers an invitation for its user, without asking: yes to people of one's own home and to contacts
+    /// (or to everybody, where the user says so), no to whom the user has blocked, and for whoever is not there any more.
     fn answers(
         &mut self,
         reader: &dyn Reader,
@@ -347,11 +353,14 @@ impl Home {
     ) -> Result<Option<bool>, Fault> {
         let active = self
             .account(reader, user)?
-            .is_some_and(|account| account.state == crate::state::AccountState::Active);
-        if !active {
+            .is_some_and(|account| account.state == AccountState::Active);
+        if !active || self.has_blocked(reader, user, by)? {
             return Ok(Some(false));
         }
-        Ok((by.home == self.id).then_some(true))
+        let known = by.home == self.id
+            || self.groups_from(reader, user)? == GroupsFrom::Everyone
+            || self.is_contact(reader, user, by)?;
+        Ok(known.then_some(true))
     }
 
     fn ask_in(
@@ -403,7 +412,7 @@ impl Home {
         if name <= known.letters_done {
             return Ok(Ok(()));
         }
-        self.put_peer(crate::state::PeerState { letters_done: name, ..known });
+        self.put_peer(PeerState { letters_done: name, ..known });
         match letter {
             Letter::Command(command) => self.carry_out(reader, sealer, peer, command)?,
             Letter::Outcome(outcome) => {
@@ -484,7 +493,7 @@ impl Home {
         waiting.insert(number, letter.clone());
         if let Some(known) = self.peers.get(&peer).cloned() {
             // Kept beside the letters: the last may be taken, and its number must not come again.
-            self.put_peer(crate::state::PeerState { letters: number, ..known });
+            self.put_peer(PeerState { letters: number, ..known });
         }
         self.write(Write::Letter { peer, number, letter: letter.clone() });
         self.follows(Effect::Letter { peer, number, letter });

@@ -10,12 +10,13 @@ use homing_wire::{
 
 use crate::cache::Cache;
 use crate::ids::RecentIds;
+use crate::lists::ListsOfUsers;
 use crate::log::ChannelSlot;
 use crate::marks::{PeerMark, Risen};
 use crate::reader::{Fault, Reader};
 use crate::state::{
-    Account, AccountState, ChannelState, Invite, ListRow, LogEntry, Mark, OpDone, PeerState,
-    TokenHash,
+    Account, AccountState, ChannelState, Invite, ListRow, LogEntry, Mark, Member, OpDone,
+    PeerState, TokenHash,
 };
 use crate::write::{Batch, Write};
 
@@ -38,6 +39,10 @@ pub struct Policy {
     pub pull_after_ms: u64,
     /// Members of a group of this home, invited ones included.
     pub group_members: u64,
+    /// Contacts of one user.
+    pub contacts: usize,
+    /// Users whom one user has blocked.
+    pub blocks: usize,
 }
 
 impl Default for Policy {
@@ -51,6 +56,8 @@ impl Default for Policy {
             ids_bytes: 16 << 20,
             pull_after_ms: 30 * 24 * 3_600_000,
             group_members: 100,
+            contacts: 5_000,
+            blocks: 5_000,
         }
     }
 }
@@ -58,7 +65,7 @@ impl Default for Policy {
 /// What follows from a step once it is on disk.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// A message is new: tell this home's members.
+    /// A message is new: tell this home's members who are shown it ([`LogEntry::is_shown_to`]).
     Message {
         /// The message.
         entry: Arc<LogEntry>,
@@ -80,10 +87,12 @@ pub enum Effect {
         channel: ChannelId,
         /// Whose.
         user: UserRef,
-        /// To what.
+        /// To what, as others are told ([`crate::Member::told`]).
         mark: Mark,
         /// Unix milliseconds.
         at: u64,
+        /// Others have been told as much before: this is for the user's own devices alone.
+        quiet: bool,
         /// Its change number.
         change: u64,
     },
@@ -91,6 +100,15 @@ pub enum Effect {
     Channel {
         /// Which.
         channel: ChannelId,
+        /// Its change number.
+        change: u64,
+    },
+    /// A channel is new, or looks different, to one user of this home: tell that user's devices.
+    ChannelOf {
+        /// Which.
+        channel: ChannelId,
+        /// To whom.
+        user: Local,
         /// Its change number.
         change: u64,
     },
@@ -184,6 +202,7 @@ pub struct Home {
     pub(crate) ids: RecentIds,
     pub(crate) ops: Cache<(Local, OpId), OpDone>,
     pub(crate) invites: Cache<TokenHash, Invite>,
+    pub(crate) lists_of_users: ListsOfUsers,
     /// Rows of lists that are not in memory, until they are committed.
     list_rows: VecDeque<(u64, Local, ListRow)>,
     pub(crate) owed: BTreeMap<HomeId, BTreeMap<ChannelId, u64>>,
@@ -244,6 +263,7 @@ impl Home {
             ids: RecentIds::new(policy.ids_bytes, ids_since_ms),
             ops: Cache::new(OPS_CACHED),
             invites: Cache::new(INVITES_CACHED),
+            lists_of_users: ListsOfUsers::default(),
             list_rows: VecDeque::new(),
             owed,
             peers,
@@ -324,6 +344,7 @@ impl Home {
         self.lists.shrink(self.committed, |_| false);
         self.ops.shrink(self.committed, |_| false);
         self.invites.shrink(self.committed, |_| false);
+        self.lists_of_users.committed(self.committed);
         while self.list_rows.front().is_some_and(|(step, ..)| *step <= self.committed) {
             self.list_rows.pop_front();
         }
@@ -466,19 +487,26 @@ impl Home {
 
     /// Gives the channel the next change number, in the lists of all its members here too.
     pub(crate) fn changed(&mut self, id: ChannelId) -> u64 {
+        self.changed_for(id, |_| true)
+    }
+
+    /// The same, where only those members see the change. Nobody's list gets a chat that is hidden whole.
+    pub(crate) fn changed_for(&mut self, id: ChannelId, sees: impl Fn(&Member) -> bool) -> u64 {
         self.change += 1;
         let (change, home) = (self.change, self.id);
         let Some(slot) = self.change_channel(id) else { return change };
-        slot.state.changed = change;
-        let row = ListRow { channel: id, changed: change, active_at: slot.state.active_at };
-        let locals: Vec<Local> = slot
-            .state
+        let state = &mut slot.state;
+        state.changed = change;
+        let rows: Vec<(Local, ListRow)> = state
             .members
             .iter()
-            .filter(|m| m.user.home == home && !m.left)
-            .map(|m| m.user.local.clone())
+            .filter(|m| m.user.home == home && !m.left && m.is_listed() && sees(m))
+            .map(|m| {
+                let active_at = state.active_for(m);
+                (m.user.local.clone(), ListRow { channel: id, changed: change, active_at })
+            })
             .collect();
-        for user in locals {
+        for (user, row) in rows {
             if let Some(list) = self.lists.change(&user, self.step) {
                 list.insert(id, row);
             } else {

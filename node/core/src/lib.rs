@@ -22,6 +22,7 @@ mod groups;
 mod holdings;
 mod home;
 mod ids;
+mod lists;
 mod local;
 mod log;
 mod marks;
@@ -40,9 +41,10 @@ pub use courier::{Courier, CourierLimits, Delivery, OwedChannel};
 pub use groups::{Asked, Changed, NewGroup, Sealer};
 pub use holdings::{Holding, Holdings, RangeAnswer, RangeEnd, RangeQuestion, holdings, range_of};
 pub use home::{Effect, Home, Policy, Step};
+pub use lists::{ListChange, ListCommand};
 pub use local::{Pruned, has_older};
 pub use marks::PeerMark;
-pub use people::{NewAccount, NewDevice, Reconciled};
+pub use people::{NewAccount, NewDevice, ProfileChange, Reconciled};
 pub use reader::{Fault, Reader};
 pub use receive::{RangeIn, RangeReply};
 pub use refusal::{Class, Failure, Refusal};
@@ -50,7 +52,7 @@ pub use relay::PeerFault;
 pub use repair::{Answered, Question, Repair};
 pub use state::{
     Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Device, EntryRow, Fork,
-    GroupState, Invite, ListRow, LogEntry, Mark, MarkTime, Member, MessageKey, OpDone, PeerState,
-    Span, TokenHash,
+    GroupState, GroupsFrom, Invite, ListRow, LogEntry, Mark, MarkTime, Member, MessageKey, OpDone,
+    OpWhat, PeerState, Span, TokenHash, UserList, Veil,
 };
 pub use write::{Batch, Write};

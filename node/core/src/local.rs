@@ -134,6 +134,13 @@ impl Home {
             // What is gone is not unread.
             member.read_counted = member.read_counted.max(counted);
             member.mentions.retain(|pos| *pos > upto);
+            if let Some(veil) = &mut member.veil
+                && veil.last > Pos(0)
+                && veil.last <= upto
+            {
+                veil.last = Pos(0);
+                shown = true;
+            }
         }
         state.rejected.retain(|(pos, _)| *pos > upto);
         for entry in &old {

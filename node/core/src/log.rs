@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use homing_wire::{ChannelId, Epoch, Event, HomeId, Pos, Seq, SignedRoster};
+use homing_wire::{ChannelId, Epoch, Event, HomeId, Pos, Seq, SignedRoster, UserRef};
 
 use crate::home::Home;
 use crate::reader::{Fault, Reader};
@@ -17,6 +17,8 @@ pub(crate) struct ChannelSlot {
     pub(crate) roster: Option<Arc<SignedRoster>>,
     /// The last message, where it has been seen.
     last: Option<Arc<LogEntry>>,
+    /// What members are shown instead, from whom it is hidden ([`Member::veil`]), where that has been seen.
+    veiled: Vec<Arc<LogEntry>>,
     /// The latest rows with their steps and messages, without gaps up to the head; at least those not yet committed.
     rows: VecDeque<(u64, EntryRow, MessageKey)>,
 }
@@ -26,7 +28,7 @@ const ROWS_KEPT: usize = 32;
 
 impl ChannelSlot {
     pub(crate) fn new(state: ChannelState) -> Self {
-        Self { state, roster: None, last: None, rows: VecDeque::new() }
+        Self { state, roster: None, last: None, veiled: Vec::new(), rows: VecDeque::new() }
     }
 
     /// The last message is gone, and all before it.
@@ -34,24 +36,47 @@ impl ChannelSlot {
         self.state.last = Pos(0);
         self.last = None;
     }
+
+    /// The message at `pos`, if it is one of those that are shown as the last.
+    fn seen(&self, pos: Pos) -> Option<&Arc<LogEntry>> {
+        self.last.iter().chain(&self.veiled).find(|entry| entry.pos == pos)
+    }
+
+    /// Keeps an entry that some member is shown as the last, though it is not; forgets those that none is.
+    fn keep(&mut self, entry: Option<Arc<LogEntry>>) {
+        self.veiled.extend(entry);
+        let members = &self.state.members;
+        self.veiled.retain(|entry| {
+            members.iter().any(|m| m.hiding().is_some_and(|v| v.last == entry.pos))
+        });
+    }
 }
 
 impl Home {
-    /// The last message of a channel, uncommitted ones included.
+    /// The last message of a channel that `user` is shown, uncommitted ones included.
     pub fn last_message(
         &mut self,
         reader: &dyn Reader,
         id: ChannelId,
+        user: &UserRef,
     ) -> Result<Option<Arc<LogEntry>>, Fault> {
         let Some(slot) = self.slot(reader, id)? else { return Ok(None) };
-        if slot.last.is_some() || slot.state.last == Pos(0) {
-            return Ok(slot.last.clone());
+        let Some(member) = slot.state.member(user) else { return Ok(None) };
+        let pos = slot.state.last_for(member);
+        if pos == Pos(0) {
+            return Ok(None);
         }
-        let pos = slot.state.last;
+        if let Some(entry) = slot.seen(pos) {
+            return Ok(Some(entry.clone()));
+        }
         let entry = reader.entry(id, pos)?.map(Arc::new);
         // Seen, not changed: the step stays what it was. The entry is committed, or it would be here.
         if let Some(slot) = self.channels.peek_mut(&id) {
-            slot.last.clone_from(&entry);
+            if pos == slot.state.last {
+                slot.last.clone_from(&entry);
+            } else {
+                slot.keep(entry.clone());
+            }
         }
         Ok(entry)
     }
@@ -133,8 +158,12 @@ impl Home {
         let slot = self.change_channel(id)?;
         let state = &mut slot.state;
         let is_message = event.header.kind.is_message();
+        let sender = event.header.user();
+        let hidden = event.header.origin != HomeId::LOCAL && state.hides(&sender);
         state.head = state.head.next();
-        state.counted += u64::from(is_message);
+        // Who has blocked the sender has nothing unread of it; the sender counts no own messages.
+        state.counted += u64::from(is_message && !hidden);
+        state.move_veils(&sender, hidden, is_message, now_ms);
         if is_message {
             state.last = state.head;
             state.active_at = now_ms;
@@ -142,15 +171,17 @@ impl Home {
                 if !member.left
                     && event.header.mentions.contains(&member.user)
                     && member.mentions.len() < Member::MENTIONS
+                    && !hidden
                 {
                     member.mentions.push(state.head);
                 }
             }
         }
-        let entry =
-            Arc::new(LogEntry { pos: state.head, counted: state.counted, arrived_at, event });
+        let (pos, counted) = (state.head, state.counted);
+        let entry = Arc::new(LogEntry { pos, counted, arrived_at, hidden, event });
         if is_message {
-            slot.last = Some(entry.clone());
+            let before = slot.last.replace(entry.clone());
+            slot.keep(before);
         }
         let header = &entry.event.header;
         let key = MessageKey::new(&header.user(), &header.id);

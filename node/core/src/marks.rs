@@ -185,18 +185,26 @@ impl Home {
 
     /// Notes when a mark rose, and tells of it. `at_ms` is the word of the user's home.
     fn give_out(&mut self, channel: ChannelId, user: &UserRef, at_ms: u64) {
-        let change = self.changed(channel);
         let now_ms = self.now_ms;
         let Some(member) = self.state_mut(channel).and_then(|s| s.member_mut(user)) else { return };
-        let mark = member.mark;
+        let mark = member.told(member.mark);
+        let (last_mark, last) =
+            member.times.back().map_or((Mark::default(), 0), |t| (t.mark, t.at));
         // Not before the last time, and not in the future, whatever another home's clock shows.
-        let last = member.times.back().map_or(0, |t| t.at);
         let at = at_ms.max(last).min(now_ms.max(last));
-        member.times.push_back(MarkTime { at, mark });
-        if member.times.len() > Member::TIMES {
-            member.times.pop_front();
+        // Of what is hidden from a user, others are not told that it was read.
+        let quiet = mark == last_mark && member.veil.is_some();
+        if member.veil.and_then(|veil| veil.lifted).is_some_and(|pos| member.mark.read >= pos) {
+            member.veil = None;
         }
-        self.follows(Effect::Marked { channel, user: user.clone(), mark, at, change });
+        if !quiet {
+            member.times.push_back(MarkTime { at, mark });
+            if member.times.len() > Member::TIMES {
+                member.times.pop_front();
+            }
+        }
+        let change = self.changed_for(channel, |m| !quiet || m.user == *user);
+        self.follows(Effect::Marked { channel, user: user.clone(), mark, at, quiet, change });
     }
 
     /// `peer` has taken these marks. Where they are not the newest any more, the newer are still owed.
@@ -235,7 +243,7 @@ impl Home {
             .filter(|m| m.user.home == home && m.accepted && !m.left)
             .map(|m| {
                 let held = risen.iter().find(|r| r.user == m.user).and_then(|r| r.held.as_ref());
-                let mark = held.map_or(m.mark, |held| held.mark);
+                let mark = m.told(held.map_or(m.mark, |held| held.mark));
                 (m.user.clone(), mark, m.times.back().map_or(0, |t| t.at))
             })
             .collect();

@@ -4,8 +4,10 @@ use homing_wire::{DeviceId, HomeId, Local, OpId, UserId};
 
 use crate::home::Home;
 use crate::reader::{Fault, Reader};
-use crate::refusal::{Class, DISABLED, Failure, NO_USER, Refusal};
-use crate::state::{Account, AccountState, Device, Invite, PeerState, TokenHash};
+use crate::refusal::{Class, DISABLED, Failure, NO_USER, OP_REUSED, Refusal};
+use crate::state::{
+    Account, AccountState, Device, GroupsFrom, Invite, OpDone, OpWhat, PeerState, TokenHash,
+};
 use crate::write::Write;
 
 /// A new account, its password already hashed.
@@ -38,6 +40,15 @@ pub struct NewDevice {
 
 /// Devices of one user: a person has a few, a script that forgets to log out has many.
 const DEVICES: usize = 200;
+
+/// What a user changes of the account; what is absent stays.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ProfileChange {
+    /// How people shall see the user: checked by the caller.
+    pub display_name: Option<String>,
+    /// Who may add the user to groups.
+    pub groups_from: Option<GroupsFrom>,
+}
 
 const BAD_INVITE: Refusal =
     Refusal::new(Class::NotAllowed, "bad_invite", "this invite is unknown, used up or expired");
@@ -95,6 +106,7 @@ impl Home {
             created_at: self.now_ms,
             state: AccountState::Active,
             ids_ahead_ms: 0,
+            groups_from: GroupsFrom::default(),
         };
         self.put_account(account.clone());
         Ok(account)
@@ -148,6 +160,107 @@ impl Home {
         change(&mut account);
         self.put_account(account.clone());
         Ok(account)
+    }
+
+    /// Changes what a user says of himself. A repeated `op` changes nothing. Answers the account as it is then.
+    pub fn update_profile(
+        &mut self,
+        reader: &dyn Reader,
+        now_ms: u64,
+        user: &Local,
+        change: ProfileChange,
+        op: Option<OpId>,
+    ) -> Result<Account, Failure> {
+        self.at(now_ms);
+        let account = self.account(reader, user)?.cloned();
+        let mut account = account.filter(|a| a.state == AccountState::Active).ok_or(DISABLED)?;
+        if self.is_repeated(reader, user, op)? {
+            self.hurry();
+            return Ok(account);
+        }
+        let before = account.clone();
+        if let Some(name) = change.display_name {
+            account.display_name = name;
+        }
+        if let Some(from) = change.groups_from {
+            account.groups_from = from;
+        }
+        if account != before {
+            self.put_account(account.clone());
+        }
+        self.note_own_op(user, op);
+        self.hurry();
+        Ok(account)
+    }
+
+    /// Who may add a user of this home to groups without asking; contacts where there is no such user.
+    pub fn groups_from(&mut self, reader: &dyn Reader, local: &Local) -> Result<GroupsFrom, Fault> {
+        Ok(self.account(reader, local)?.map_or(GroupsFrom::default(), |a| a.groups_from))
+    }
+
+    /// Deletes an account for good: its name is never given again, its devices are signed out, its contacts and
+    /// blocks are gone. What it has written stays with those it was written to. Answers the account as it is then,
+    /// and the devices whose sockets are to be closed once the step is committed.
+    pub fn delete_account(
+        &mut self,
+        reader: &dyn Reader,
+        local: &Local,
+    ) -> Result<(Account, Vec<Device>), Failure> {
+        let account = self.change_account(reader, local, |account| {
+            account.state = AccountState::Deleted;
+            account.password.clear();
+            account.display_name.clear();
+            account.groups_from = GroupsFrom::default();
+        })?;
+        let devices = reader.devices(local)?;
+        for device in &devices {
+            self.remove_device(device);
+        }
+        self.clear_lists(reader, local)?;
+        Ok((account, devices))
+    }
+
+    /// Whether the user has done this `op` before, and it was a change of the user's own.
+    pub(crate) fn is_repeated(
+        &mut self,
+        reader: &dyn Reader,
+        user: &Local,
+        op: Option<OpId>,
+    ) -> Result<bool, Failure> {
+        let Some(op) = op else { return Ok(false) };
+        match self.op_done(reader, user, op)?.map(|done| done.what) {
+            None => Ok(false),
+            Some(OpWhat::Own) => Ok(true),
+            Some(OpWhat::Sent { .. }) => Err(OP_REUSED.into()),
+        }
+    }
+
+    /// Remembers the `op` of a change of the user's own, where it has one.
+    pub(crate) fn note_own_op(&mut self, user: &Local, op: Option<OpId>) {
+        if let Some(op) = op {
+            self.note_op(user, op, OpWhat::Own);
+        }
+    }
+
+    /// What an `op` has done, uncommitted ones included.
+    pub(crate) fn op_done(
+        &mut self,
+        reader: &dyn Reader,
+        user: &Local,
+        op: OpId,
+    ) -> Result<Option<OpDone>, Fault> {
+        match self.ops.get(&(user.clone(), op)) {
+            Some(done) => Ok(Some(done.clone())),
+            None => reader.op(user, op),
+        }
+    }
+
+    /// Remembers an `op`, so that a repeat is known.
+    pub(crate) fn note_op(&mut self, user: &Local, op: OpId, what: OpWhat) {
+        let done = OpDone { at: self.now_ms, what };
+        let step = self.current_step();
+        self.ops.insert((user.clone(), op), done.clone(), step);
+        self.write(Write::Op { user: user.clone(), op, done });
     }
 
     /// Signs a device in.
@@ -265,6 +378,7 @@ impl Home {
             created_at: self.now_ms,
             state: AccountState::Disabled,
             ids_ahead_ms: 0,
+            groups_from: GroupsFrom::default(),
         });
         Ok(true)
     }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq};
+use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, UserRef};
 
 use crate::state::{
     Account, ChannelState, Device, EntryRow, Invite, ListRow, LogEntry, MessageKey, OpDone,
-    PeerState, TokenHash,
+    PeerState, TokenHash, UserList,
 };
 
 /// The store could not be read. Fatal: the owner stops.
@@ -85,6 +85,17 @@ pub trait Reader {
     fn letters(&self) -> Result<Vec<(HomeId, u64, Bytes)>, Fault>;
     /// All homes ever met.
     fn peers(&self) -> Result<Vec<PeerState>, Fault>;
+    /// Whether `other` stands in that list of a user.
+    fn is_listed(&self, list: UserList, owner: &Local, other: &UserRef) -> Result<bool, Fault>;
+    /// Who stands in that list of a user, and since when (Unix milliseconds): by home id and name, above
+    /// `after`, at most `limit`.
+    fn listed(
+        &self,
+        list: UserList,
+        owner: &Local,
+        after: Option<&UserRef>,
+        limit: usize,
+    ) -> Result<Vec<(UserRef, u64)>, Fault>;
     /// What an `op` of a user has done.
     fn op(&self, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault>;
     /// `op`s done before `before_ms`, at most `limit`, so that they can be forgotten.

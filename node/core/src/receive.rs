@@ -145,7 +145,7 @@ impl Home {
             Ok(Opening::Unknown) => {
                 let [a, b] = parties;
                 let (ours, theirs) = if a.home == self.id { (a, b) } else { (b, a) };
-                self.make_contact(ours, theirs);
+                self.make_contact(reader, ours, theirs, theirs)?;
             }
             Err(fault) => return Ok(Err(fault)),
         }
@@ -331,19 +331,26 @@ impl Home {
         if !self.takes_messages(reader, &ours.local)? {
             return Ok(Ok(Some("unknown_channel")));
         }
-        self.make_contact(ours, theirs);
+        self.make_contact(reader, ours, theirs, writer)?;
         Ok(Ok(None))
     }
 
-    fn make_contact(&mut self, ours: &UserRef, theirs: &UserRef) {
+    fn make_contact(
+        &mut self,
+        reader: &dyn Reader,
+        ours: &UserRef,
+        theirs: &UserRef,
+        by: &UserRef,
+    ) -> Result<(), Fault> {
         let id = ChannelId::chat(ours, theirs);
-        self.make_chat(ours.clone(), theirs.clone());
+        self.make_chat(reader, by, if by == ours { theirs } else { ours })?;
         let accepted = !self.policy.first_contact_request;
         if let Some(member) = self.state_mut(id).and_then(|s| s.member_mut(ours)) {
             member.accepted = accepted;
         }
         let change = self.changed(id);
         self.follows(Effect::Channel { channel: id, change });
+        Ok(())
     }
 
     /// Whether nobody of this home who is in the channel is left.
@@ -472,6 +479,7 @@ impl Home {
             Way::Adoption => self.now_ms.min(header.stamp.ms()),
             Way::Relay | Way::Repair => self.now_ms,
         };
+        self.unveil(id, &header.user());
         if let Some(entry) = self.append(id, event.clone(), arrived_at) {
             end.pos = entry.pos;
             self.move_chain(id, end);
@@ -479,7 +487,7 @@ impl Home {
                 self.move_own_mark(id, &header.user(), &entry);
                 self.remember_id(reader, &entry)?;
             }
-            let change = self.changed(id);
+            let change = self.changed_for(id, |member| entry.is_shown_to(&member.user));
             self.follows(Effect::Message { entry, change });
         }
         Ok(None)

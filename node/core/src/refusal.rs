@@ -60,6 +60,11 @@ pub(crate) const NO_CHANNEL: Refusal =
     Refusal::new(Class::NotFound, "channel_not_found", "there is no such channel of yours");
 pub(crate) const NO_USER: Refusal =
     Refusal::new(Class::NotFound, "user_not_found", "there is no such user");
+pub(crate) const OP_REUSED: Refusal = Refusal::new(
+    Class::Conflict,
+    "op_reused",
+    "this op names another change of yours: make a new one",
+);
 pub(crate) const DISABLED: Refusal = Refusal::new(
     Class::NotAllowed,
     "user_disabled",

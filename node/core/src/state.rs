@@ -152,6 +152,12 @@ pub struct Member {
     pub left: bool,
     /// Of a group: what the member may see, by rising place; none: everything.
     pub spans: Vec<Span>,
+    /// The member, a user of this home, has blocked the other party of this chat: what that one writes from now
+    /// on is hidden from the member. A copy of the row in the member's list of blocks, so that no message has to
+    /// look it up. Never set in groups.
+    pub blocking: bool,
+    /// Something is hidden from the member, and nothing that came later of the other party has been read.
+    pub veil: Option<Veil>,
 }
 
 /// A part of a log that a member may see.
@@ -168,6 +174,23 @@ impl Span {
     pub fn has(&self, pos: Pos) -> bool {
         pos > self.above && self.upto.is_none_or(|upto| pos <= upto)
     }
+}
+
+/// What a member is shown of a chat whose latest messages are hidden from it, because it has blocked their sender.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Veil {
+    /// The first hidden entry. Others are told of the member's marks up to below it: a hidden message is neither
+    /// delivered nor read.
+    pub from: Pos,
+    /// The latest message that the member is shown; 0 where there is none.
+    pub last: Pos,
+    /// When that came, in Unix milliseconds: the member's list is sorted by it.
+    pub active_at: u64,
+    /// The whole chat is hidden: it began with a message of somebody whom the member had blocked.
+    pub unlisted: bool,
+    /// The first message of the other party behind it that is not hidden. Then the member is shown the channel as it
+    /// is, and marks from here on are told again.
+    pub lifted: Option<Pos>,
 }
 
 /// How far another home has got with this home's events of a channel.
@@ -219,6 +242,9 @@ pub struct LogEntry {
     pub counted: u64,
     /// Unix milliseconds by this home's clock.
     pub arrived_at: u64,
+    /// Hidden from everybody but its sender: the other party of the chat had blocked the sender when it came.
+    /// Fixed at arrival.
+    pub hidden: bool,
     /// The event; its header names the channel.
     pub event: Event,
 }
@@ -235,6 +261,11 @@ impl LogEntry {
     /// Whether it arrived over ten minutes after it was sent. Fixed at arrival.
     pub fn is_late(&self) -> bool {
         self.arrived_at > self.event.header.stamp.ms() + Self::LATE_MS
+    }
+
+    /// Whether `user`, a member of the channel, is shown it.
+    pub fn is_shown_to(&self, user: &UserRef) -> bool {
+        !self.hidden || self.event.header.user() == *user
     }
 
     /// What the index holds of it.
@@ -327,6 +358,27 @@ pub struct Account {
     /// The greatest time in a UUIDv7 that this user sent ahead of this home's clock, in Unix
     /// milliseconds. Ids up to here are looked up on disk (see `ids.rs`).
     pub ids_ahead_ms: u64,
+    /// Who may add the user to groups without asking.
+    pub groups_from: GroupsFrom,
+}
+
+/// Who may add a user to groups without asking first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum GroupsFrom {
+    /// Anybody whom the user has not blocked.
+    Everyone,
+    /// Those in the user's contacts.
+    #[default]
+    Contacts,
+}
+
+/// A user's lists of other users.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum UserList {
+    /// Whom the user knows.
+    Contacts,
+    /// Of whom the user wants to hear nothing.
+    Blocks,
 }
 
 /// The BLAKE3 hash of a bearer token.
@@ -397,10 +449,22 @@ pub struct PeerState {
 pub struct OpDone {
     /// When, in Unix milliseconds.
     pub at: u64,
-    /// The channel of the message it sent.
-    pub channel: ChannelId,
-    /// The place of the message it sent.
-    pub pos: Pos,
+    /// What.
+    pub what: OpWhat,
+}
+
+/// What a change was, as far as its answer depends on it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum OpWhat {
+    /// It sent the message at that place.
+    Sent {
+        /// Of which channel.
+        channel: ChannelId,
+        /// Which entry.
+        pos: Pos,
+    },
+    /// It changed something of the user's own, and its answer says no more than that.
+    Own,
 }
 
 impl Member {
@@ -429,7 +493,30 @@ impl Member {
             since: 0,
             left: false,
             spans: Vec::new(),
+            blocking: false,
+            veil: None,
         }
+    }
+
+    /// How far others are told that the member has got, where the member has got to `mark`.
+    pub fn told(&self, mark: Mark) -> Mark {
+        let Some(veil) = &self.veil else { return mark };
+        let below = Pos(veil.from.0.saturating_sub(1));
+        let told = |pos: Pos| match veil.lifted {
+            Some(lifted) if pos >= lifted => pos,
+            Some(_) | None => pos.min(below),
+        };
+        Mark { delivered: told(mark.delivered), read: told(mark.read) }
+    }
+
+    /// What hides the channel's last message from the member, if it is hidden.
+    pub(crate) fn hiding(&self) -> Option<&Veil> {
+        self.veil.as_ref().filter(|veil| veil.lifted.is_none())
+    }
+
+    /// Whether the channel stands in the member's list.
+    pub fn is_listed(&self) -> bool {
+        self.veil.is_none_or(|veil| !veil.unlisted)
     }
 }
 
@@ -527,13 +614,60 @@ impl ChannelState {
         self.cursors.iter().find(|c| c.home == *home)
     }
 
-    /// Messages of others above the member's read mark.
+    /// Messages of others above the member's read mark; none while the member has blocked their sender.
     pub fn unread(&self, member: &Member) -> u64 {
-        if self.group.is_some() && (member.left || !member.accepted) {
+        let out = self.group.is_some() && (member.left || !member.accepted);
+        if member.blocking || out {
             return 0;
         }
         let turned = self.group.as_ref().map_or(&[][..], |group| &group.turned);
         let turned = turned.iter().filter(|pos| **pos > member.mark.read).count() as u64;
         self.counted.saturating_sub(member.read_counted).saturating_sub(turned)
+    }
+
+    /// The latest message that the member is shown; 0 where there is none.
+    pub fn last_for(&self, member: &Member) -> Pos {
+        member.hiding().map_or(self.last, |veil| veil.last)
+    }
+
+    /// When that came, in Unix milliseconds.
+    pub fn active_for(&self, member: &Member) -> u64 {
+        member.hiding().map_or(self.active_at, |veil| veil.active_at)
+    }
+
+    /// Whether what `sender` writes now is hidden from the other party.
+    pub fn hides(&self, sender: &UserRef) -> bool {
+        self.members.iter().any(|m| m.blocking && m.user != *sender)
+    }
+
+    /// What an entry of `sender` at the head changes of what members are shown. To be called before `last` and
+    /// `active_at` move.
+    pub(crate) fn move_veils(
+        &mut self,
+        sender: &UserRef,
+        hidden: bool,
+        message: bool,
+        now_ms: u64,
+    ) {
+        let (head, last, active_at) = (self.head, self.last, self.active_at);
+        let new = |from| Veil { from, last, active_at, unlisted: false, lifted: None };
+        for member in &mut self.members {
+            let own = member.user == *sender;
+            let delivered = member.mark.delivered;
+            match &mut member.veil {
+                None if hidden && !own => member.veil = Some(new(head)),
+                // Hidden anew. What was told already stays told.
+                Some(Veil { from, lifted: Some(lifted), .. }) if hidden && !own => {
+                    member.veil = Some(new(if delivered >= *lifted { head } else { *from }));
+                }
+                Some(veil) if own && message && veil.lifted.is_none() => {
+                    (veil.last, veil.active_at) = (head, now_ms);
+                }
+                Some(veil) if !own && !hidden && message && veil.lifted.is_none() => {
+                    veil.lifted = Some(head);
+                }
+                Some(_) | None => {}
+            }
+        }
     }
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use homing_wire::{ChannelId, DeviceId, HomeId, Local, OpId, Pos, Stamp};
+use homing_wire::{ChannelId, DeviceId, HomeId, Local, OpId, Pos, Stamp, UserRef};
 
 use crate::state::{
     Account, ChannelState, Device, Invite, ListRow, LogEntry, OpDone, PeerState, TokenHash,
+    UserList,
 };
 
 /// One change. Later writes of a batch win over earlier ones of the same thing.
@@ -81,6 +82,17 @@ pub enum Write {
         peer: HomeId,
         /// Its number.
         number: u64,
+    },
+    /// Somebody stands in a list of a user, or no longer.
+    Listed {
+        /// Which list.
+        list: UserList,
+        /// Whose.
+        owner: Local,
+        /// Who.
+        other: UserRef,
+        /// Since when, in Unix milliseconds; `None`: no longer.
+        since: Option<u64>,
     },
     /// What an `op` of a user has done.
     Op {

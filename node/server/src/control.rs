@@ -11,7 +11,8 @@ mod rows;
 use std::collections::BTreeMap;
 
 use homing_core::{
-    Account, AccountState, Failure, Fault, Home, Invite, NewAccount, Reader, Refusal, TokenHash,
+    Account, AccountState, Device, Failure, Fault, Home, Invite, NewAccount, Reader, Refusal,
+    TokenHash,
 };
 use homing_wire::{DeviceId, HomeId, HomeName, HomeRef, Local, UserId, UserRef};
 use serde::{Deserialize, Serialize};
@@ -331,11 +332,10 @@ pub fn apply(
             check_hash(&password)?;
             change_and_sign_out(home, reader, user, |a| a.password = password)?
         }
-        Control::UserDelete { user } => change_and_sign_out(home, reader, user, |a| {
-            a.state = AccountState::Deleted;
-            a.password.clear();
-            a.display_name.clear();
-        })?,
+        Control::UserDelete { user } => {
+            let (account, devices) = home.delete_account(reader, &user)?;
+            signed_out(&account, &devices)
+        }
         Control::Backup { .. } | Control::Verify | Control::Job => {
             let message = "backups are made beside the node, not by it";
             return Err(ControlError::refused("not_here", message));
@@ -471,9 +471,13 @@ fn change_and_sign_out(
     for device in &devices {
         home.remove_device(device);
     }
-    let devices: Vec<DeviceId> = devices.iter().map(|d| d.id).collect();
-    let effect = ControlEffect::SignOut { user, devices };
-    Ok(Applied::with(ControlReply::User((&account).into()), effect))
+    Ok(signed_out(&account, &devices))
+}
+
+fn signed_out(account: &Account, devices: &[Device]) -> Applied {
+    let user = account.local.clone();
+    let devices = devices.iter().map(|d| d.id).collect();
+    Applied::with(ControlReply::User(account.into()), ControlEffect::SignOut { user, devices })
 }
 
 fn invite_revoke(

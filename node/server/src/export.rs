@@ -1,6 +1,6 @@
 //! All that a home holds of a user: account, devices, channels, messages; a page at a time.
 
-use homing_core::{Fault, LogEntry, Reader};
+use homing_core::{Fault, LogEntry, Reader, UserList};
 use homing_wire::{ChannelId, DeviceId, MessageId, Order, Pos, UserId, UserRef};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -45,6 +45,15 @@ pub enum ExportRow {
         name: String,
         /// Unix milliseconds.
         created_at: u64,
+    },
+    /// Somebody in one of the user's lists of others.
+    Listed {
+        /// Blocked; else a contact.
+        blocked: bool,
+        /// Who.
+        user: UserRef,
+        /// Unix milliseconds.
+        since: u64,
     },
     /// A channel; its messages follow.
     Channel {
@@ -117,6 +126,14 @@ pub fn page(
             name: device.name,
             created_at: device.created_at,
         }));
+        for list in [UserList::Contacts, UserList::Blocks] {
+            let listed = reader.listed(list, &user.local, None, usize::MAX)?;
+            rows.extend(listed.into_iter().map(|(user, since)| ExportRow::Listed {
+                blocked: list == UserList::Blocks,
+                user,
+                since,
+            }));
+        }
     }
     let mut channels: Vec<ChannelId> =
         reader.listing(&user.local)?.into_iter().map(|row| row.channel).collect();
@@ -136,7 +153,7 @@ pub fn page(
             next = Some(ExportPlace { channel, pos });
             break;
         }
-        if let Some(more) = channel_rows(reader, channel, pos, &mut rows)? {
+        if let Some(more) = channel_rows(reader, user, channel, pos, &mut rows)? {
             next = Some(ExportPlace { channel, pos: more });
             break;
         }
@@ -147,6 +164,7 @@ pub fn page(
 /// One page's worth of a channel; where it goes on, or `None` where it ends.
 fn channel_rows(
     reader: &dyn Reader,
+    user: &UserRef,
     channel: ChannelId,
     pos: Pos,
     rows: &mut Vec<ExportRow>,
@@ -159,10 +177,10 @@ fn channel_rows(
             members: state
                 .members
                 .iter()
-                .map(|m| MemberRow {
-                    user: m.user.clone(),
-                    delivered: m.mark.delivered,
-                    read: m.mark.read,
+                .map(|m| {
+                    let mark = if m.user == *user { m.mark } else { m.told(m.mark) };
+                    let user = m.user.clone();
+                    MemberRow { user, delivered: mark.delivered, read: mark.read }
                 })
                 .collect(),
         });
@@ -172,7 +190,8 @@ fn channel_rows(
     }
     let last = Pos(pos.0.saturating_add(PAGE_ENTRIES - 1));
     let entries = reader.entries(channel, pos, last, PAGE_BYTES)?;
-    rows.extend(entries.iter().map(message));
+    // What is hidden from the user is not the user's.
+    rows.extend(entries.iter().filter(|entry| entry.is_shown_to(user)).map(message));
     // A page has been read from this channel; the next channel begins the next page.
     Ok(entries.last().map(|entry| entry.pos.next()))
 }
@@ -213,6 +232,11 @@ impl ExportRow {
                     "created_at": created_at,
                 }))
             }
+            Self::Listed { blocked, user, since } => serde_json::to_string(&serde_json::json!({
+                "kind": if *blocked { "block" } else { "contact" },
+                "user": address(user),
+                "since": since,
+            })),
             Self::Channel { channel, created_at, members } => {
                 let members: Vec<_> = members
                     .iter()

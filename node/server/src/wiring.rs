@@ -23,6 +23,8 @@ pub fn policy(config: &Config) -> Policy {
         ids_bytes: l.ids_bytes,
         pull_after_ms: l.relay_pull_after_ms,
         group_members: config.groups.max_members,
+        contacts: l.contacts,
+        blocks: l.blocks,
     }
 }
 

@@ -172,7 +172,13 @@ fn entry(state: &ChannelState, sender: &UserRef, n: u64, random: u64) -> LogEntr
         body_hash: Hash::of(&body),
     };
     let event = Event::new(header, Bytes::from(body));
-    LogEntry { pos: state.head, counted: state.counted, arrived_at: EPOCH.0 + n, event }
+    LogEntry {
+        pos: state.head,
+        counted: state.counted,
+        arrived_at: EPOCH.0 + n,
+        hidden: false,
+        event,
+    }
 }
 
 /// Seconds for reading 50 entries of a channel, from the journal.

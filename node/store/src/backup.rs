@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 
 use bytes::Bytes;
-use homing_core::{Batch, Fault, LogEntry, Write};
+use homing_core::{Batch, Fault, LogEntry, UserList, Write};
 use homing_wire::{ChannelId, Epoch, HomeId, Local, OpId, Pos, Stamp};
 use serde::{Deserialize, Serialize};
 
@@ -230,6 +230,13 @@ fn go_through(store: &dyn Store, out: &mut Out<'_>) -> Result<(), BackupError> {
             for row in store.listing(&account.local)? {
                 part.add(out, Write::Listing { user: account.local.clone(), row })?;
             }
+            for list in [UserList::Contacts, UserList::Blocks] {
+                let owner = &account.local;
+                for (other, since) in store.listed(list, owner, None, usize::MAX)? {
+                    let owner = owner.clone();
+                    part.add(out, Write::Listed { list, owner, other, since: Some(since) })?;
+                }
+            }
             // Devices are left out: a backup's tokens are dead.
             part.add(out, Write::Account(Box::new(account)))?;
         }
@@ -428,9 +435,10 @@ mod tag {
     pub(super) const PEER: u8 = 9;
     pub(super) const OP: u8 = 10;
     pub(super) const OP_GONE: u8 = 11;
-    pub(super) const ROSTER: u8 = 12;
-    pub(super) const LETTER: u8 = 13;
-    pub(super) const LETTER_GONE: u8 = 14;
+    pub(super) const LISTED: u8 = 12;
+    pub(super) const ROSTER: u8 = 13;
+    pub(super) const LETTER: u8 = 14;
+    pub(super) const LETTER_GONE: u8 = 15;
 }
 
 fn next_write(rest: &[u8]) -> Option<(u8, usize)> {
@@ -467,6 +475,9 @@ fn encode_batch(batch: &Batch) -> Vec<u8> {
             Write::LetterGone { peer, number } => (tag::LETTER_GONE, to_bytes(&(peer, number))),
             Write::Op { user, op, done } => (tag::OP, to_bytes(&(user, op, stored(done)))),
             Write::OpGone { user, op } => (tag::OP_GONE, to_bytes(&(user, op))),
+            Write::Listed { list, owner, other, since } => {
+                (tag::LISTED, to_bytes(&(list, owner, other, since)))
+            }
         };
         bytes.push(tag);
         bytes.extend_from_slice(&(content.len() as u32).to_le_bytes());
@@ -528,6 +539,10 @@ fn decode_batch(mut content: Bytes) -> Option<Batch> {
             tag::OP_GONE => {
                 let (user, op) = from_bytes(&content)?;
                 Write::OpGone { user, op }
+            }
+            tag::LISTED => {
+                let (list, owner, other, since) = from_bytes(&content)?;
+                Write::Listed { list, owner, other, since }
             }
             _ => return None,
         });

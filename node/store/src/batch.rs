@@ -8,7 +8,7 @@ use homing_core::{Batch, Fault, LogEntry, OpDone, Write};
 
 use crate::keys::Key;
 use crate::values::{
-    self, LetterRow, Listing, OpAge, OwedSince, PrunedTo, RosterRow, Stored, TokenOf,
+    self, LetterRow, ListedSince, Listing, OpAge, OwedSince, PrunedTo, RosterRow, Stored, TokenOf,
 };
 
 /// Takes what a batch changes, in order. Later changes of a key win.
@@ -61,6 +61,10 @@ pub(crate) fn translate(
                 sink.put(&Key::letter(*peer, *number), &LetterRow(letter.clone()));
             }
             Write::LetterGone { peer, number } => sink.delete(&Key::letter(*peer, *number)),
+            Write::Listed { list, owner, other, since } => match since {
+                Some(since) => sink.put(&Key::listed(*list, owner, other), &ListedSince(*since)),
+                None => sink.delete(&Key::listed(*list, owner, other)),
+            },
             Write::Op { user, op, done } => {
                 sink.put(&Key::op(user, *op), done);
                 sink.put(&Key::op_age(done.at, user, *op), &OpAge);
@@ -104,6 +108,7 @@ fn superseded(batch: &Batch) -> Vec<bool> {
             | Write::Roster { .. }
             | Write::Letter { .. }
             | Write::LetterGone { .. }
+            | Write::Listed { .. }
             | Write::Op { .. }
             | Write::OpGone { .. } => false,
         })

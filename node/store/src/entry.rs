@@ -1,7 +1,7 @@
 //! An entry as bytes in the journal.
 //!
 //! ```text
-//! 0   flags        u8    0; a reader that does not know a flag refuses the entry
+//! 0   flags        u8    1: hidden from everybody but its sender; a reader that does not know a flag refuses the entry
 //! 1   channel      16
 //! 17  pos          u64   all numbers little-endian
 //! 25  counted      u64
@@ -22,6 +22,9 @@ use homing_wire::{Event, Header, Pos};
 const FIXED: usize = 49;
 /// Bytes of the CRC at the end.
 pub(crate) const CRC: usize = 4;
+
+/// The flag of an entry that is hidden from everybody but its sender.
+const HIDDEN: u8 = 1;
 
 /// Why bytes are no entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +52,7 @@ pub(crate) fn salted(salt: u64) -> crc32fast::Hasher {
 pub(crate) fn encode_into(entry: &LogEntry, buffer: &mut Vec<u8>) {
     let event = &entry.event;
     buffer.reserve(FIXED + event.size_bytes() + CRC);
-    buffer.push(0);
+    buffer.push(if entry.hidden { HIDDEN } else { 0 });
     buffer.extend_from_slice(event.header.channel.as_bytes());
     buffer.extend_from_slice(&entry.pos.0.to_le_bytes());
     buffer.extend_from_slice(&entry.counted.to_le_bytes());
@@ -83,7 +86,7 @@ pub(crate) fn decode(frame: &Bytes, salt: Option<u64>) -> Result<LogEntry, Entry
     if content.len() < FIXED {
         return Err(EntryError::Length);
     }
-    if content[0] != 0 {
+    if content[0] & !HIDDEN != 0 {
         return Err(EntryError::Flags);
     }
     let header_size = u32_at(content, 41) as usize;
@@ -100,6 +103,7 @@ pub(crate) fn decode(frame: &Bytes, salt: Option<u64>) -> Result<LogEntry, Entry
         pos: Pos(u64_at(content, 17)),
         counted: u64_at(content, 25),
         arrived_at: u64_at(content, 33),
+        hidden: content[0] & HIDDEN != 0,
         event: Event { header, header_bytes, body: frame.slice(FIXED + header_size..content_len) },
     })
 }

@@ -3,17 +3,21 @@
 
 use std::ops::Deref;
 
-use homing_core::{MessageKey, TokenHash};
-use homing_wire::{ChannelId, DeviceId, HomeId, Local, OpId};
+use homing_core::{MessageKey, TokenHash, UserList};
+use homing_wire::{ChannelId, DeviceId, HomeId, Local, OpId, UserRef};
 
 /// What a key's first byte says. Part of the format.
 pub(crate) mod kind {
     pub(crate) const ACCOUNT: u8 = b'a';
+    /// Whom a user has blocked.
+    pub(crate) const BLOCK: u8 = b'b';
     pub(crate) const CHANNEL: u8 = b'c';
     pub(crate) const DEVICE: u8 = b'd';
     /// Up to 64 entries of a channel: where they are (journal engine only).
     pub(crate) const CHUNK: u8 = b'e';
     pub(crate) const INVITE: u8 = b'i';
+    /// A user's contacts.
+    pub(crate) const CONTACT: u8 = b'k';
     pub(crate) const LISTING: u8 = b'l';
     /// Where the message of a sender and id is (journal engine only; memory keeps a map).
     pub(crate) const MESSAGE: u8 = b'm';
@@ -35,8 +39,8 @@ pub(crate) mod kind {
     pub(crate) const POSITION: u8 = b'z';
 }
 
-/// The longest key: an `op` by age of a user with a name of 64 characters.
-const LONGEST: usize = 1 + 8 + 64 + 1 + 16;
+/// The longest key: a contact of a user, both with names of 64 characters.
+const LONGEST: usize = 1 + 64 + 1 + 32 + 64;
 
 /// A key, without an allocation.
 #[derive(Clone, Copy)]
@@ -98,6 +102,16 @@ impl Key {
         Self::of(kind::DEVICE, &[user.as_str().as_bytes(), &[0], device.as_bytes()])
     }
 
+    /// Everybody in a list of a user.
+    pub(crate) fn all_listed(list: UserList, owner: &Local) -> Self {
+        Self::user(kind_of(list), owner)
+    }
+
+    pub(crate) fn listed(list: UserList, owner: &Local, other: &UserRef) -> Self {
+        let (owner, local) = (owner.as_str().as_bytes(), other.local.as_str().as_bytes());
+        Self::of(kind_of(list), &[owner, &[0], &other.home.0, local])
+    }
+
     pub(crate) fn token(token: TokenHash) -> Self {
         Self::of(kind::TOKEN, &[&token.0])
     }
@@ -154,6 +168,13 @@ impl Key {
     }
 }
 
+fn kind_of(list: UserList) -> u8 {
+    match list {
+        UserList::Contacts => kind::CONTACT,
+        UserList::Blocks => kind::BLOCK,
+    }
+}
+
 /// The range of everything that begins with `prefix`: from it to the returned end, not included.
 pub(crate) fn end_of(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
@@ -173,6 +194,14 @@ pub(crate) fn parse_op_age(key: &[u8]) -> Option<(u64, Local, OpId)> {
     let (user, op) = rest.split_last_chunk::<16>()?;
     let user = std::str::from_utf8(user.strip_suffix(&[0])?).ok()?;
     Some((u64::from_be_bytes(*at), Local::canonical(user).ok()?, OpId::from_slice(op).ok()?))
+}
+
+/// Who stands in a list of `owner`, of which this is a key.
+pub(crate) fn parse_listed(key: &[u8], owner: &Local) -> Option<UserRef> {
+    let rest = key.get(1..)?.strip_prefix(owner.as_str().as_bytes())?.strip_prefix(&[0])?;
+    let (home, local) = rest.split_first_chunk::<32>()?;
+    let local = Local::canonical(std::str::from_utf8(local).ok()?).ok()?;
+    Some(UserRef::new(HomeId(*home), local))
 }
 
 /// The channel at the end of a listing's or an owed row's key.
@@ -201,11 +230,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_key_fits_and_parses() {
+    fn the_longest_keys_fit_and_parse() {
         let user = Local::canonical(&"a".repeat(64)).unwrap();
         let op = OpId::from_slice(&[7; 16]).unwrap();
-        let key = Key::op_age(u64::MAX - 1, &user, op);
+        let other = UserRef::new(HomeId([0xff; 32]), user.clone());
+        let key = Key::listed(UserList::Blocks, &user, &other);
         assert_eq!(key.len(), LONGEST);
+        assert_eq!(parse_listed(&key, &user), Some(other));
+        let key = Key::op_age(u64::MAX - 1, &user, op);
         assert_eq!(parse_op_age(&key), Some((u64::MAX - 1, user, op)));
         assert!(*key < *Key::op_age_end(u64::MAX));
     }

@@ -7,9 +7,9 @@ use std::sync::mpsc::Sender;
 
 use homing_core::{
     Account, Batch, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry, MessageKey,
-    OpDone, PeerState, TokenHash,
+    OpDone, PeerState, TokenHash, UserList,
 };
-use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, Stamp};
+use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, Stamp, UserRef};
 use parking_lot::RwLock;
 
 use crate::batch::{self, Sink};

@@ -1,21 +1,18 @@
 //! Values as bytes: a version, then postcard. What an older program wrote is read through a chain of
 //! migrations; what a newer one wrote is refused.
 //!
-//! To change a stored type: copy the old shape here under a name with its version, give the new shape
+//! To change a stored type: copy the old shape to `values/old.rs` under a name with its version, give the new shape
 //! the next version with `stored!(New, N, from Old)`, and write `impl From<Old> for New`. The test
 //! `encodings_stand_still` fails on every change that forgets this.
 
-use std::collections::VecDeque;
+mod old;
 
 use bytes::Bytes;
-use homing_core::{
-    Account, ChainEnd, ChainProof, ChannelState, Cursor, Device, Fault, Fork, Invite, Mark,
-    MarkTime, Member, OpDone, PeerState,
-};
-use homing_wire::{
-    ChannelId, DeviceId, Epoch, Hash, HomeId, HomeName, Local, Pos, Seq, Stamp, UserRef,
-};
+use homing_core::{Account, ChannelState, Device, Fault, Invite, OpDone, PeerState};
+use homing_wire::{ChannelId, DeviceId, Local, Pos};
 use serde::{Deserialize, Serialize};
+
+use self::old::{AccountV1, ChannelStateV1, OpDoneV1, PeerStateV1, PeerStateV2};
 
 /// Why bytes are no value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -117,6 +114,10 @@ pub(crate) struct TokenOf {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct OwedSince(pub(crate) u64);
 
+/// Somebody stands in a list of a user since then, in Unix milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct ListedSince(pub(crate) u64);
+
 /// Entries of a channel up to here may be thrown away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct PrunedTo(pub(crate) Pos);
@@ -142,170 +143,24 @@ pub(crate) struct OpAge;
 
 stored!(ChannelStateV1, 1);
 stored!(ChannelState, 2, from ChannelStateV1);
-stored!(Account, 1);
+stored!(AccountV1, 1);
+stored!(Account, 2, from AccountV1);
 stored!(Device, 1);
 stored!(Invite, 1);
 stored!(PeerStateV1, 1);
 stored!(PeerStateV2, 2, from PeerStateV1);
 stored!(PeerState, 3, from PeerStateV2);
-stored!(OpDone, 1);
+stored!(OpDoneV1, 1);
+stored!(OpDone, 2, from OpDoneV1);
 stored!(Listing, 1);
 stored!(TokenOf, 1);
 stored!(OwedSince, 1);
+stored!(ListedSince, 1);
 stored!(PrunedTo, 1);
 stored!(MessagePlace, 1);
 stored!(RosterRow, 1);
 stored!(LetterRow, 1);
 stored!(OpAge, 1);
-
-/// Before statements were kept.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct PeerStateV1 {
-    home: HomeId,
-    name: Option<HomeName>,
-    record: Vec<u8>,
-    epoch: Epoch,
-    boot: u64,
-    seen_at: u64,
-    blocked: bool,
-    reconcile: bool,
-}
-
-impl From<PeerStateV1> for PeerStateV2 {
-    fn from(old: PeerStateV1) -> Self {
-        let PeerStateV1 { home, name, record, epoch, boot, seen_at, blocked, reconcile } = old;
-        let statements = Vec::new();
-        Self { home, name, record, epoch, boot, seen_at, blocked, reconcile, statements }
-    }
-}
-
-/// Before letters.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct PeerStateV2 {
-    home: HomeId,
-    name: Option<HomeName>,
-    record: Vec<u8>,
-    epoch: Epoch,
-    boot: u64,
-    seen_at: u64,
-    blocked: bool,
-    reconcile: bool,
-    statements: Vec<Vec<u8>>,
-}
-
-impl From<PeerStateV2> for PeerState {
-    fn from(old: PeerStateV2) -> Self {
-        Self {
-            home: old.home,
-            name: old.name,
-            record: old.record,
-            epoch: old.epoch,
-            boot: old.boot,
-            seen_at: old.seen_at,
-            blocked: old.blocked,
-            reconcile: old.reconcile,
-            statements: old.statements,
-            letters: 0,
-            letters_done: (Epoch(0), 0),
-        }
-    }
-}
-
-/// Before groups.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct ChannelStateV1 {
-    id: ChannelId,
-    created_at: u64,
-    head: Pos,
-    last: Pos,
-    counted: u64,
-    changed: u64,
-    active_at: u64,
-    members: Vec<MemberV1>,
-    chains: Vec<ChainEndV1>,
-    cursors: Vec<CursorV1>,
-    pruned: Pos,
-    rejected: Vec<(Pos, String)>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct MemberV1 {
-    user: UserRef,
-    mark: Mark,
-    read_counted: u64,
-    mentions: Vec<Pos>,
-    times: VecDeque<MarkTime>,
-    accepted: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ChainEndV1 {
-    origin: HomeId,
-    epoch: Epoch,
-    seq: Seq,
-    hash: Hash,
-    stamp: Stamp,
-    pos: Pos,
-    proof: Option<ChainProof>,
-    pruned: Option<(Seq, Hash)>,
-    fork: Option<Box<Fork>>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct CursorV1 {
-    home: HomeId,
-    epoch: Epoch,
-    acked: Seq,
-    marks_owed: bool,
-    owed_since: Option<u64>,
-    refused: Option<String>,
-}
-
-impl From<ChannelStateV1> for ChannelState {
-    fn from(old: ChannelStateV1) -> Self {
-        let member = |old: MemberV1| Member {
-            mark: old.mark,
-            read_counted: old.read_counted,
-            mentions: old.mentions,
-            times: old.times,
-            ..Member::new(old.user, old.accepted)
-        };
-        let chain = |old: ChainEndV1| ChainEnd {
-            origin: old.origin,
-            epoch: old.epoch,
-            seq: old.seq,
-            hash: old.hash,
-            stamp: old.stamp,
-            pos: old.pos,
-            proof: old.proof,
-            pruned: old.pruned,
-            roster: 0,
-            fork: old.fork,
-        };
-        let cursor = |old: CursorV1| Cursor {
-            acked: old.acked,
-            marks_owed: old.marks_owed,
-            owed_since: old.owed_since,
-            refused: old.refused,
-            ..Cursor::new(old.home, old.epoch)
-        };
-        Self {
-            id: old.id,
-            created_at: old.created_at,
-            head: old.head,
-            last: old.last,
-            counted: old.counted,
-            changed: old.changed,
-            active_at: old.active_at,
-            members: old.members.into_iter().map(member).collect(),
-            chains: old.chains.into_iter().map(chain).collect(),
-            cursors: old.cursors.into_iter().map(cursor).collect(),
-            pruned: old.pruned,
-            rejected: old.rejected,
-            group: None,
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -367,73 +222,6 @@ mod tests {
         assert_eq!(decode::<OwedSince>(&longer), Err(ValueError::Malformed));
     }
 
-    #[test]
-    fn what_was_noted_of_a_home_before_statements_is_read() {
-        let PeerState { home, name, record, epoch, boot, seen_at, blocked, reconcile, .. } =
-            sample::peer(1);
-        let old = PeerStateV1 { home, name, record, epoch, boot, seen_at, blocked, reconcile };
-        let (letters, letters_done) = (0, (Epoch(0), 0));
-        let new = PeerState { statements: Vec::new(), letters, letters_done, ..sample::peer(1) };
-        assert_eq!(decode::<PeerState>(&encode(&old)), Ok(new));
-    }
-
-    #[test]
-    fn what_was_stored_of_a_chat_before_groups_is_read() {
-        let mut new = sample::channel_state();
-        new.group = None;
-        for member in &mut new.members {
-            (member.since, member.left, member.spans) = (0, false, Vec::new());
-        }
-        for chain in &mut new.chains {
-            chain.roster = 0;
-        }
-        for cursor in &mut new.cursors {
-            (cursor.begins, cursor.roster, cursor.outside) = ((cursor.epoch, Seq(0)), 0, false);
-        }
-        let member = |m: &Member| MemberV1 {
-            user: m.user.clone(),
-            mark: m.mark,
-            read_counted: m.read_counted,
-            mentions: m.mentions.clone(),
-            times: m.times.clone(),
-            accepted: m.accepted,
-        };
-        let chain = |c: &ChainEnd| ChainEndV1 {
-            origin: c.origin,
-            epoch: c.epoch,
-            seq: c.seq,
-            hash: c.hash,
-            stamp: c.stamp,
-            pos: c.pos,
-            proof: c.proof.clone(),
-            pruned: c.pruned,
-            fork: c.fork.clone(),
-        };
-        let cursor = |c: &Cursor| CursorV1 {
-            home: c.home,
-            epoch: c.epoch,
-            acked: c.acked,
-            marks_owed: c.marks_owed,
-            owed_since: c.owed_since,
-            refused: c.refused.clone(),
-        };
-        let old = ChannelStateV1 {
-            id: new.id,
-            created_at: new.created_at,
-            head: new.head,
-            last: new.last,
-            counted: new.counted,
-            changed: new.changed,
-            active_at: new.active_at,
-            members: new.members.iter().map(member).collect(),
-            chains: new.chains.iter().map(chain).collect(),
-            cursors: new.cursors.iter().map(cursor).collect(),
-            pruned: new.pruned,
-            rejected: new.rejected.clone(),
-        };
-        assert_eq!(decode::<ChannelState>(&encode(&old)), Ok(new));
-    }
-
     /// A change of a stored type must come with a new version and a migration; see the page's head.
     #[test]
     fn encodings_stand_still() {
@@ -446,15 +234,17 @@ mod tests {
             ("peer", hash(&encode(&sample::peer(1)))),
             ("op", hash(&encode(&sample::op_done(1)))),
             ("listing", hash(&encode(&Listing { changed: 1 << 40, active_at: 2 }))),
+            ("listed", hash(&encode(&ListedSince(1 << 40)))),
         ];
         let pinned = [
-            ("channel", "3b620785fe53c6ae"),
-            ("account", "fe91d4836501fb99"),
+            ("channel", "d2a61fddc92730b1"),
+            ("account", "957e080e0836f5eb"),
             ("device", "506c35afbfb3ef34"),
             ("invite", "22953a3b7d52fe2b"),
             ("peer", "970c49fdc9bf3180"),
-            ("op", "bf8bf6ac981ab7ef"),
+            ("op", "30f3571182998f13"),
             ("listing", "bddf29fd38b564f2"),
+            ("listed", "8610698c738f02b5"),
         ];
         let found: Vec<_> = found.iter().map(|(n, h)| (*n, h.as_str())).collect();
         assert_eq!(found, pinned);

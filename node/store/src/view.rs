@@ -5,12 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use homing_core::{
     Account, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry, MessageKey, OpDone,
-    PeerState, TokenHash,
+    PeerState, TokenHash, UserList,
 };
-use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq};
+use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, UserRef};
 
 use crate::keys::{self, Key, kind};
-use crate::values::{self, LetterRow, Listing, OwedSince, PrunedTo, RosterRow, Stored, TokenOf};
+use crate::values::{
+    self, LetterRow, ListedSince, Listing, OwedSince, PrunedTo, RosterRow, Stored, TokenOf,
+};
 
 /// A key with its value.
 pub(crate) type Pair = (Vec<u8>, Vec<u8>);
@@ -266,6 +268,41 @@ pub(crate) fn peers(view: &impl View) -> Result<Vec<PeerState>, Fault> {
     Ok(peers.into_iter().map(|(_, peer)| peer).collect())
 }
 
+pub(crate) fn is_listed(
+    view: &impl View,
+    list: UserList,
+    owner: &Local,
+    other: &UserRef,
+) -> Result<bool, Fault> {
+    Ok(view.value(&Key::listed(list, owner, other))?.is_some())
+}
+
+pub(crate) fn listed(
+    view: &impl View,
+    list: UserList,
+    owner: &Local,
+    after: Option<&UserRef>,
+    limit: usize,
+) -> Result<Vec<(UserRef, u64)>, Fault> {
+    let all = Key::all_listed(list, owner);
+    let from = after.map_or_else(
+        || all.to_vec(),
+        |other| {
+            let mut from = Key::listed(list, owner, other).to_vec();
+            from.push(0);
+            from
+        },
+    );
+    view.scan(&from, &keys::end_of(&all), limit)?
+        .into_iter()
+        .map(|(key, bytes)| {
+            let other = keys::parse_listed(&key, owner).ok_or_else(|| bad_key("list of users"))?;
+            let since: ListedSince = values::decode_named("list of users", &bytes)?;
+            Ok((other, since.0))
+        })
+        .collect()
+}
+
 pub(crate) fn op(view: &impl View, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault> {
     view.one("op", &Key::op(user, op))
 }
@@ -391,6 +428,23 @@ macro_rules! reader {
             }
             fn peers(&self) -> Result<Vec<PeerState>, Fault> {
                 view::peers(self.view())
+            }
+            fn is_listed(
+                &self,
+                list: UserList,
+                owner: &Local,
+                other: &UserRef,
+            ) -> Result<bool, Fault> {
+                view::is_listed(self.view(), list, owner, other)
+            }
+            fn listed(
+                &self,
+                list: UserList,
+                owner: &Local,
+                after: Option<&UserRef>,
+                limit: usize,
+            ) -> Result<Vec<(UserRef, u64)>, Fault> {
+                view::listed(self.view(), list, owner, after, limit)
             }
             fn op(&self, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault> {
                 view::op(self.view(), user, op)

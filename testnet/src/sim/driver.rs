@@ -212,7 +212,8 @@ impl World {
             Effect::Message { change, .. }
             | Effect::Rejected { change, .. }
             | Effect::Marked { change, .. }
-            | Effect::Channel { change, .. } => *change,
+            | Effect::Channel { change, .. }
+            | Effect::ChannelOf { change, .. } => *change,
             Effect::Owed { .. }
             | Effect::Pull { .. }
             | Effect::Marks { .. }
@@ -238,7 +239,9 @@ impl World {
                 *told = mark;
                 Ok(())
             }
-            Effect::Channel { channel, change } => self.seen_by_clients(home, channel, change),
+            Effect::Channel { channel, change } | Effect::ChannelOf { channel, change, .. } => {
+                self.seen_by_clients(home, channel, change)
+            }
             Effect::Owed { peer, channel, parties, epoch, acked, upto, begins } => {
                 let owed = OwedChannel { parties, epoch, acked, upto, begins };
                 self.courier(home, peer, |courier| courier.owe(channel, owed));

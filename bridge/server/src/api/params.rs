@@ -1,8 +1,11 @@
 //! Parameters of the methods, and the calls they become.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use homing_link::{Call, Code, Place, Refused, SendTarget};
+use homing_link::{
+    Call, Code, GroupPolicy, GroupsFrom, Place, Refused, RoleView, Secret, SendTarget, UserList,
+};
 use homing_wire::body::{Body, BodyError};
 use homing_wire::limits::BODY_BYTES;
 use homing_wire::{Address, ChannelId, MessageId, OpId, Order};
@@ -16,6 +19,9 @@ use super::table::{Asked, Open};
 const CHANNELS_PAGE: (u32, u32) = (100, 50);
 /// Rows of a page of messages, at most and where nothing is said.
 const MESSAGES_PAGE: (u32, u32) = (200, 50);
+
+/// Rows of a page of contacts or blocks, at most and where nothing is said: some 300 bytes each at most.
+const USERS_PAGE: (u32, u32) = (1_000, 200);
 
 /// Parameters of one method. Unknown ones are ignored, so that newer clients are served.
 pub(super) trait Params: for<'de> Deserialize<'de> + JsonSchema {
@@ -285,6 +291,346 @@ pub(super) struct UsersGet {
 impl Params for UsersGet {
     fn ask(self) -> Result<Asked, Refused> {
         Ok(Asked::Call(Call::UsersGet { address: address("address", &self.address)? }))
+    }
+}
+
+/// `users.update`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct UsersUpdate {
+    /// How people shall see the user, 1 to 100 characters.
+    display_name: Option<String>,
+    /// What the user lets others do.
+    privacy: Option<PrivacyParams>,
+    /// The client's name for this change.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    op: Option<String>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct PrivacyParams {
+    /// Who may add the user to groups without asking; `contacts` until it is set.
+    groups: Option<GroupsFrom>,
+}
+
+impl Params for UsersUpdate {
+    fn ask(self) -> Result<Asked, Refused> {
+        Ok(Asked::Call(Call::UsersUpdate {
+            display_name: self.display_name,
+            groups: self.privacy.and_then(|privacy| privacy.groups),
+            op: optional_id("op", self.op.as_deref())?,
+        }))
+    }
+}
+
+/// Users named in one call: as many as a group has.
+const USERS_NAMED: usize = 100;
+
+/// `groups.create`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct GroupsCreate {
+    /// How it is called, 1 to 256 bytes.
+    name: String,
+    /// Addresses of whoever is to be in it, beside oneself.
+    #[serde(default)]
+    members: Vec<String>,
+    /// The client's id for it, a UUIDv7, so that it may be asked again; made where absent.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    id: Option<String>,
+    /// What members may do.
+    policy: Option<GroupPolicy>,
+}
+
+impl Params for GroupsCreate {
+    fn ask(self) -> Result<Asked, Refused> {
+        Ok(Asked::Call(Call::GroupsCreate {
+            name: self.name,
+            members: addresses("members", &self.members)?,
+            id: optional_id("id", self.id.as_deref())?,
+            policy: self.policy.unwrap_or_default(),
+        }))
+    }
+}
+
+/// `groups.invite`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct GroupsInvite {
+    #[serde(flatten)]
+    named: GroupUsers,
+}
+
+/// `groups.remove`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct GroupsRemove {
+    #[serde(flatten)]
+    named: GroupUsers,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct GroupUsers {
+    /// Which group.
+    #[schemars(with = "uuid::Uuid")]
+    channel: String,
+    /// Addresses.
+    users: Vec<String>,
+    /// The client's name for this change.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    op: Option<String>,
+}
+
+impl GroupUsers {
+    fn read(&self) -> Result<(ChannelId, Vec<Address>, Option<OpId>), Refused> {
+        if self.users.is_empty() {
+            return Err(wrong("no_users", "users names nobody"));
+        }
+        let users = addresses("users", &self.users)?;
+        Ok((id("channel", &self.channel)?, users, optional_id("op", self.op.as_deref())?))
+    }
+}
+
+impl Params for GroupsInvite {
+    fn ask(self) -> Result<Asked, Refused> {
+        let (channel, users, op) = self.named.read()?;
+        Ok(Asked::Call(Call::GroupsInvite { channel, users, op }))
+    }
+}
+
+impl Params for GroupsRemove {
+    fn ask(self) -> Result<Asked, Refused> {
+        let (channel, users, op) = self.named.read()?;
+        Ok(Asked::Call(Call::GroupsRemove { channel, users, op }))
+    }
+}
+
+/// `groups.join`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct GroupsJoin {
+    #[serde(flatten)]
+    group: GroupParams,
+}
+
+/// `groups.leave`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct GroupsLeave {
+    #[serde(flatten)]
+    group: GroupParams,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct GroupParams {
+    /// Which group.
+    #[schemars(with = "uuid::Uuid")]
+    channel: String,
+    /// The client's name for this change.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    op: Option<String>,
+}
+
+impl GroupParams {
+    fn read(&self) -> Result<(ChannelId, Option<OpId>), Refused> {
+        Ok((id("channel", &self.channel)?, optional_id("op", self.op.as_deref())?))
+    }
+}
+
+impl Params for GroupsJoin {
+    fn ask(self) -> Result<Asked, Refused> {
+        let (channel, op) = self.group.read()?;
+        Ok(Asked::Call(Call::GroupsJoin { channel, op }))
+    }
+}
+
+impl Params for GroupsLeave {
+    fn ask(self) -> Result<Asked, Refused> {
+        let (channel, op) = self.group.read()?;
+        Ok(Asked::Call(Call::GroupsLeave { channel, op }))
+    }
+}
+
+/// `groups.update`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct GroupsUpdate {
+    /// Which group.
+    #[schemars(with = "uuid::Uuid")]
+    channel: String,
+    /// How it is called, 1 to 256 bytes.
+    name: Option<String>,
+    /// What members may do; what is absent in it stays.
+    policy: Option<GroupPolicy>,
+    /// Addresses of members, and what they are to be.
+    roles: Option<BTreeMap<String, RoleView>>,
+    /// The client's name for this change.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    op: Option<String>,
+}
+
+impl Params for GroupsUpdate {
+    fn ask(self) -> Result<Asked, Refused> {
+        let roles = self.roles.unwrap_or_default();
+        if self.name.is_none() && self.policy.is_none() && roles.is_empty() {
+            return Err(wrong("nothing_to_change", "name, policy or roles: what is to change?"));
+        }
+        let named: Vec<String> = roles.keys().cloned().collect();
+        let roles = addresses("roles", &named)?.into_iter().zip(roles.into_values()).collect();
+        Ok(Asked::Call(Call::GroupsUpdate {
+            channel: id("channel", &self.channel)?,
+            name: self.name,
+            policy: self.policy,
+            roles,
+            op: optional_id("op", self.op.as_deref())?,
+        }))
+    }
+}
+
+/// `groups.members`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct GroupsMembers {
+    /// Of which group.
+    #[schemars(with = "uuid::Uuid")]
+    channel: String,
+    /// `cursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl Params for GroupsMembers {
+    fn ask(self) -> Result<Asked, Refused> {
+        let channel = id("channel", &self.channel)?;
+        Ok(Asked::Call(Call::GroupsMembers { channel, cursor: self.cursor }))
+    }
+}
+
+fn addresses(name: &str, texts: &[String]) -> Result<Vec<Address>, Refused> {
+    if texts.len() > USERS_NAMED {
+        let message = format!("{name} has at most {USERS_NAMED}");
+        return Err(
+            Refused::new(Code::LimitReached, "group_full", message).with_limit(USERS_NAMED as u64)
+        );
+    }
+    texts.iter().map(|text| address(name, text)).collect()
+}
+
+/// `contacts.list`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ContactsList {
+    #[serde(flatten)]
+    page: UsersPageParams,
+}
+
+/// `blocks.list`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct BlocksList {
+    #[serde(flatten)]
+    page: UsersPageParams,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct UsersPageParams {
+    /// `cursor` of the page before.
+    cursor: Option<String>,
+    /// Rows at most; 200 where absent.
+    #[schemars(range(min = 1, max = 1000))]
+    limit: Option<u32>,
+}
+
+impl UsersPageParams {
+    fn ask(self, list: UserList) -> Result<Asked, Refused> {
+        let limit = rows(self.limit, USERS_PAGE)?;
+        Ok(Asked::Call(Call::Listed { list, cursor: self.cursor, limit }))
+    }
+}
+
+impl Params for ContactsList {
+    fn ask(self) -> Result<Asked, Refused> {
+        self.page.ask(UserList::Contacts)
+    }
+}
+
+impl Params for BlocksList {
+    fn ask(self) -> Result<Asked, Refused> {
+        self.page.ask(UserList::Blocks)
+    }
+}
+
+/// `contacts.add`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ContactsAdd {
+    #[serde(flatten)]
+    change: ListParams,
+}
+
+/// `contacts.remove`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ContactsRemove {
+    #[serde(flatten)]
+    change: ListParams,
+}
+
+/// `blocks.add`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct BlocksAdd {
+    #[serde(flatten)]
+    change: ListParams,
+}
+
+/// `blocks.remove`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct BlocksRemove {
+    #[serde(flatten)]
+    change: ListParams,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct ListParams {
+    /// Whose address, of this home or any other.
+    user: String,
+    /// The client's name for this change.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    op: Option<String>,
+}
+
+impl ListParams {
+    fn ask(&self, list: UserList, add: bool) -> Result<Asked, Refused> {
+        let (user, op) = (address("user", &self.user)?, self.op.as_deref());
+        Ok(Asked::Call(Call::ListChange { list, user, add, op: optional_id("op", op)? }))
+    }
+}
+
+impl Params for ContactsAdd {
+    fn ask(self) -> Result<Asked, Refused> {
+        self.change.ask(UserList::Contacts, true)
+    }
+}
+
+impl Params for ContactsRemove {
+    fn ask(self) -> Result<Asked, Refused> {
+        self.change.ask(UserList::Contacts, false)
+    }
+}
+
+impl Params for BlocksAdd {
+    fn ask(self) -> Result<Asked, Refused> {
+        self.change.ask(UserList::Blocks, true)
+    }
+}
+
+impl Params for BlocksRemove {
+    fn ask(self) -> Result<Asked, Refused> {
+        self.change.ask(UserList::Blocks, false)
+    }
+}
+
+/// `account.delete`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct AccountDelete {
+    /// The account's password.
+    password: String,
+    /// The client's name for this change. An account is deleted once in any case.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    op: Option<String>,
+}
+
+impl Params for AccountDelete {
+    fn ask(self) -> Result<Asked, Refused> {
+        let _deletes_once: Option<OpId> = optional_id("op", self.op.as_deref())?;
+        Ok(Asked::Call(Call::AccountDelete { password: Secret(self.password) }))
     }
 }
 

@@ -2,8 +2,8 @@
 //! is not, and then it is none of these.
 
 use homing_link::{
-    Call, ChannelView, ChannelsPage, Code, MessageView, MessagesPage, Opened, Receipts, Refused,
-    Sent, UserView,
+    Call, ChannelView, ChannelsPage, Code, GroupChanged, MembersPage, MessageView, MessagesPage,
+    Opened, Receipts, Refused, Sent, UserView, UsersPage,
 };
 use homing_wire::body;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -134,11 +134,101 @@ pub(crate) static METHODS: &[Method] = &[
         "receipts",
         &[Code::NotAllowed, Code::NotFound],
     ),
+    method::<params::GroupsCreate, ChannelView>(
+        "groups.create",
+        "Makes a group; people of one's own home and contacts are added directly, others are asked",
+        "channel",
+        &[Code::NotAllowed, Code::NotFound, Code::Conflict, Code::LimitReached],
+    ),
+    method::<params::GroupsInvite, GroupChanged>(
+        "groups.invite",
+        "Asks users into a group; one result for each",
+        "changed",
+        &[Code::NotAllowed, Code::NotFound, Code::LimitReached],
+    ),
+    method::<params::GroupsRemove, GroupChanged>(
+        "groups.remove",
+        "Takes users out of a group; one result for each",
+        "changed",
+        &[Code::NotAllowed, Code::NotFound, Code::LimitReached],
+    ),
+    method::<params::GroupsJoin, ChannelView>(
+        "groups.join",
+        "Accepts an invitation; {state: \"pending\"} while the group's home does not answer",
+        "channel",
+        &[Code::NotAllowed, Code::NotFound, Code::LimitReached],
+    ),
+    method::<params::GroupsLeave, Nothing>(
+        "groups.leave",
+        "Leaves a group, or declines an invitation: at once, whatever the group's home does",
+        "nothing",
+        &[Code::NotAllowed, Code::NotFound, Code::LimitReached],
+    ),
+    method::<params::GroupsUpdate, ChannelView>(
+        "groups.update",
+        "Changes a group's name, policy or roles; {state: \"pending\"} while its home does not answer",
+        "channel",
+        &[Code::NotAllowed, Code::NotFound, Code::LimitReached],
+    ),
+    method::<params::GroupsMembers, MembersPage>(
+        "groups.members",
+        "Who is in a group, and who is asked",
+        "page",
+        &[Code::NotFound],
+    ),
     method::<params::UsersGet, UserView>(
         "users.get",
         "A user, of this home or another",
         "user",
         &[Code::NotFound, Code::Unreachable],
+    ),
+    method::<params::UsersUpdate, UserView>(
+        "users.update",
+        "What the user says of himself; what is absent stays",
+        "user",
+        &[Code::NotAllowed, Code::Conflict],
+    ),
+    method::<params::ContactsList, UsersPage>(
+        "contacts.list",
+        "Whom the user knows, in an order that stays",
+        "page",
+        &[],
+    ),
+    method::<params::ContactsAdd, Nothing>(
+        "contacts.add",
+        "Adds a user of this home or another to the contacts; twice is once",
+        "nothing",
+        &[Code::NotFound, Code::Conflict, Code::LimitReached],
+    ),
+    method::<params::ContactsRemove, Nothing>(
+        "contacts.remove",
+        "Removes a user from the contacts, if there",
+        "nothing",
+        &[Code::NotFound, Code::Conflict],
+    ),
+    method::<params::BlocksList, UsersPage>(
+        "blocks.list",
+        "Whom the user has blocked, in an order that stays",
+        "page",
+        &[],
+    ),
+    method::<params::BlocksAdd, Nothing>(
+        "blocks.add",
+        "Blocks a user, who is not told: what comes from now on is neither shown nor counted; twice is once",
+        "nothing",
+        &[Code::NotFound, Code::Conflict, Code::LimitReached],
+    ),
+    method::<params::BlocksRemove, Nothing>(
+        "blocks.remove",
+        "Blocks a user no longer; what came meanwhile stays hidden",
+        "nothing",
+        &[Code::NotFound, Code::Conflict],
+    ),
+    method::<params::AccountDelete, Nothing>(
+        "account.delete",
+        "Deletes the account for good and closes its sockets (4403); its name is never given again",
+        "nothing",
+        &[Code::NotAllowed],
     ),
     method::<params::RpcDiscover, serde_json::Map<String, serde_json::Value>>(
         "rpc.discover",

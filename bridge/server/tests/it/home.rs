@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 const LIFE: u64 = 7;
+const PRIVACY: Privacy = Privacy { groups: GroupsFrom::Contacts };
 
 pub(crate) struct Home {
     state: Mutex<State>,
@@ -33,6 +34,7 @@ struct State {
     ids: HashMap<MessageId, (usize, bytes::Bytes)>,
     later: Vec<(SessionNo, oneshot::Sender<Result<Answer, Refused>>)>,
     not_ready: HashSet<&'static str>,
+    lists: Vec<(UserList, String)>,
 }
 
 struct Place {
@@ -77,6 +79,7 @@ impl Home {
                 address: "later@acme.example".into(),
                 user_id: session.0.to_string(),
                 display_name: "Later".into(),
+                privacy: None,
             };
             let _gone = sender.send(Ok(Answer::User(user)));
         }
@@ -194,6 +197,7 @@ impl State {
                 address: format!("{user}@acme.example"),
                 user_id: Uuid::from_u128(1).to_string(),
                 display_name: user,
+                privacy: PRIVACY,
             };
             return Ok(Answer::Opened(Box::new(Opened {
                 user: who,
@@ -290,7 +294,37 @@ impl State {
                 address: address.to_string(),
                 user_id: Uuid::from_u128(2).to_string(),
                 display_name: address.local.to_string(),
+                privacy: None,
             })),
+            Call::UsersUpdate { display_name, groups, .. } => Ok(Answer::User(UserView {
+                address: format!("{user}@acme.example"),
+                user_id: Uuid::from_u128(1).to_string(),
+                display_name: display_name.unwrap_or(user),
+                privacy: Some(Privacy { groups: groups.unwrap_or(PRIVACY.groups) }),
+            })),
+            Call::Listed { list, limit, cursor } => {
+                let users = self.lists.iter().filter(|(of, _)| *of == list);
+                let users: Vec<String> = users.map(|(_, user)| user.clone()).collect();
+                assert!(cursor.is_none() && users.len() <= limit as usize, "no test has more");
+                Ok(Answer::Users(UsersPage { users, cursor: None }))
+            }
+            Call::ListChange { list, user, add, .. } => {
+                let entry = (list, user.to_string());
+                self.lists.retain(|other| *other != entry);
+                self.lists.extend(add.then_some(entry));
+                Ok(Answer::Done)
+            }
+            Call::AccountDelete { password } if self.passwords[&user] == password.0 => {
+                Ok(Answer::Done)
+            }
+            Call::GroupsCreate { .. }
+            | Call::GroupsInvite { .. }
+            | Call::GroupsRemove { .. }
+            | Call::GroupsJoin { .. }
+            | Call::GroupsLeave { .. }
+            | Call::GroupsUpdate { .. }
+            | Call::GroupsMembers { .. } => refused(Code::NotFound, "channel_not_found"),
+            Call::AccountDelete { .. } => refused(Code::NotAllowed, "bad_credentials"),
         }
     }
 
@@ -298,8 +332,10 @@ impl State {
         ChannelView {
             channel,
             kind: ChannelKind::Chat,
+            name: None,
             with: Some("bob@acme.example".into()),
             state: ChannelState::Active,
+            role: None,
             member_count: 2,
             head: self.log.len() as u64,
             read: 0,
@@ -307,6 +343,9 @@ impl State {
             mentions: 0,
             last: self.log.last().cloned(),
             marks: vec![],
+            roster: None,
+            owner_home: None,
+            continues: None,
         }
     }
 }

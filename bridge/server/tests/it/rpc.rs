@@ -30,6 +30,14 @@ async fn every_method_is_answered() {
         ("receipts.get", json!({"channel": channel, "id": uuid::Uuid::nil()})),
         ("users.get", json!({"address": "Bob@acme.example"})),
         ("rpc.discover", json!({})),
+        ("users.update", json!({"display_name": "Al", "privacy": {"groups": "everyone", "x": 1}})),
+        ("contacts.add", json!({"user": "Bob@globex.example"})),
+        ("blocks.add", json!({"user": "eve@globex.example"})),
+        ("contacts.list", json!({"limit": 1000})),
+        ("blocks.list", json!({})),
+        ("contacts.remove", json!({"user": "bob@globex.example"})),
+        ("blocks.remove", json!({"user": "eve@globex.example"})),
+        ("account.delete", json!({"password": "correct horse"})),
     ] {
         answers.push(alice.ok(method, params).await);
         called.push(method);
@@ -43,6 +51,10 @@ async fn every_method_is_answered() {
     assert_eq!(answers[5], json!({}));
     assert_eq!(answers[8]["address"], "bob@acme.example");
     assert_eq!(answers[9], homing_bridge::openrpc());
+    assert_eq!(answers[10]["privacy"], json!({"groups": "everyone"}));
+    assert_eq!(answers[13], json!({"users": ["bob@globex.example"]}));
+    assert_eq!(answers[14], json!({"users": ["eve@globex.example"]}));
+    assert_eq!(answers[17], json!({}));
 
     let mut documented: Vec<String> = homing_bridge::openrpc()["methods"]
         .as_array()
@@ -204,6 +216,14 @@ async fn parameters_are_checked() {
         ("messages.list", json!({"channel": channel, "after": -1}), "invalid_params"),
         ("receipts.read", json!({"channel": channel, "pos": "1"}), "invalid_params"),
         ("users.get", json!({"address": "a@b@c.example"}), "invalid_user"),
+        ("users.update", json!({"privacy": {"groups": "nobody"}}), "invalid_params"),
+        ("users.update", json!({"display_name": 7}), "invalid_params"),
+        ("contacts.list", json!({"limit": 1001}), "invalid_limit"),
+        ("blocks.list", json!({"limit": 0}), "invalid_limit"),
+        ("contacts.add", json!({"user": "bob"}), "invalid_user"),
+        ("contacts.add", json!({"user": "b@c.example", "op": "7"}), "invalid_id"),
+        ("blocks.remove", json!({}), "invalid_params"),
+        ("account.delete", json!({}), "invalid_params"),
     ] {
         assert_eq!(
             ws.refused(method, params.clone()).await,
@@ -214,7 +234,7 @@ async fn parameters_are_checked() {
     assert_eq!(home.stored(), Vec::<String>::new());
     let metrics = bridge.metrics();
     assert_eq!(metrics.refusals["one_target"], 2);
-    assert_eq!(metrics.refusals["invalid_user"], 4);
+    assert_eq!(metrics.refusals["invalid_user"], 5);
 }
 
 #[tokio::test]

@@ -59,7 +59,10 @@ fn what_is_not_on_disk_yet_is_seen() {
     let rows = acme.home.listing(&acme.store, &local("bob")).unwrap();
     let state = acme.state(channel);
     assert_eq!((rows[0].channel, rows[0].changed), (channel, state.changed));
-    assert_eq!(acme.home.last_message(&acme.store, channel).unwrap().unwrap().pos.0, 100);
+    assert_eq!(
+        acme.home.last_message(&acme.store, channel, &acme.user("alice")).unwrap().unwrap().pos.0,
+        100
+    );
     acme.mark("bob", channel, 5, 5).unwrap();
     assert_eq!(acme.unread("bob", channel), 95);
     acme.store.commit(acme.id, acme.epoch, &under_way.batch);

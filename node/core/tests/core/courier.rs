@@ -61,7 +61,8 @@ impl Stream {
                 | Effect::Letter { .. }
                 | Effect::Settled { .. }
                 | Effect::Marked { .. }
-                | Effect::Channel { .. } => {}
+                | Effect::Channel { .. }
+                | Effect::ChannelOf { .. } => {}
             }
         }
     }

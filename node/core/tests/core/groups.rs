@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use homing_core::{
-    Asked, Changed, Effect, NewGroup, PeerFault, Refusal, Sealer, SendCommand, Target,
+    AccountState, Asked, Changed, Effect, GroupsFrom, ListChange, ListCommand, NewGroup, PeerFault,
+    Refusal, Sealer, SendCommand, Target, UserList,
 };
 use homing_wire::{
     Change, ChannelId, Fence, HomeId, Letter, MessageId, OpId, Policy, Right, Role, Roster,
@@ -176,6 +177,7 @@ impl World {
             | Effect::Rejected { .. }
             | Effect::Marked { .. }
             | Effect::Channel { .. }
+            | Effect::ChannelOf { .. }
             | Effect::Pull { .. }
             | Effect::Settled { .. } => {}
         }
@@ -783,6 +785,42 @@ fn an_owner_home_that_takes_back_is_followed_no_more() {
 
 fn evil_user() -> UserRef {
     UserRef::new(HomeId([9; 32]), local("eve"))
+}
+
+#[test]
+fn a_home_answers_for_whoever_knows_the_inviter() {
+    let mut world = World::new(2, &["ann", "bea", "cat", "dan"]);
+    let ann = world.user(0, "ann");
+    let list = |world: &mut World, owner: &str, list| {
+        let node = &mut world.nodes[1];
+        let command = ListCommand {
+            owner: local(owner),
+            list,
+            other: ann.clone(),
+            change: ListChange::Add,
+            op: None,
+        };
+        node.home.change_list(&node.store, node.now, &command).unwrap();
+        node.settle();
+    };
+    list(&mut world, "ann", UserList::Contacts);
+    list(&mut world, "bea", UserList::Blocks);
+    let node = &mut world.nodes[1];
+    node.home
+        .change_account(&node.store, &local("cat"), |cat| cat.groups_from = GroupsFrom::Everyone)
+        .unwrap();
+    node.home
+        .change_account(&node.store, &local("dan"), |dan| dan.state = AccountState::Disabled)
+        .unwrap();
+    node.settle();
+    let asked = ["ann", "bea", "cat", "dan"].map(|name| world.user(1, name));
+    let gone = UserRef::new(asked[0].home, local("gone"));
+    let group = world.create(0, asked.iter().cloned().chain([gone.clone()]).collect());
+    let roles: Vec<_> = asked.iter().map(|who| world.role(0, group, who)).collect();
+    assert_eq!(roles, [Some(Role::Member), None, Some(Role::Member), None]);
+    assert_eq!(world.role(1, group, &gone), None, "nobody of that name is there");
+    let state = world.nodes[1].state(group);
+    assert!(state.member(&gone).is_none_or(|member| member.left));
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod marks;
 mod misbehaving;
 mod model;
 mod node;
+mod people;
 mod relay;
 mod repair;
 mod restore;

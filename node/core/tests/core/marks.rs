@@ -90,6 +90,7 @@ fn whoever_answers_has_read_even_over_a_crash() {
         Effect::Message { .. }
         | Effect::Marked { .. }
         | Effect::Channel { .. }
+        | Effect::ChannelOf { .. }
         | Effect::Rejected { .. }
         | Effect::Roster { .. }
         | Effect::Letter { .. }

@@ -51,6 +51,12 @@ enum Deed {
         part: u64,
         read: bool,
     },
+    /// A user blocks another, or does so no longer.
+    Block {
+        by: usize,
+        whom: usize,
+        add: bool,
+    },
     Tick {
         home: usize,
     },
@@ -118,6 +124,7 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
     let home = 0..HOMES;
     // Two of them write most of what is written.
     let user = prop_oneof![1 => 0..HOMES * USERS.len(), 1 => Just(0), 1 => Just(2)];
+    let (user_again, any_user) = (user.clone(), user.clone());
     let id = prop_oneof![
         2 => Just(None),
         4 => (-100_000_i64..100_000).prop_map(Some),
@@ -131,6 +138,8 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
         1 => (user.clone(), user.clone()).prop_map(|(from, to)| Deed::Open { from, to }),
         10 => (user, 0_usize..100, 0_u64..=100, any::<bool>())
             .prop_map(|(who, channel, part, read)| Deed::Mark { who, channel, part, read }),
+        2 => (user_again, any_user, any::<bool>())
+            .prop_map(|(by, whom, add)| Deed::Block { by, whom, add }),
         6 => home.clone().prop_map(|home| Deed::Tick { home }),
         20 => home.clone().prop_map(|home| Deed::Commit { home }),
         50 => (home.clone(), home.clone(), lanes, 0_usize..3)
@@ -264,6 +273,15 @@ impl World {
                 }
             }
             Deed::Mark { who, channel, part, read } => self.marks(who, channel, part, read),
+            Deed::Block { by, whom, add } => {
+                if by != whom {
+                    let other = self.user(whom);
+                    let home = by / USERS.len();
+                    let list = if add { Node::block } else { Node::unblock };
+                    list(&mut self.members[home].node, USERS[by % USERS.len()], &other);
+                    self.go_on(home);
+                }
+            }
             Deed::Tick { home } => self.tick(home),
             Deed::Commit { home } => self.commit(home),
             Deed::Deliver { from, to, lane, place } => self.deliver(from, to, lane, place),
@@ -444,7 +462,7 @@ impl World {
                 assert!(told.read <= mark.read && told.delivered <= mark.delivered, "a mark fell");
                 *told = mark;
             }
-            Effect::Channel { channel, change } => {
+            Effect::Channel { channel, change } | Effect::ChannelOf { channel, change, .. } => {
                 assert!(change <= durable);
                 assert!(self.members[home].node.store.channels.contains_key(&channel));
             }
@@ -624,7 +642,7 @@ fn told([kind, a, b, c, d, e]: [u8; 6]) -> Deed {
     let home = |byte: u8| usize::from(byte) % HOMES;
     let user = |byte: u8| usize::from(byte) % (HOMES * USERS.len());
     let wide = i64::from(i16::from_be_bytes([d, e]));
-    match kind % 20 {
+    match kind % 21 {
         0..=3 => {
             let id = match c % 4 {
                 0 => None,
@@ -665,6 +683,7 @@ fn told([kind, a, b, c, d, e]: [u8; 6]) -> Deed {
             0 => Deed::Backup { home: home(b) },
             _ => Deed::Restore { home: home(b) },
         },
+        19 => Deed::Block { by: user(a), whom: user(b), add: c % 3 > 0 },
         _ => Deed::Lie { home: home(a), how: b % 4 },
     }
 }

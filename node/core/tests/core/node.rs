@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 use homing_core::{
-    ChannelState, Effect, Failure, Home, Mark, NewAccount, PeerFault, PeerMark, PeerState, Policy,
-    RangeIn, RangeReply, Refusal, SendCommand, SentReply, Target,
+    ChannelState, Effect, Failure, Home, ListChange, ListCommand, Mark, NewAccount, PeerFault,
+    PeerMark, PeerState, Policy, RangeIn, RangeReply, Refusal, SendCommand, SentReply, Target,
+    UserList,
 };
 use homing_wire::{
     ChannelId, Checker, Epoch, Event, Hash, Head, Header, HeaderError, HomeId, Kind, Local,
@@ -175,6 +176,34 @@ impl Node {
             Err(Failure::Refused(refusal)) => Err(refusal),
             Err(Failure::Fault(fault)) => panic!("{fault}"),
         }
+    }
+
+    /// Changes a list of a user's; not committed yet.
+    pub(crate) fn list(
+        &mut self,
+        owner: &str,
+        list: UserList,
+        change: ListChange,
+        other: &UserRef,
+    ) -> Result<(), Refusal> {
+        let (owner, other) = (local(owner), other.clone());
+        self.change_list(&ListCommand { owner, list, other, change, op: None })
+    }
+
+    pub(crate) fn change_list(&mut self, command: &ListCommand) -> Result<(), Refusal> {
+        match self.home.change_list(&self.store, self.now, command) {
+            Ok(()) => Ok(()),
+            Err(Failure::Refused(refusal)) => Err(refusal),
+            Err(Failure::Fault(fault)) => panic!("{fault}"),
+        }
+    }
+
+    pub(crate) fn block(&mut self, owner: &str, other: &UserRef) {
+        self.list(owner, UserList::Blocks, ListChange::Add, other).unwrap();
+    }
+
+    pub(crate) fn unblock(&mut self, owner: &str, other: &UserRef) {
+        self.list(owner, UserList::Blocks, ListChange::Remove, other).unwrap();
     }
 
     pub(crate) fn state(&mut self, channel: ChannelId) -> ChannelState {

@@ -48,6 +48,7 @@ fn every_message_says_what_is_owed_with_it() {
             | Effect::Message { .. }
             | Effect::Marked { .. }
             | Effect::Channel { .. }
+            | Effect::ChannelOf { .. }
             | Effect::Rejected { .. }
             | Effect::Roster { .. }
             | Effect::Letter { .. }

@@ -220,6 +220,7 @@ fn marks_come_back_too() {
         Effect::Message { .. }
         | Effect::Marked { .. }
         | Effect::Channel { .. }
+        | Effect::ChannelOf { .. }
         | Effect::Rejected { .. }
         | Effect::Roster { .. }
         | Effect::Letter { .. }

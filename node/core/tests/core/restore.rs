@@ -16,6 +16,7 @@ fn marks_in(effects: &[Effect]) -> Vec<(HomeId, Vec<PeerMark>)> {
         Effect::Message { .. }
         | Effect::Marked { .. }
         | Effect::Channel { .. }
+        | Effect::ChannelOf { .. }
         | Effect::Rejected { .. }
         | Effect::Roster { .. }
         | Effect::Letter { .. }
@@ -206,6 +207,7 @@ fn lives_come_back_in_their_order_however_often_the_disk_is_lost() {
             Effect::Message { .. }
             | Effect::Marked { .. }
             | Effect::Channel { .. }
+            | Effect::ChannelOf { .. }
             | Effect::Rejected { .. }
             | Effect::Roster { .. }
             | Effect::Letter { .. }
@@ -587,6 +589,7 @@ fn one_chat_that_is_not_taken_does_not_keep_the_others_waiting() {
             Effect::Message { .. }
             | Effect::Marked { .. }
             | Effect::Channel { .. }
+            | Effect::ChannelOf { .. }
             | Effect::Rejected { .. }
             | Effect::Roster { .. }
             | Effect::Letter { .. }

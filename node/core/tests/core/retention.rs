@@ -58,13 +58,13 @@ fn a_list_shows_what_is_left() {
     let told = acme.settle();
     assert!(matches!(told[..], [Effect::Channel { .. }]), "two unread are gone: {told:?}");
     assert!(acme.state(channel).changed > before);
-    let last = acme.home.last_message(&acme.store, channel).unwrap().unwrap();
+    let last = acme.home.last_message(&acme.store, channel, &acme.user("alice")).unwrap().unwrap();
     assert_eq!(last.pos.0, 3);
     acme.home.prune(&acme.store, acme.now, channel, acme.now).unwrap();
     acme.settle();
-    assert!(acme.home.last_message(&acme.store, channel).unwrap().is_none());
+    assert!(acme.home.last_message(&acme.store, channel, &acme.user("alice")).unwrap().is_none());
     acme.crash();
-    assert!(acme.home.last_message(&acme.store, channel).unwrap().is_none());
+    assert!(acme.home.last_message(&acme.store, channel, &acme.user("alice")).unwrap().is_none());
     let gone = acme.home.prune(&acme.store, acme.now, channel, acme.now).unwrap();
     assert_eq!((gone.removed, acme.home.has_step()), (0, false));
 }

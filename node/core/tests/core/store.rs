@@ -1,11 +1,11 @@
 //! A store in maps: what is committed, and the invariants that every commit must keep.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use homing_core::{
-    Account, Batch, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry, Mark,
-    MessageKey, OpDone, PeerState, Reader, TokenHash, Write,
+    Account, AccountState, Batch, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry,
+    Mark, MessageKey, OpDone, PeerState, Reader, TokenHash, UserList, Write,
 };
 use homing_wire::{
     ChannelId, Checker, DeviceId, Epoch, Hash, Head, HomeId, Local, OpId, Pos, Seq, Stamp, UserRef,
@@ -34,6 +34,9 @@ pub(crate) struct TestStore {
     pub(crate) rosters: BTreeMap<ChannelId, Bytes>,
     pub(crate) letters: BTreeMap<(HomeId, u64), Bytes>,
     ops: BTreeMap<(Local, OpId), OpDone>,
+    pub(crate) lists: BTreeMap<(UserList, Local, UserRef), u64>,
+    /// Chats of two of whom one has ever blocked the other.
+    blocked: BTreeSet<ChannelId>,
 }
 
 impl TestStore {
@@ -114,6 +117,17 @@ impl TestStore {
                 Write::OpGone { user, op } => {
                     self.ops.remove(&(user.clone(), *op));
                 }
+                Write::Listed { list, owner, other, since } => {
+                    let key = (*list, owner.clone(), other.clone());
+                    match since {
+                        Some(since) => self.lists.insert(key, *since),
+                        None => self.lists.remove(&key),
+                    };
+                    if *list == UserList::Blocks {
+                        let owner = UserRef::new(home, owner.clone());
+                        self.blocked.insert(ChannelId::chat(&owner, other));
+                    }
+                }
             }
         }
         touched.sort_unstable();
@@ -148,10 +162,10 @@ impl TestStore {
         }
         let first = log.values().next();
         let gone = first.map_or(state.counted, |first| {
-            first.counted - u64::from(first.event.header.kind.is_message())
+            first.counted - u64::from(first.event.header.kind.is_message() && !first.hidden)
         });
         assert!(state.pruned > Pos(0) || gone == 0);
-        assert_eq!(state.counted - gone, messages().count() as u64);
+        assert_eq!(state.counted - gone, messages().filter(|e| !e.hidden).count() as u64);
         assert!(state.changed <= self.change);
         check_chains(home, epoch, state, log);
         for member in &state.members {
@@ -168,19 +182,34 @@ impl TestStore {
                 continue;
             }
             let turned = state.group.as_ref().map_or(&[][..], |group| &group.turned);
-            let unread = messages()
+            let shown = || messages().filter(|e| e.is_shown_to(&member.user));
+            let unread = shown()
                 .filter(|e| e.pos > member.mark.read && e.event.header.user() != member.user)
                 .filter(|e| !turned.contains(&e.pos))
                 .count() as u64;
+            let unread = if member.blocking { 0 } else { unread };
             assert_eq!(state.unread(member), unread, "unread of {:?}", member.user);
-            let mentions: Vec<Pos> = messages()
+            let mentions: Vec<Pos> = shown()
                 .filter(|e| e.pos > member.mark.read)
                 .filter(|e| e.event.header.mentions.contains(&member.user))
                 .map(|e| e.pos)
                 .collect();
             assert_eq!(member.mentions, mentions);
-            let row = self.listings[&(member.user.local.clone(), id)];
-            assert_eq!((row.changed, row.active_at), (state.changed, state.active_at));
+            let deleted = self.accounts[&member.user.local].state == AccountState::Deleted;
+            let blocking = state.other(&member.user).is_some_and(|other| {
+                let key = (UserList::Blocks, member.user.local.clone(), other.user.clone());
+                state.group.is_none() && self.lists.contains_key(&key)
+            });
+            assert!(deleted || member.blocking == blocking, "a block, and its copy");
+            let last = state.last_for(member);
+            assert!(shown().last().map_or(last <= state.pruned, |e| e.pos == last), "the last");
+            let row = self.listings.get(&(member.user.local.clone(), id));
+            assert_eq!(row.is_some(), member.is_listed(), "in the member's list");
+            if let Some(row) = row {
+                assert_eq!(row.active_at, state.active_for(member));
+                assert!(row.changed <= state.changed);
+                assert!(row.changed == state.changed || self.blocked.contains(&id));
+            }
         }
         for cursor in &state.cursors {
             let written = state.chain(&home, cursor.epoch).map_or(Seq(0), |c| c.seq);
@@ -359,6 +388,21 @@ impl Reader for TestStore {
 
     fn peers(&self) -> Result<Vec<PeerState>, Fault> {
         Ok(self.peers.values().cloned().collect())
+    }
+    fn is_listed(&self, list: UserList, owner: &Local, other: &UserRef) -> Result<bool, Fault> {
+        Ok(self.lists.contains_key(&(list, owner.clone(), other.clone())))
+    }
+    fn listed(
+        &self,
+        list: UserList,
+        owner: &Local,
+        after: Option<&UserRef>,
+        limit: usize,
+    ) -> Result<Vec<(UserRef, u64)>, Fault> {
+        let rows = self.lists.iter().filter(|((of, whose, who), _)| {
+            *of == list && whose == owner && after.is_none_or(|after| who > after)
+        });
+        Ok(rows.map(|((.., who), since)| (who.clone(), *since)).take(limit).collect())
     }
     fn op(&self, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault> {
         Ok(self.ops.get(&(user.clone(), op)).cloned())

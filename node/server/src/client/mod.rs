@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use homing_client::{
     Channel, Client, Error, Events, Follower, From, Message, Options, Profile, ProfileStore,
-    Server, Target, TextBody, Uuid,
+    Server, Target, TextBody, UserList, Uuid,
 };
 use serde::Serialize;
 
@@ -115,6 +115,18 @@ enum Command {
     /// List all conversations, the latest first.
     #[command(after_help = "Example:\n  homing client channels --json")]
     Channels,
+    /// Your contacts: whom you know, at any home.
+    #[command(after_help = "Example:\n  homing client contact add bob@globex.example")]
+    Contact {
+        #[command(subcommand)]
+        what: ListCommand,
+    },
+    /// Whom you have blocked: what they write is not shown to you, and they are not told.
+    #[command(after_help = "Example:\n  homing client block add bob@globex.example")]
+    Block {
+        #[command(subcommand)]
+        what: ListCommand,
+    },
     /// Mark a conversation as read.
     #[command(after_help = "Example:\n  homing client read bob@globex.example")]
     Read {
@@ -123,6 +135,26 @@ enum Command {
         /// Up to this place; else everything.
         #[arg(long, value_name = "N")]
         pos: Option<u64>,
+    },
+}
+
+/// What is done to a list of users.
+#[derive(Debug, Subcommand)]
+enum ListCommand {
+    /// Add somebody.
+    #[command(after_help = "Example:\n  homing client contact add bob@globex.example")]
+    Add {
+        /// An address (a name alone is a user of your own home).
+        user: String,
+    },
+    /// Print everybody in it.
+    #[command(after_help = "Example:\n  homing client contact list --json")]
+    List,
+    /// Remove somebody.
+    #[command(after_help = "Example:\n  homing client contact remove bob@globex.example")]
+    Remove {
+        /// An address (a name alone is a user of your own home).
+        user: String,
     },
 }
 
@@ -161,6 +193,8 @@ async fn run_command(args: ClientArgs) -> anyhow::Result<()> {
         }
         Command::History { with, limit } => history(&session, &screen, &with, limit).await,
         Command::Channels => channels(&session, &screen).await,
+        Command::Contact { what } => list(&session, &screen, UserList::Contacts, what).await,
+        Command::Block { what } => list(&session, &screen, UserList::Blocks, what).await,
         Command::Read { with, pos } => read(&session, &screen, &with, pos).await,
     }
 }
@@ -212,17 +246,19 @@ impl Session {
 
     /// What a person typed as the other side.
     fn peer(&self, typed: &str) -> anyhow::Result<Peer> {
-        if let Ok(channel) = typed.parse() {
-            return Ok(Peer::Channel(channel));
+        match typed.parse() {
+            Ok(channel) => Ok(Peer::Channel(channel)),
+            Err(_) => Ok(Peer::Address(self.user(typed)?)),
         }
+    }
+
+    /// What a person typed as somebody: an address, or the name of a user of the own home.
+    fn user(&self, typed: &str) -> anyhow::Result<String> {
         if typed.contains('@') {
-            return Ok(Peer::Address(typed.to_owned()));
+            return Ok(typed.to_owned());
         }
         let home = self.address()?.split_once('@').map(|(_, home)| home);
-        Ok(Peer::Address(format!(
-            "{typed}@{}",
-            home.context("the profile's own address is damaged")?
-        )))
+        Ok(format!("{typed}@{}", home.context("the profile's own address is damaged")?))
     }
 }
 
@@ -418,6 +454,40 @@ async fn channels(session: &Session, screen: &Screen) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn list(
+    session: &Session,
+    screen: &Screen,
+    list: UserList,
+    what: ListCommand,
+) -> anyhow::Result<()> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        user: &'a str,
+    }
+    let (user, add) = match &what {
+        ListCommand::Add { user } => (Some(session.user(user)?), true),
+        ListCommand::Remove { user } => (Some(session.user(user)?), false),
+        ListCommand::List => (None, false),
+    };
+    let (client, _events) = session.connect().await?;
+    let Some(user) = user else {
+        let users = patiently(async || client.all_users_in(list).await).await?;
+        client.close().await;
+        for user in &users {
+            screen.result(&Line { user }, |screen| screen.line(user))?;
+        }
+        return Ok(());
+    };
+    let change = async || match add {
+        true => client.add_to(list, &user).await,
+        false => client.remove_from(list, &user).await,
+    };
+    patiently(change).await?;
+    client.close().await;
+    let done = if add { "added" } else { "removed" };
+    screen.result(&Line { user: &user }, |screen| screen.line(&format!("{done} {user}")))
+}
+
 async fn read(
     session: &Session,
     screen: &Screen,
@@ -506,6 +576,8 @@ mod tests {
             "c tail --since-start --from-now",
             "c history bob@b.test --limit 0",
             "c channels --profile ../x",
+            "c contact",
+            "c block add",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -47,6 +47,10 @@ section! {
         retention_channels: usize = 64, in 1..=4_096;
         /// Messages of a first contact from another home until it is accepted.
         first_contact_messages: u64 = 5, in 1..=100;
+        /// Contacts of one user, about 100 bytes each on disk: more than anybody knows.
+        contacts: usize = 5_000, in 1..=100_000;
+        /// Users whom one user has blocked, about 100 bytes each on disk.
+        blocks: usize = 5_000, in 1..=100_000;
         /// Failed log-ins a minute for one account; then 429. A typing error, not a search.
         login_failures_per_account: u32 = 10, in 1..=10_000;
         /// Failed log-ins a minute from one address (IPv6: one /64); an office shares one.

@@ -1,4 +1,4 @@
-use homing_core::{NewDevice, Policy, SendCommand, Target};
+use homing_core::{ListChange, ListCommand, NewDevice, Policy, SendCommand, Target, UserList};
 use homing_store::{MemoryStore, Store as _};
 use homing_wire::{Epoch, Kind, MessageId};
 use uuid::Uuid;
@@ -278,6 +278,7 @@ fn an_export_holds_everything_page_by_page() {
         ExportRow::Channel { .. }
         | ExportRow::Account { .. }
         | ExportRow::Device { .. }
+        | ExportRow::Listed { .. }
         | ExportRow::Message { .. } => None,
     });
     assert!(place.is_some());
@@ -289,9 +290,49 @@ fn an_export_holds_everything_page_by_page() {
         ExportRow::Channel { channel, .. } | ExportRow::Message { channel, .. } => {
             Some(*channel) == place.map(|p| p.channel)
         }
-        ExportRow::Account { .. } | ExportRow::Device { .. } => false,
+        ExportRow::Account { .. } | ExportRow::Device { .. } | ExportRow::Listed { .. } => false,
     };
     assert!(!rows.iter().any(foreign));
     let control = Control::UserExport { user: local("nobody"), place: None };
     assert_eq!(bench.refused(control), "user_not_found");
+}
+
+#[test]
+fn an_export_has_the_lists_of_a_user_and_nothing_that_is_hidden_from_it() {
+    let mut bench = Bench::new();
+    bench.add("alice");
+    bench.add("bob");
+    let (bob, carol) = (UserRef::new(OWN, local("bob")), UserRef::new(GLOBEX, local("carol")));
+    for (list, other) in [(UserList::Contacts, &carol), (UserList::Blocks, &bob)] {
+        let (owner, change) = (local("alice"), ListChange::Add);
+        let command = ListCommand { owner, list, other: other.clone(), change, op: None };
+        bench.home.change_list(&bench.store, NOW, &command).unwrap();
+    }
+    bench.commit();
+    bench.send("alice", bob.clone());
+    bench.send("bob", UserRef::new(OWN, local("alice")));
+    let mut messages = |user: &str| {
+        let control = Control::UserExport { user: local(user), place: None };
+        let ControlReply::Export { rows, .. } = bench.ask(control).unwrap().reply else {
+            panic!("not an export");
+        };
+        let count = rows.iter().filter(|r| matches!(r, ExportRow::Message { .. })).count();
+        (count, rows)
+    };
+    assert_eq!(messages("bob").0, 2);
+    let (count, rows) = messages("alice");
+    assert_eq!(count, 1, "what bob wrote is hidden from alice");
+    let listed: Vec<serde_json::Value> = rows
+        .iter()
+        .filter(|row| matches!(row, ExportRow::Listed { .. }))
+        .map(|row| row.line(|user| user.local.to_string()).unwrap())
+        .map(|line| serde_json::from_str(&line).unwrap())
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            serde_json::json!({"kind": "contact", "user": "carol", "since": NOW}),
+            serde_json::json!({"kind": "block", "user": "bob", "since": NOW}),
+        ]
+    );
 }

@@ -11,21 +11,23 @@ use homing_wire::{Address, ChannelId, DeviceId, Local, MessageId, Pos, UserRef};
 use uuid::Uuid;
 
 use super::bucket::Bucket;
+use super::groups::Wish;
 use super::hub::{Hub, HubError, Output, bad_token, refused};
 use super::input::{Lookup, Pending};
+use super::people::privacy;
 use super::read::{Known, ReadJob};
 use crate::token::token_hash;
 
 /// What becomes of a call.
-enum Outcome {
+pub(super) enum Outcome {
     Answer(Answer),
     Read(ReadJob),
-    /// It waits for a look-up and comes back.
+    /// It waits (for a look-up, or for a password to be checked) and comes back.
     Waits,
 }
 
 /// Why a call has no answer: the caller's fault, or the end of the hub.
-enum Stop {
+pub(super) enum Stop {
     Refused(Refused),
     End(HubError),
 }
@@ -91,7 +93,8 @@ impl Hub {
                 Output::Answer { session, number, result: Box::new(Ok(answer)) }
             }
             Ok(Outcome::Read(job)) => Output::Read { session, number, job: Box::new(job) },
-            Ok(Outcome::Waits) => return Ok(()),
+            // Another home may have been asked: that is an effect.
+            Ok(Outcome::Waits) => return self.collect_effects(Some(session)),
             Err(Stop::Refused(refused)) => {
                 Output::Answer { session, number, result: Box::new(Err(refused)) }
             }
@@ -113,7 +116,7 @@ impl Hub {
     }
 
     /// A call that waited is its caller's: not of whoever has signed in on that socket since.
-    fn same_user(&self, session: SessionNo, user: Option<Local>) -> Result<(), Stop> {
+    pub(super) fn same_user(&self, session: SessionNo, user: Option<Local>) -> Result<(), Stop> {
         match user {
             Some(user) if self.user_of(session).as_ref() != Some(&user) => {
                 Err(not_signed_in().into())
@@ -165,8 +168,9 @@ impl Hub {
             }
             Call::MessagesList { channel, place, limit } => {
                 let head = self.head_for_member(&user, channel)?;
-                let (chains, known) = match self.home.channel(reader, channel)? {
-                    Some(state) => (state.chains.clone(), Known::of(state)),
+                let known = self.known_to(&user, channel)?;
+                let chains = match self.home.channel(reader, channel)? {
+                    Some(state) => state.chains.clone(),
                     None => return Err(no_channel().into()),
                 };
                 Ok(Outcome::Read(ReadJob::Messages {
@@ -177,6 +181,7 @@ impl Hub {
                     place,
                     limit: limit.clamp(1, self.limits.page),
                     max_bytes: self.limits.page_bytes,
+                    user: self.home.user(&user),
                 }))
             }
             Call::MessagesGet { channel, id, sender } => {
@@ -185,8 +190,9 @@ impl Hub {
                     Some(address) => vec![self.directory.resolve(&address).ok_or_else(no_message)?],
                     None => self.members_of(channel, &user)?,
                 };
-                let known = self.home.channel(reader, channel)?.map(Known::of).unwrap_or_default();
-                Ok(Outcome::Read(ReadJob::Message { channel, id, senders, known }))
+                let known = self.known_to(&user, channel)?;
+                let user = self.home.user(&user);
+                Ok(Outcome::Read(ReadJob::Message { channel, id, senders, user, known }))
             }
             Call::MessagesSend { .. } => self.send(session, number, &user, call, looked_up),
             Call::ReceiptsDelivered { channel, pos } => {
@@ -210,7 +216,44 @@ impl Hub {
                     Some(state) => state.members.clone(),
                     None => return Err(no_channel().into()),
                 };
-                Ok(Outcome::Read(ReadJob::Receipts { channel, id, senders, members }))
+                let user = self.home.user(&user);
+                Ok(Outcome::Read(ReadJob::Receipts { channel, id, senders, user, members }))
+            }
+            Call::UsersUpdate { display_name, groups, op } => {
+                self.users_update(&user, display_name, groups, op)
+            }
+            Call::Listed { list, cursor, limit } => {
+                self.listed(&user, list, cursor.as_deref(), limit)
+            }
+            Call::ListChange { list, user: ref other, add, op } => {
+                self.change_list(&user, list, other, add, op)
+            }
+            Call::GroupsCreate { name, members, id, policy } => {
+                self.create_group(&user, name, &members, id, policy)
+            }
+            Call::GroupsInvite { channel, users, op } => {
+                let change = Wish::Invite(users);
+                self.change_group(session, number, &user, channel, change, op)
+            }
+            Call::GroupsRemove { channel, users, op } => {
+                let change = Wish::Remove(users);
+                self.change_group(session, number, &user, channel, change, op)
+            }
+            Call::GroupsJoin { channel, op } => {
+                self.change_group(session, number, &user, channel, Wish::Join, op)
+            }
+            Call::GroupsLeave { channel, op } => {
+                self.change_group(session, number, &user, channel, Wish::Leave, op)
+            }
+            Call::GroupsUpdate { channel, name, policy, roles, op } => {
+                let change = Wish::Update { name, policy, roles };
+                self.change_group(session, number, &user, channel, change, op)
+            }
+            Call::GroupsMembers { channel, cursor } => {
+                self.group_members(&user, channel, cursor.as_deref())
+            }
+            Call::AccountDelete { password } => {
+                self.check_password(session, number, &user, password)
             }
             Call::UsersGet { ref address } => {
                 let who = self.resolve(address)?;
@@ -219,11 +262,8 @@ impl Hub {
                     let account = account
                         .filter(|a| a.state != homing_core::AccountState::Deleted)
                         .ok_or_else(no_user)?;
-                    return Ok(Outcome::Answer(Answer::User(UserView {
-                        address: self.shower.address(&who).to_string(),
-                        user_id: account.user_id.to_string(),
-                        display_name: account.display_name,
-                    })));
+                    let own = who.local == user;
+                    return Ok(Outcome::Answer(Answer::User(self.user_view(account, own))));
                 }
                 match looked_up {
                     None => self.park(who, session, number, call),
@@ -232,6 +272,7 @@ impl Hub {
                             address: self.shower.address(&who).to_string(),
                             user_id: user_id.clone(),
                             display_name: display_name.clone(),
+                            privacy: None,
                         })))
                     }
                     Some(Lookup::Missing) => Err(no_user().into()),
@@ -470,6 +511,7 @@ impl Hub {
                 address: self.shower.address(&self.home.user(&user)).to_string(),
                 user_id: account.user_id.to_string(),
                 display_name: account.display_name,
+                privacy: privacy(account.groups_from),
             },
             device: device.id.to_string(),
             life: format!("{life:x}"),
@@ -586,7 +628,7 @@ impl Hub {
         Ok(Outcome::Waits)
     }
 
-    fn resolve(&self, address: &Address) -> Result<UserRef, Refused> {
+    pub(super) fn resolve(&self, address: &Address) -> Result<UserRef, Refused> {
         self.directory.resolve(address).ok_or_else(unknown_home)
     }
 
@@ -605,7 +647,7 @@ impl Hub {
     }
 
     /// Whether a home has ever been met.
-    fn has_met(&self, user: &UserRef) -> Result<bool, Stop> {
+    pub(super) fn has_met(&self, user: &UserRef) -> Result<bool, Stop> {
         Ok(self.store.peers()?.iter().any(|p| p.home == user.home))
     }
 
@@ -616,6 +658,17 @@ impl Hub {
             Some(state) if state.member(&me).is_some() => Ok(state.head),
             Some(_) | None => Err(no_channel().into()),
         }
+    }
+
+    /// What a member may see of a channel.
+    fn known_to(&mut self, user: &Local, channel: ChannelId) -> Result<Known, Stop> {
+        let me = self.home.user(user);
+        let store = self.store.clone();
+        let roster = self.home.roster_of(&*store, channel)?;
+        let state = self.home.channel(&*store, channel)?;
+        let member = state.and_then(|state| Some((state, state.member(&me)?)));
+        let Some((state, member)) = member else { return Err(no_channel().into()) };
+        Ok(Known::of(state, member, roster))
     }
 
     /// The members of a channel, the asking user first.
@@ -639,7 +692,7 @@ fn parse_cursor(text: &str) -> Option<(u64, ChannelId)> {
     Some((u64::from_str_radix(at, 16).ok()?, id.parse().ok()?))
 }
 
-fn no_channel() -> Refused {
+pub(super) fn no_channel() -> Refused {
     Refused::new(Code::NotFound, "channel_not_found", "there is no such channel of yours")
 }
 
@@ -651,7 +704,7 @@ fn no_user() -> Refused {
     Refused::new(Code::NotFound, "user_not_found", "there is no such user")
 }
 
-fn unknown_home() -> Refused {
+pub(super) fn unknown_home() -> Refused {
     Refused::new(Code::NotFound, "unknown_home", "this home does not know that one")
 }
 
@@ -667,6 +720,6 @@ fn bad_since() -> Refused {
     Refused::new(Code::InvalidParams, "bad_since", "since is not a sync of this home")
 }
 
-fn bad_cursor() -> Refused {
+pub(super) fn bad_cursor() -> Refused {
     Refused::new(Code::InvalidParams, "bad_cursor", "cursor is not one that this home gave")
 }

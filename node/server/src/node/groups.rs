@@ -1,11 +1,60 @@
-//! Groups: what their calls and other homes' letters need of the hub.
+//! Groups: clients' calls, and what other homes' letters need of the hub.
+
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use homing_wire::{HomeId, Outcome};
+use homing_core::{Asked, Changed, NewGroup, Sealer};
+use homing_link::{
+    Answer, GroupChanged, GroupPolicy, HistoryShown, MemberRow, MembersPage, RoleView, SessionNo,
+    UserResult, Whoever,
+};
+use homing_wire::{
+    Address, Change, ChannelId, HomeId, Local, OpId, Outcome as Settled, Policy, Role,
+    RosterHistory, UserRef, Who,
+};
 use tracing::debug;
+use uuid::Uuid;
 
+use super::calls::{Outcome, Stop, no_channel};
 use super::courier::Signer;
-use super::hub::Hub;
+use super::hub::{Hub, HubError, Output};
+use super::show::role_view;
+
+/// What a client wants of a group, in addresses.
+#[derive(Clone, Debug)]
+pub(super) enum Wish {
+    Invite(Vec<Address>),
+    Remove(Vec<Address>),
+    Join,
+    Leave,
+    Update { name: Option<String>, policy: Option<GroupPolicy>, roles: Vec<(Address, RoleView)> },
+}
+
+/// How a call is answered once it is settled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Shape {
+    /// One row a user.
+    Results,
+    /// The group.
+    Group,
+    /// Nothing.
+    Nothing,
+}
+
+/// A call that waits for a group's home.
+pub(super) struct GroupWait {
+    session: SessionNo,
+    number: u64,
+    user: Local,
+    channel: ChannelId,
+    shape: Shape,
+    /// Users that were not asked about, and why.
+    left_out: Vec<UserResult>,
+    since: Instant,
+}
+
+/// How long a call waits for a group's home before it is answered `pending` (API, "Methods").
+const WAIT: Duration = Duration::from_secs(10);
 
 impl Hub {
     /// What signs this home's rosters, and the record that goes with them.
@@ -13,11 +62,304 @@ impl Hub {
         (self.signer.clone(), self.gatekeeper.record.read().clone())
     }
 
-    /// A group's owner home has answered.
-    pub(super) fn settled(&self, peer: HomeId, outcome: Outcome) {
+    pub(super) fn create_group(
+        &mut self,
+        user: &Local,
+        name: String,
+        members: &[Address],
+        id: Option<ChannelId>,
+        policy: GroupPolicy,
+    ) -> Result<Outcome, Stop> {
+        let members = members.iter().map(|who| self.resolve(who)).collect::<Result<_, _>>()?;
+        let new = NewGroup {
+            creator: user.clone(),
+            id: id.unwrap_or_else(|| ChannelId(Uuid::now_v7())),
+            name,
+            members,
+            policy: policy_of(Policy::default(), policy),
+        };
+        let (now, store) = ((self.now)(), self.store.clone());
+        let (signer, record) = self.seal();
+        let sealer = Sealer { key: &*signer, record };
+        let channel = self.home.create_group(&*store, now, &sealer, new)?;
+        self.group_view(user, channel)
+    }
+
+    fn group_view(&mut self, user: &Local, channel: ChannelId) -> Result<Outcome, Stop> {
+        let store = self.store.clone();
+        let view = self.shower.channel(&mut self.home, &*store, user, channel)?;
+        Ok(Outcome::Answer(Answer::Channel(Box::new(view.ok_or_else(no_channel)?))))
+    }
+
+    /// Carries a wish out, or asks the group's home and lets the call wait.
+    pub(super) fn change_group(
+        &mut self,
+        session: SessionNo,
+        number: u64,
+        user: &Local,
+        channel: ChannelId,
+        wish: Wish,
+        op: Option<OpId>,
+    ) -> Result<Outcome, Stop> {
+        let shape = match wish {
+            Wish::Invite(_) | Wish::Remove(_) => Shape::Results,
+            Wish::Join | Wish::Update { .. } => Shape::Group,
+            Wish::Leave => Shape::Nothing,
+        };
+        let (change, left_out) = self.change_of(channel, wish)?;
+        let Some(change) = change else {
+            let version = self.version(channel)?;
+            return Ok(self.changed_answer(left_out, Changed { users: Vec::new(), version }));
+        };
+        let op = op.unwrap_or_else(|| OpId(Uuid::now_v7()));
+        let (now, store) = ((self.now)(), self.store.clone());
+        let (signer, record) = self.seal();
+        let sealer = Sealer { key: &*signer, record };
+        let asked = self.home.ask_group(&*store, now, &sealer, user, (channel, op, change))?;
+        match (asked, shape) {
+            (Asked::Done(changed), Shape::Results) => Ok(self.changed_answer(left_out, changed)),
+            (Asked::Done(_), Shape::Group) => self.group_view(user, channel),
+            (Asked::Done(_), Shape::Nothing) => Ok(Outcome::Answer(Answer::Done)),
+            (Asked::Pending, _) => {
+                let (user, since) = (user.clone(), Instant::now());
+                let wait = GroupWait { session, number, user, channel, shape, left_out, since };
+                // The same `op` again waits in the place of the first try.
+                if let Some(before) = self.group_waits.insert(op, wait) {
+                    self.pending(before);
+                }
+                Ok(Outcome::Waits)
+            }
+        }
+    }
+
+    /// A wish in the words of homes. `None`: nobody is left to ask about.
+    fn change_of(
+        &mut self,
+        channel: ChannelId,
+        wish: Wish,
+    ) -> Result<(Option<Change>, Vec<UserResult>), Stop> {
+        let mut left_out = Vec::new();
+        let mut known = |hub: &Self, users: Vec<Address>| -> Vec<UserRef> {
+            users
+                .into_iter()
+                .filter_map(|address| match hub.resolve(&address) {
+                    Ok(user) => Some(user),
+                    Err(refused) => {
+                        let (user, reason) =
+                            (address.to_string(), Some(refused.reason.to_string()));
+                        left_out.push(UserResult { user, ok: false, reason });
+                        None
+                    }
+                })
+                .collect()
+        };
+        let some = |users: &Vec<UserRef>| !users.is_empty();
+        let change = match wish {
+            Wish::Invite(users) => Some(known(self, users)).filter(some).map(Change::Invite),
+            Wish::Remove(users) => Some(known(self, users)).filter(some).map(Change::Remove),
+            Wish::Join => Some(Change::Join { link: None }),
+            Wish::Leave => Some(Change::Leave { from: 0, fence: None }),
+            Wish::Update { name, policy, roles } => {
+                let store = self.store.clone();
+                let old = self.home.roster_of(&*store, channel)?.ok_or_else(no_channel)?;
+                let policy = policy.map(|new| policy_of(old.roster().policy(), new));
+                let roles = roles
+                    .into_iter()
+                    .map(|(who, role)| Ok((self.resolve(&who)?, role_of(role))))
+                    .collect::<Result<_, Stop>>()?;
+                Some(Change::Update { name, policy, roles })
+            }
+        };
+        Ok((change, left_out))
+    }
+
+    fn version(&mut self, channel: ChannelId) -> Result<u64, Stop> {
+        let store = self.store.clone();
+        Ok(self.home.roster_of(&*store, channel)?.map_or(0, |signed| signed.roster().version))
+    }
+
+    fn changed_answer(&self, left_out: Vec<UserResult>, changed: Changed) -> Outcome {
+        let row = |(user, refused): (UserRef, Option<&'static str>)| UserResult {
+            user: self.shower.address(&user).to_string(),
+            ok: refused.is_none(),
+            reason: refused.map(str::to_owned),
+        };
+        let results = changed.users.into_iter().map(row).chain(left_out).collect();
+        let roster = changed.version;
+        Outcome::Answer(Answer::GroupChanged(GroupChanged { state: None, results, roster }))
+    }
+
+    /// A group's home has answered: whoever waits for it is told.
+    pub(super) fn settled(&mut self, peer: HomeId, outcome: Settled) {
         debug!(
             peer = %self.directory.show(&peer), group = %outcome.group, refused = ?outcome.refused,
             "a change of a group is settled"
         );
+        let Some(wait) = self.group_waits.get(&outcome.op) else { return };
+        if wait.channel != outcome.group {
+            return; // it answers what it was not asked
+        }
+        let Some(wait) = self.group_waits.remove(&outcome.op) else { return };
+        let result = self.settled_answer(&wait, outcome);
+        self.answer_waiting(&wait, result);
+    }
+
+    fn settled_answer(
+        &mut self,
+        wait: &GroupWait,
+        outcome: Settled,
+    ) -> Result<Answer, homing_link::Refused> {
+        if let Some(word) = outcome.refused {
+            return Err(refused_there(&word));
+        }
+        match wait.shape {
+            Shape::Nothing => Ok(Answer::Done),
+            Shape::Results => {
+                let row = |(user, refused): (UserRef, Option<String>)| UserResult {
+                    user: self.shower.address(&user).to_string(),
+                    ok: refused.is_none(),
+                    reason: refused,
+                };
+                let left_out = wait.left_out.iter().cloned();
+                let results = outcome.users.into_iter().map(row).chain(left_out).collect();
+                let (state, roster) = (None, outcome.version);
+                Ok(Answer::GroupChanged(GroupChanged { state, results, roster }))
+            }
+            Shape::Group => {
+                // Of several roles, the first that was refused says why.
+                if let Some(word) = outcome.users.iter().find_map(|(_, refused)| refused.clone()) {
+                    return Err(refused_there(&word));
+                }
+                let store = self.store.clone();
+                match self.shower.channel(&mut self.home, &*store, &wait.user, wait.channel) {
+                    Ok(Some(view)) => Ok(Answer::Channel(Box::new(view))),
+                    Ok(None) | Err(_) => Err(no_channel()),
+                }
+            }
+        }
+    }
+
+    /// Calls that have waited long enough for a group's home.
+    pub(super) fn give_up_waiting(&mut self) {
+        let late: Vec<OpId> = self
+            .group_waits
+            .iter()
+            .filter(|(_, wait)| wait.since.elapsed() >= WAIT)
+            .map(|(op, _)| *op)
+            .collect();
+        for op in late {
+            if let Some(wait) = self.group_waits.remove(&op) {
+                self.pending(wait);
+            }
+        }
+    }
+
+    fn pending(&mut self, mut wait: GroupWait) {
+        let answer = match wait.shape {
+            Shape::Results => {
+                let (state, roster) = (Some("pending"), 0);
+                let results = std::mem::take(&mut wait.left_out);
+                Answer::GroupChanged(GroupChanged { state, results, roster })
+            }
+            Shape::Group | Shape::Nothing => Answer::Pending,
+        };
+        self.answer_waiting(&wait, Ok(answer));
+    }
+
+    fn answer_waiting(&mut self, wait: &GroupWait, result: Result<Answer, homing_link::Refused>) {
+        let here = self.user_of(wait.session).as_ref() == Some(&wait.user);
+        if here {
+            let (session, number, result) = (wait.session, wait.number, Box::new(result));
+            self.outputs.push(Output::Answer { session, number, result });
+        }
+    }
+
+    pub(super) fn group_members(
+        &mut self,
+        user: &Local,
+        channel: ChannelId,
+        cursor: Option<&str>,
+    ) -> Result<Outcome, Stop> {
+        let store = self.store.clone();
+        let me = self.home.user(user);
+        let signed = self.home.roster_of(&*store, channel)?.ok_or_else(no_channel)?;
+        let state = self.home.channel(&*store, channel)?;
+        if state.and_then(|state| state.member(&me)).is_none_or(|member| member.left) {
+            return Err(no_channel().into());
+        }
+        // A hundred at most: one page.
+        let all = signed.roster().present().filter(|_| cursor.is_none());
+        let members = all
+            .map(|tenure| MemberRow {
+                user: self.shower.address(&tenure.user).to_string(),
+                role: role_view(tenure.role),
+                state: if tenure.role == Role::Invited {
+                    homing_link::ChannelState::Invited
+                } else {
+                    homing_link::ChannelState::Active
+                },
+            })
+            .collect();
+        Ok(Outcome::Answer(Answer::Members(MembersPage { members, cursor: None })))
+    }
+
+    /// A letter of a peer.
+    pub(super) fn take_letter(
+        &mut self,
+        peer: HomeId,
+        name: (homing_wire::Epoch, u64),
+        letter: &homing_wire::Letter,
+    ) -> Result<Result<(), homing_core::PeerFault>, HubError> {
+        let (now, store) = ((self.now)(), self.store.clone());
+        let (signer, record) = self.seal();
+        let sealer = Sealer { key: &*signer, record };
+        Ok(self.home.receive_letter(&*store, now, &sealer, peer, name, letter)?)
+    }
+}
+
+/// Why a group's home refused. It speaks this home's words, or newer ones.
+fn refused_there(word: &str) -> homing_link::Refused {
+    use homing_link::{Code, Refused};
+    let code = match word {
+        "not_allowed" | "owner_elsewhere" | "last_owner" | "declined" | "left" => Code::NotAllowed,
+        "channel_not_found" | "user_not_found" | "not_a_member" | "link_not_found" => {
+            Code::NotFound
+        }
+        "group_full" | "group_worn_out" | "too_fast" => Code::LimitReached,
+        "invalid_name" | "invalid_role" | "with_self" | "member_twice" => Code::InvalidParams,
+        _ => Code::Conflict,
+    };
+    let refused = Refused::new(code, word.to_owned(), "the group's home has refused it");
+    if word == "group_full" {
+        return refused.with_limit(homing_wire::limits::ROSTER_MEMBERS as u64);
+    }
+    refused
+}
+
+fn policy_of(old: Policy, new: GroupPolicy) -> Policy {
+    let who = |wish: Option<Whoever>, old: Who| match wish {
+        Some(Whoever::Everybody) => Who::Everybody,
+        Some(Whoever::Admins) => Who::Admins,
+        None => old,
+    };
+    Policy {
+        invite: who(new.invite, old.invite),
+        write: who(new.write, old.write),
+        change: who(new.change, old.change),
+        history: match new.history {
+            Some(HistoryShown::None) => RosterHistory::Nothing,
+            Some(HistoryShown::Joined) => RosterHistory::Joined,
+            Some(HistoryShown::All) => RosterHistory::All,
+            None => old.history,
+        },
+    }
+}
+
+fn role_of(role: RoleView) -> Role {
+    match role {
+        RoleView::Invited => Role::Invited,
+        RoleView::Member => Role::Member,
+        RoleView::Admin => Role::Admin,
+        RoleView::Owner => Role::Owner,
     }
 }

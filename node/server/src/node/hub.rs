@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use homing_core::{CourierLimits, Effect, Failure, Fault, Home, PeerFault, Sealer};
+use homing_core::{CourierLimits, Effect, Failure, Fault, Home, PeerFault};
 use homing_link::{
     Answer, ChannelView, ClientInfo, CloseReason, Code, OutboxSender, Refused, Request, SessionNo,
 };
 use homing_net::NetHandle;
 use homing_store::Store;
-use homing_wire::{DeviceId, Epoch, HomeId, Local, SigningKeys, UserRef};
+use homing_wire::{DeviceId, Epoch, HomeId, Local, OpId, SigningKeys, UserRef};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -25,8 +25,10 @@ use super::clock::{Clocks, Moment};
 use super::commit::Committer;
 use super::courier::{Satchel, Signer};
 use super::directory::Directory;
+use super::groups::GroupWait;
 use super::input::{ConnectionNo, Input, Pending};
 use super::metrics::NodeMetrics;
+use super::passwords::Passwords;
 use super::repair::RepairRun;
 use super::retention::{Retention, RetentionLimits};
 use super::show::Shower;
@@ -120,6 +122,8 @@ pub(super) struct Hub {
     pub(super) outputs: Vec<Output>,
     pub(super) buckets: HashMap<Local, Bucket>,
     pub(super) lookups: BTreeMap<UserRef, Vec<Pending>>,
+    /// Calls that wait for a group's home.
+    pub(super) group_waits: HashMap<OpId, GroupWait>,
     /// Steps given to the commit thread, with what follows from them.
     in_flight: Option<(u64, Vec<Output>)>,
     committer: Committer,
@@ -133,6 +137,7 @@ pub(super) struct Hub {
     pub(super) gatekeeper: Arc<Gatekeeper>,
     pub(super) reads: Arc<Semaphore>,
     pub(super) signer: Signer,
+    pub(super) passwords: Arc<Passwords>,
     /// Signing keys of the homes that have said hello.
     pub(super) peer_keys: HashMap<HomeId, SigningKeys>,
     pub(super) repairs: HashMap<HomeId, RepairRun>,
@@ -229,6 +234,8 @@ pub(super) struct HubParts {
     pub(super) gatekeeper: Arc<Gatekeeper>,
     /// What signs heads.
     pub(super) signer: Signer,
+    /// What checks passwords.
+    pub(super) passwords: Arc<Passwords>,
     /// Where couriers and readers run.
     pub runtime: tokio::runtime::Handle,
     /// Where everything but calls comes in.
@@ -252,6 +259,7 @@ impl Hub {
             .collect();
         Ok(Self {
             signer: parts.signer,
+            passwords: parts.passwords,
             peer_keys: HashMap::new(),
             repairs: HashMap::new(),
             connections: HashMap::new(),
@@ -269,6 +277,7 @@ impl Hub {
             outputs: Vec::new(),
             buckets: HashMap::new(),
             lookups: BTreeMap::new(),
+            group_waits: HashMap::new(),
             in_flight: None,
             committer,
             next_session: 1,
@@ -401,6 +410,7 @@ impl Hub {
         self.home.tick(&*self.store.clone(), now)?;
         self.collect_effects(None)?;
         self.retry_repairs()?;
+        self.give_up_waiting();
         self.sweep(now)?;
         let gone: Vec<SessionNo> =
             self.sessions.iter().filter(|(_, s)| s.outbox.is_gone()).map(|(no, _)| *no).collect();
@@ -568,10 +578,7 @@ impl Hub {
                 });
             }
             Input::Letter { peer, name, letter, reply, .. } => {
-                let (signer, record) = self.seal();
-                let sealer = Sealer { key: &*signer, record };
-                let result =
-                    self.home.receive_letter(&*store, now, &sealer, peer, name, &letter)?;
+                let result = self.take_letter(peer, name, &letter)?;
                 self.collect_effects(None)?;
                 self.reply(move || {
                     let _receiver_gone = reply.send(result);
@@ -598,6 +605,7 @@ impl Hub {
                 self.collect_effects(None)?;
             }
             Input::LookedUp { user, found } => self.looked_up(user, found)?,
+            Input::MayDelete { pending, right } => self.delete_account(pending, right)?,
             Input::Control { control, reply } => self.control(control, reply)?,
             Input::Drain { done } => {
                 self.draining = Some(done);

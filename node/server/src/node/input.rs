@@ -156,6 +156,11 @@ pub(super) enum Input {
         user: UserRef,
         found: Lookup,
     },
+    /// The password of an account that its user wants deleted was checked: right or wrong, or not at all.
+    MayDelete {
+        pending: Pending,
+        right: Result<bool, Refused>,
+    },
     /// The operator wants something.
     Control {
         control: Control,
@@ -193,6 +198,7 @@ impl Input {
             | Self::Logout { .. }
             | Self::Net(_)
             | Self::LookedUp { .. }
+            | Self::MayDelete { .. }
             | Self::Control { .. }
             | Self::Drain { .. } => None,
         }
@@ -223,6 +229,6 @@ pub(super) struct Pending {
     pub(super) session: SessionNo,
     pub(super) number: u64,
     pub(super) call: homing_link::Call,
-    /// Who was signed in when it began to wait for a look-up.
+    /// Who was signed in when it began to wait.
     pub(super) user: Option<homing_wire::Local>,
 }

@@ -1,13 +1,9 @@
 //! The link in this process: queues between bridge and hub, and what is done before the hub is asked.
 
-use std::net::IpAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
-use hashlink::LruCache;
 use homing_core::{AccountState, NewAccount, NewDevice};
 use homing_link::{
     BoxFuture, ClientInfo, Code, Link, LoggedIn, Login, Refused, Register, Registered, Request,
@@ -15,13 +11,13 @@ use homing_link::{
 };
 use homing_store::Store;
 use homing_wire::{Address, AddressError, DeviceId, Local, UserId};
-use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::directory::Directory;
 use super::input::Input;
 use super::metrics::NodeMetrics;
+use super::passwords::Passwords;
 use crate::{password, token};
 
 /// Who may register.
@@ -35,23 +31,6 @@ pub(super) enum Registration {
     Closed,
 }
 
-/// What the link keeps to.
-#[derive(Clone, Debug)]
-pub(super) struct LinkLimits {
-    /// Bytes that may wait for one client.
-    pub outbox_bytes: usize,
-    /// Passwords hashed at the same time: each takes a core and 19 MiB.
-    pub password_workers: usize,
-    /// Passwords that wait to be hashed.
-    pub passwords_waiting: usize,
-    /// Failed log-ins a minute for an account.
-    pub failures_per_account: u32,
-    /// Failed log-ins a minute from an address (IPv6: from a /64).
-    pub failures_per_address: u32,
-    /// Accounts and addresses whose failures are counted; the least recently seen are forgotten.
-    pub failures_kept: usize,
-}
-
 /// The door to the hub.
 pub(super) struct NodeLink {
     pub(super) requests: mpsc::Sender<Request>,
@@ -59,30 +38,15 @@ pub(super) struct NodeLink {
     pub(super) store: Arc<dyn Store>,
     pub(super) directory: Directory,
     pub(super) registration: Registration,
-    pub(super) limits: LinkLimits,
+    /// Bytes that may wait for one client.
+    pub(super) outbox_bytes: usize,
     pub(super) metrics: Arc<NodeMetrics>,
     /// The home's name, identity (base64) and signed record (base64).
     pub(super) well_known: WellKnown,
     pub(super) ready: Arc<AtomicBool>,
-    workers: Arc<Semaphore>,
-    queue: Arc<Semaphore>,
-    failures: Mutex<Failures>,
+    pub(super) passwords: Arc<Passwords>,
 }
 
-/// Failed log-ins of the last minute.
-struct Failures {
-    accounts: LruCache<String, Window>,
-    addresses: LruCache<IpAddr, Window>,
-}
-
-/// A count that starts anew every minute.
-#[derive(Clone, Copy)]
-struct Window {
-    since: Instant,
-    count: u32,
-}
-
-const MINUTE: Duration = Duration::from_secs(60);
 /// Characters of a display or device name.
 const NAME: usize = 128;
 
@@ -95,11 +59,11 @@ impl NodeLink {
         store: Arc<dyn Store>,
         directory: Directory,
         registration: Registration,
-        limits: LinkLimits,
+        outbox_bytes: usize,
+        passwords: Arc<Passwords>,
         metrics: Arc<NodeMetrics>,
         well_known: WellKnown,
     ) -> Self {
-        let workers = NonZeroUsize::new(limits.password_workers).map_or(1, NonZeroUsize::get);
         Self {
             requests,
             input,
@@ -109,13 +73,8 @@ impl NodeLink {
             metrics,
             well_known,
             ready: Arc::new(AtomicBool::new(false)),
-            workers: Arc::new(Semaphore::new(workers)),
-            queue: Arc::new(Semaphore::new(workers + limits.passwords_waiting)),
-            failures: Mutex::new(Failures {
-                accounts: LruCache::new(limits.failures_kept),
-                addresses: LruCache::new(limits.failures_kept),
-            }),
-            limits,
+            outbox_bytes,
+            passwords,
         }
     }
 
@@ -124,20 +83,6 @@ impl NodeLink {
         let (reply, answer) = oneshot::channel();
         self.input.send(input(reply)).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())
-    }
-
-    /// Runs a password function on the blocking pool: a few at a time, some more in the queue.
-    async fn with_password<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Refused> {
-        let busy = || {
-            Refused::new(Code::Busy, "sign_ins_busy", "too many people sign in right now")
-                .with_retry_after_ms(2_000)
-        };
-        let _place = self.queue.try_acquire().map_err(|_| busy())?;
-        let _worker = self.workers.acquire().await.map_err(|_| stopping())?;
-        tokio::task::spawn_blocking(work).await.map_err(|_| stopping())
     }
 
     fn local(&self, user: &str) -> Result<Local, AddressError> {
@@ -187,7 +132,7 @@ impl NodeLink {
         }
         let secret = register.password;
         let password =
-            self.with_password(move || password::hash(&secret)).await?.map_err(|error| {
+            self.passwords.run(move || password::hash(&secret)).await?.map_err(|error| {
                 Refused::new(Code::Internal, error.reason(), "the password could not be hashed")
             })?;
         let new = Box::new(NewAccount {
@@ -202,7 +147,7 @@ impl NodeLink {
 
     async fn log_in(&self, login: Login) -> Result<LoggedIn, Refused> {
         let name = login.user.to_ascii_lowercase();
-        self.check_failures(&name, login.from)?;
+        self.passwords.check_failures(&name, login.from)?;
         let local = self.local(&login.user).ok();
         let account = match &local {
             Some(local) => self.store.account(local).map_err(|_| stopping())?,
@@ -212,9 +157,9 @@ impl NodeLink {
         let hash = known.map(|a| a.password.clone());
         let secret = login.password;
         // An unknown user costs the same: the answer's time tells nothing.
-        let right = self.with_password(move || password::verify(&secret, hash.as_deref())).await?;
+        let right = self.passwords.run(move || password::verify(&secret, hash.as_deref())).await?;
         let (true, Some(local), Some(account)) = (right, local, account) else {
-            self.note_failure(&name, login.from);
+            self.passwords.note_failure(&name, login.from);
             self.metrics.login_failures.fetch_add(1, Ordering::Relaxed);
             return Err(Refused::new(
                 Code::NotSignedIn,
@@ -241,49 +186,12 @@ impl NodeLink {
         self.metrics.logins.fetch_add(1, Ordering::Relaxed);
         Ok(logged_in)
     }
-
-    fn check_failures(&self, name: &str, from: IpAddr) -> Result<(), Refused> {
-        let mut failures = self.failures.lock();
-        let over = [
-            failures.accounts.get(name).copied().map(|w| (w, self.limits.failures_per_account)),
-            failures
-                .addresses
-                .get(&network(from))
-                .copied()
-                .map(|w| (w, self.limits.failures_per_address)),
-        ];
-        for (window, most) in over.into_iter().flatten() {
-            let age = window.since.elapsed();
-            if window.count >= most && age < MINUTE {
-                let wait = u64::try_from((MINUTE - age).as_millis()).unwrap_or(60_000);
-                return Err(Refused::new(
-                    Code::Busy,
-                    "too_many_attempts",
-                    "too many failed attempts: wait a minute",
-                )
-                .with_retry_after_ms(wait));
-            }
-        }
-        Ok(())
-    }
-
-    fn note_failure(&self, name: &str, from: IpAddr) {
-        let mut failures = self.failures.lock();
-        let count = |window: Option<&Window>| match window {
-            Some(w) if w.since.elapsed() < MINUTE => Window { count: w.count + 1, ..*w },
-            Some(_) | None => Window { since: Instant::now(), count: 1 },
-        };
-        let account = count(failures.accounts.get(name));
-        failures.accounts.insert(name.chars().take(NAME).collect(), account);
-        let address = count(failures.addresses.get(&network(from)));
-        failures.addresses.insert(network(from), address);
-    }
 }
 
 impl Link for NodeLink {
     fn connect(&self, client: ClientInfo) -> BoxFuture<'_, Result<Session, Refused>> {
         Box::pin(async move {
-            let (sender, outbox) = homing_link::outbox(self.limits.outbox_bytes);
+            let (sender, outbox) = homing_link::outbox(self.outbox_bytes);
             let number = self.ask(|reply| Input::Connect { client, outbox: sender, reply }).await?;
             Ok(Session::new(number, self.requests.clone(), outbox))
         })
@@ -321,17 +229,6 @@ impl Link for NodeLink {
     }
 }
 
-/// Whom a failure counts against: an IPv6 customer has a whole /64.
-fn network(from: IpAddr) -> IpAddr {
-    match from.to_canonical() {
-        IpAddr::V6(v6) => {
-            let prefix = u128::from(v6) & !u128::from(u64::MAX);
-            IpAddr::V6(prefix.into())
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 /// A home as `/.well-known/homing` shows it.
 pub(super) fn well_known(name: &str, identity: &[u8; 32], record: &[u8]) -> WellKnown {
     WellKnown {
@@ -349,7 +246,7 @@ fn clean_name(name: Option<&str>, otherwise: &str) -> String {
     if clean.is_empty() { otherwise.to_owned() } else { clean.to_owned() }
 }
 
-fn stopping() -> Refused {
+pub(super) fn stopping() -> Refused {
     Refused::new(Code::Busy, "stopping", "the node is starting or stopping")
         .with_retry_after_ms(1_000)
 }

@@ -47,8 +47,7 @@ impl Hub {
     }
 
     pub(super) fn want_owed(&mut self) {
-        let owed: Vec<HomeId> = self.home.owed().keys().copied().collect();
-        for peer in owed {
+        for peer in self.home.waited_for() {
             self.want(peer);
         }
     }

@@ -3,14 +3,20 @@
 
 use std::sync::Arc;
 
-use homing_core::{ChainEnd, ChannelState, EntryRow, Fault, LogEntry, Member, MessageKey};
-use homing_link::{Answer, Code, MessageView, MessagesPage, Place, ReceiptRow, Receipts, Refused};
+use homing_core::{
+    ChainEnd, ChannelState, EntryRow, Fault, LogEntry, Member, MessageKey, Span, UserList,
+};
+use homing_link::{
+    Answer, Code, MessageView, MessagesPage, Place, ReceiptRow, Receipts, Refused, UsersPage,
+};
 use homing_store::Store;
-use homing_wire::{ChannelId, Kind, MessageId, Order, Pos, Seq, Target, UserRef};
+use homing_wire::{
+    ChannelId, Kind, Local, MessageId, Order, Pos, Seq, SignedRoster, Target, UserRef,
+};
 use tracing::error;
 
 use super::calls::no_message;
-use super::show::{Shower, shows};
+use super::show::{Shower, shows, unfit};
 
 /// What to read.
 pub(super) enum ReadJob {
@@ -22,15 +28,31 @@ pub(super) enum ReadJob {
         place: Place,
         limit: u32,
         max_bytes: usize,
+        /// Who asks.
+        user: UserRef,
         /// The chains held, for pages by `order`.
         chains: Vec<ChainEnd>,
         /// What the channel's state says of entries.
         known: Known,
     },
     /// One message, by whichever of these senders has one of that id.
-    Message { channel: ChannelId, id: MessageId, senders: Vec<UserRef>, known: Known },
+    Message {
+        channel: ChannelId,
+        id: MessageId,
+        senders: Vec<UserRef>,
+        user: UserRef,
+        known: Known,
+    },
+    /// A page of one of a user's lists.
+    Users { list: UserList, owner: Local, after: Option<UserRef>, limit: u32 },
     /// Who has got how far with a message.
-    Receipts { channel: ChannelId, id: MessageId, senders: Vec<UserRef>, members: Vec<Member> },
+    Receipts {
+        channel: ChannelId,
+        id: MessageId,
+        senders: Vec<UserRef>,
+        user: UserRef,
+        members: Vec<Member>,
+    },
 }
 
 /// What is known of a channel's entries beside the log.
@@ -40,16 +62,35 @@ pub(super) struct Known {
     pruned: Pos,
     /// Messages that another home rejected.
     rejected: Vec<(Pos, String)>,
+    /// Of a group: what the member may see; none: everything.
+    spans: Vec<Span>,
+    /// Of a group: what counts.
+    roster: Option<Arc<SignedRoster>>,
 }
 
 impl Known {
-    pub(super) fn of(state: &ChannelState) -> Self {
-        Self { pruned: state.pruned, rejected: state.rejected.clone() }
+    /// Of what `member` asks.
+    pub(super) fn of(
+        state: &ChannelState,
+        member: &Member,
+        roster: Option<Arc<SignedRoster>>,
+    ) -> Self {
+        let (pruned, rejected, spans) =
+            (state.pruned, state.rejected.clone(), member.spans.clone());
+        Self { pruned, rejected, spans, roster }
+    }
+
+    /// Whether the member may see what stands there.
+    fn has(&self, pos: Pos) -> bool {
+        let seen = self.spans.is_empty() || self.spans.iter().any(|span| span.has(pos));
+        pos > self.pruned && seen
     }
 
     fn message(&self, entry: &LogEntry, shower: &Shower) -> MessageView {
         let rejection = self.rejected.iter().find(|(pos, _)| *pos == entry.pos);
-        shower.message(entry, rejection.map(|(_, reason)| reason.as_str()))
+        let reason = rejection.map(|(_, reason)| reason.as_str());
+        let reason = reason.or_else(|| unfit(entry, self.roster.as_deref()));
+        shower.message(entry, reason)
     }
 }
 
@@ -57,30 +98,52 @@ impl ReadJob {
     /// Reads it.
     pub(super) fn run(self, store: &dyn Store, shower: &Shower) -> Result<Answer, Refused> {
         let result = match self {
-            Self::Messages { channel, head, place, limit, max_bytes, chains, known } => {
+            Self::Users { list, owner, after, limit } => {
+                users(store, list, &owner, after.as_ref(), limit as usize, shower).map(Ok)
+            }
+            Self::Messages { channel, head, place, limit, max_bytes, user, chains, known } => {
                 let limit = limit as usize;
-                let page = Page { store, channel, head, limit, max_bytes, known };
+                let page = Page { store, channel, head, limit, max_bytes, user, known };
                 page.read(place, &chains, shower)
             }
-            Self::Message { channel, id, senders, known } => find(store, channel, &id, &senders)
-                .map(|found| {
+            Self::Message { channel, id, senders, user, known } => {
+                find(store, channel, &id, &senders).map(|found| {
                     found
-                        .filter(|entry| entry.pos > known.pruned)
+                        .filter(|entry| known.has(entry.pos) && entry.is_shown_to(&user))
                         .map(|entry| Answer::Message(Box::new(known.message(&entry, shower))))
                         .ok_or_else(no_message)
-                }),
-            Self::Receipts { channel, id, senders, members } => find(store, channel, &id, &senders)
-                .map(|found| {
+                })
+            }
+            Self::Receipts { channel, id, senders, user, members } => {
+                find(store, channel, &id, &senders).map(|found| {
                     found
+                        .filter(|entry| entry.is_shown_to(&user))
                         .map(|entry| Answer::Receipts(receipts(&entry, &members, shower)))
                         .ok_or_else(no_message)
-                }),
+                })
+            }
         };
         result.unwrap_or_else(|fault| {
             error!(%fault, "a read failed: run `homing check`, the disk may be damaged");
             Err(Refused::new(Code::Internal, "store_read", "the home could not read its disk"))
         })
     }
+}
+
+fn users(
+    store: &dyn Store,
+    list: UserList,
+    owner: &Local,
+    after: Option<&UserRef>,
+    limit: usize,
+    shower: &Shower,
+) -> Result<Answer, Fault> {
+    let mut rows = store.listed(list, owner, after, limit + 1)?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let cursor = rows.last().filter(|_| more).map(|(user, _)| user.to_string());
+    let users = rows.iter().map(|(user, _)| shower.address(user).to_string()).collect();
+    Ok(Answer::Users(UsersPage { users, cursor }))
 }
 
 fn find(
@@ -107,8 +170,8 @@ fn receipts(entry: &LogEntry, members: &[Member], shower: &Shower) -> Receipts {
         };
         ReceiptRow {
             user: shower.address(&m.user).to_string(),
-            delivered: m.mark.delivered >= entry.pos,
-            read: m.mark.read >= entry.pos,
+            delivered: m.told(m.mark).delivered >= entry.pos,
+            read: m.told(m.mark).read >= entry.pos,
             delivered_at: first(|mark| mark.delivered),
             read_at: first(|mark| mark.read),
         }
@@ -122,6 +185,7 @@ struct Page<'a> {
     head: Pos,
     limit: usize,
     max_bytes: usize,
+    user: UserRef,
     known: Known,
 }
 
@@ -150,11 +214,17 @@ impl Page<'_> {
             // What is on the page itself is shown there as it is now.
             changed.extend(
                 entry
-                    .filter(|e| e.pos > self.known.pruned && entries.iter().all(|o| o.pos != e.pos))
+                    .filter(|e| self.known.has(e.pos) && e.is_shown_to(&self.user))
+                    .filter(|e| entries.iter().all(|o| o.pos != e.pos))
                     .map(|entry| show(&entry)),
             );
         }
         Ok(Ok(Answer::Messages(MessagesPage { messages, more, next: next.0, changed })))
+    }
+
+    /// Whether an entry stands in the list by itself.
+    fn shows(&self, entry: &LogEntry) -> bool {
+        shows(entry) && self.known.has(entry.pos) && entry.is_shown_to(&self.user)
     }
 
     /// Up, from above `pos`.
@@ -170,7 +240,7 @@ impl Page<'_> {
             let Some(end) = entries.last() else { break };
             next = end.pos;
             for entry in entries {
-                if shows(&entry) {
+                if self.shows(&entry) {
                     bytes += weight(&entry);
                     found.push(entry);
                 } else if entry.event.header.kind == Kind::Notice {
@@ -197,7 +267,7 @@ impl Page<'_> {
                 break;
             }
             for entry in entries.into_iter().rev() {
-                if shows(&entry) {
+                if self.shows(&entry) {
                     bytes += weight(&entry);
                     if bytes > self.max_bytes && !found.is_empty() {
                         break 'pages;
@@ -234,7 +304,7 @@ impl Page<'_> {
             }
             let entry = self.store.entry(self.channel, row.pos)?.map(Arc::new);
             let Some(entry) = entry.filter(|entry| entry.pos > self.known.pruned) else { break };
-            if shows(&entry) {
+            if self.shows(&entry) {
                 bytes += weight(&entry);
                 if bytes > self.max_bytes && !found.is_empty() {
                     break;

@@ -25,8 +25,9 @@ use super::directory::{Directory, Pin};
 use super::displaced::{self, displaced};
 use super::hub::{Hub, HubError, HubLimits, HubParts};
 use super::input::Input;
-use super::link::{LinkLimits, NodeLink, Registration, well_known};
+use super::link::{NodeLink, Registration, well_known};
 use super::metrics::NodeMetrics;
+use super::passwords::{PasswordLimits, Passwords};
 use super::retention::RetentionLimits;
 use super::starts::SeenStarts;
 use crate::admin::{self, Admin, Operate};
@@ -127,6 +128,7 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
     let metrics = Arc::new(NodeMetrics::default());
     let (requests, request_queue) = mpsc::channel(config.limits.requests_queue);
     let (input, input_queue) = mpsc::channel(config.limits.requests_queue);
+    let passwords = Arc::new(Passwords::new(password_limits(&config)));
     let hub = Hub::new(HubParts {
         home,
         store: store.clone(),
@@ -136,6 +138,7 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
         net: net.clone(),
         gatekeeper: gatekeeper.clone(),
         signer: Arc::new(keys.signing.clone()),
+        passwords: passwords.clone(),
         runtime: tokio::runtime::Handle::current(),
         input: input.clone(),
         now,
@@ -158,7 +161,8 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
         store.clone(),
         directory.clone(),
         registration(&config),
-        link_limits(&config),
+        config.limits.outbox_bytes,
+        passwords,
         metrics.clone(),
         well_known(config.home.name.as_str(), &keys.identity().0, &record.bytes),
     ));
@@ -362,12 +366,11 @@ fn hub_limits(config: &Config) -> HubLimits {
     }
 }
 
-fn link_limits(config: &Config) -> LinkLimits {
+fn password_limits(config: &Config) -> PasswordLimits {
     let limits = &config.limits;
-    LinkLimits {
-        outbox_bytes: limits.outbox_bytes,
-        password_workers: limits.password_workers,
-        passwords_waiting: limits.password_queue,
+    PasswordLimits {
+        workers: limits.password_workers,
+        waiting: limits.password_queue,
         failures_per_account: limits.login_failures_per_account,
         failures_per_address: limits.login_failures_per_address,
         failures_kept: limits.login_failures_kept,

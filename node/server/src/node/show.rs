@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hashlink::LruCache;
-use homing_core::{ChannelState, Fault, Home, LogEntry, Reader};
-use homing_link::{ChannelKind, ChannelView, MarkView, MessageView, RawJson};
-use homing_wire::{ChannelId, HomeId, Kind, Local, UserRef};
+use homing_core::{ChannelState, Fault, Home, LogEntry, Member, Reader};
+use homing_link::{ChannelKind, ChannelView, MarkView, MessageView, RawJson, RoleView};
+use homing_wire::{
+    ChannelId, Fence, HomeId, Kind, Local, Right, Role, Roster, SignedRoster, UserRef,
+};
 use parking_lot::Mutex;
 
 use super::directory::Directory;
@@ -73,45 +75,105 @@ impl Shower {
         id: ChannelId,
     ) -> Result<Option<ChannelView>, Fault> {
         let me = home.user(user);
-        let last = home.last_message(reader, id)?;
+        let last = home.last_message(reader, id, &me)?;
+        let roster = home.roster_of(reader, id)?;
         let Some(state) = home.channel(reader, id)? else { return Ok(None) };
-        let last = last.map(|entry| self.message(&entry, state.rejection(entry.pos)));
-        Ok(self.view(state, &me, last))
+        let Some(member) = state.member(&me).filter(|member| member.is_listed()) else {
+            return Ok(None);
+        };
+        let last = last.filter(|entry| member.sees(entry.pos)).map(|entry| {
+            let reason = state.rejection(entry.pos);
+            self.message(&entry, reason.or_else(|| unfit(&entry, roster.as_deref())))
+        });
+        let view = self.view(state, member, last);
+        Ok(Some(match roster {
+            Some(signed) => self.as_group(view, member, signed.roster()),
+            None => view,
+        }))
     }
 
     fn view(
         &self,
         state: &ChannelState,
-        me: &UserRef,
+        member: &Member,
         last: Option<MessageView>,
-    ) -> Option<ChannelView> {
-        let member = state.member(me)?;
-        Some(ChannelView {
+    ) -> ChannelView {
+        let me = &member.user;
+        ChannelView {
             channel: state.id,
             kind: ChannelKind::Chat,
+            name: None,
             with: state.other(me).map(|m| self.address(&m.user).to_string()),
             state: if member.accepted {
                 homing_link::ChannelState::Active
             } else {
                 homing_link::ChannelState::Request
             },
+            role: None,
             member_count: u32::try_from(state.members.len()).unwrap_or(u32::MAX),
             head: state.head.0,
             read: member.mark.read.0,
             unread: state.unread(member),
-            mentions: member.mentions.len() as u64,
+            mentions: if member.blocking { 0 } else { member.mentions.len() as u64 },
             last,
             marks: state
                 .members
                 .iter()
-                .map(|m| MarkView {
-                    user: self.address(&m.user).to_string(),
-                    delivered: m.mark.delivered.0,
-                    read: m.mark.read.0,
+                .map(|m| {
+                    let mark = if m.user == *me { m.mark } else { m.told(m.mark) };
+                    MarkView {
+                        user: self.address(&m.user).to_string(),
+                        delivered: mark.delivered.0,
+                        read: mark.read.0,
+                    }
                 })
                 .collect(),
-        })
+            roster: None,
+            owner_home: None,
+            continues: None,
+        }
     }
+
+    /// What is different where the channel is a group.
+    fn as_group(&self, view: ChannelView, member: &Member, roster: &Roster) -> ChannelView {
+        use homing_link::ChannelState;
+        let people = roster.present().filter(|t| t.role >= Role::Member).count();
+        ChannelView {
+            kind: ChannelKind::Group,
+            name: Some(roster.name.clone()),
+            with: None,
+            state: match (member.left, member.accepted) {
+                (true, _) => ChannelState::Left,
+                (false, true) => ChannelState::Active,
+                (false, false) => ChannelState::Invited,
+            },
+            role: roster.role(&member.user).filter(|_| !member.left).map(role_view),
+            member_count: u32::try_from(people).unwrap_or(u32::MAX),
+            marks: Vec::new(),
+            roster: Some(roster.version),
+            owner_home: Some(self.directory.show(&roster.owner)),
+            continues: roster.continues,
+            ..view
+        }
+    }
+}
+
+/// A role as clients have it.
+pub(super) fn role_view(role: Role) -> RoleView {
+    match role {
+        Role::Invited => RoleView::Invited,
+        Role::Member => RoleView::Member,
+        Role::Admin => RoleView::Admin,
+        Role::Owner => RoleView::Owner,
+    }
+}
+
+/// Why a message of a group does not count under its roster, if it does not.
+pub(super) fn unfit(entry: &LogEntry, roster: Option<&SignedRoster>) -> Option<&'static str> {
+    let header = &entry.event.header;
+    let roster = roster.filter(|_| header.origin != HomeId::LOCAL)?.roster();
+    let at = Fence { epoch: header.epoch, seq: header.seq };
+    roster.may(&header.user(), Right::Write, header.roster, at).err().map(|_| "no_right")
 }
 
 /// Whether an entry stands in a list by itself: messages, and notices that are about no message.

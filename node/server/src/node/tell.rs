@@ -20,21 +20,32 @@ impl Hub {
         for effect in effects {
             match effect {
                 Effect::Message { ref entry, .. } | Effect::Rejected { ref entry, .. } => {
-                    let to = self.listeners(entry.channel(), except);
+                    let mut to = self.listeners(entry.channel(), except);
+                    if entry.hidden {
+                        let shown = |user| entry.is_shown_to(&self.home.user(&user));
+                        to.retain(|no| self.user_of(*no).is_some_and(shown));
+                    }
+                    self.drop_who_may_not_see(entry, &mut to)?;
                     self.outputs.push(Output::Effect { effect, to });
                 }
-                Effect::Marked { channel, ref user, change, .. } => {
+                Effect::Marked { channel, ref user, quiet, change, .. } => {
                     // The user's own devices see the channel change; the others, how far the user has got.
                     let own = user.home == self.home.id();
                     let (mine, others): (Vec<_>, Vec<_>) = self
                         .listeners(channel, None)
                         .into_iter()
                         .partition(|no| own && self.user_of(*no).is_some_and(|u| u == user.local));
-                    self.outputs.push(Output::Effect { effect, to: others });
+                    if !quiet {
+                        self.outputs.push(Output::Effect { effect, to: others });
+                    }
                     self.show_channel(channel, change, mine)?;
                 }
                 Effect::Channel { channel, change } => {
                     let to = self.listeners(channel, None);
+                    self.show_channel(channel, change, to)?;
+                }
+                Effect::ChannelOf { channel, ref user, change } => {
+                    let to = self.users.get(user).cloned().unwrap_or_default();
                     self.show_channel(channel, change, to)?;
                 }
                 Effect::Owed { .. }
@@ -47,6 +58,24 @@ impl Hub {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// In groups, members see only what was written while they were in.
+    fn drop_who_may_not_see(
+        &mut self,
+        entry: &LogEntry,
+        to: &mut Vec<SessionNo>,
+    ) -> Result<(), HubError> {
+        let (own, store) = (self.home.id(), self.store.clone());
+        let Some(state) = self.home.channel(&*store, entry.channel())? else { return Ok(()) };
+        if state.group.is_none() {
+            return Ok(());
+        }
+        let sees = |m: &&homing_core::Member| m.user.home == own && m.sees(entry.pos);
+        let who: Vec<Local> =
+            state.members.iter().filter(sees).map(|m| m.user.local.clone()).collect();
+        to.retain(|no| self.user_of(*no).is_some_and(|user| who.contains(&user)));
         Ok(())
     }
 
@@ -80,7 +109,7 @@ impl Hub {
         state
             .members
             .iter()
-            .filter(|m| m.user.home == own && !m.left)
+            .filter(|m| m.user.home == own && !m.left && m.is_listed())
             .filter_map(|m| self.users.get(&m.user.local))
             .flatten()
             .copied()
@@ -140,7 +169,7 @@ impl Hub {
             Effect::Rejected { entry, reason, change } => {
                 self.tell_message(&entry, Some(&reason), change, to);
             }
-            Effect::Marked { channel, user, mark, at, change } => {
+            Effect::Marked { channel, user, mark, at, quiet: _, change } => {
                 let address = self.shower.address(&user);
                 for session in to {
                     self.notify(*session, change, |sync| homing_link::Notice::Receipt {
@@ -154,7 +183,7 @@ impl Hub {
                 }
             }
             // Became `Output::Channel` when it was decided.
-            Effect::Channel { .. } => {}
+            Effect::Channel { .. } | Effect::ChannelOf { .. } => {}
             Effect::Pull { peer } => {
                 if let Some(satchel) = self.connected(&peer) {
                     satchel.pull();

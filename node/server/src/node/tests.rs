@@ -28,6 +28,7 @@ use super::directory::Directory;
 use super::hub::{Hub, HubError, HubLimits, HubParts};
 use super::input::{ConnectionNo, Input};
 use super::metrics::NodeMetrics;
+use super::passwords::{PasswordLimits, Passwords};
 use super::retention::RetentionLimits;
 use super::starts::SeenStarts;
 use crate::config::FederationMode;
@@ -175,6 +176,13 @@ fn hub_of(node: Node, limits: HubLimits) -> (Hub, mpsc::Sender<Input>, mpsc::Rec
         net,
         gatekeeper,
         signer: Arc::new(key),
+        passwords: Arc::new(Passwords::new(PasswordLimits {
+            workers: 1,
+            waiting: 8,
+            failures_per_account: 10,
+            failures_per_address: 50,
+            failures_kept: 100,
+        })),
         runtime: tokio::runtime::Handle::current(),
         input: input.clone(),
         now: || NOW_MS,

@@ -28,9 +28,9 @@ use std::time::Duration;
 
 use homing_core::{
     Account, Batch, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry, MessageKey,
-    OpDone, PeerState, TokenHash, Write,
+    OpDone, PeerState, TokenHash, UserList, Write,
 };
-use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, Stamp};
+use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, Stamp, UserRef};
 use parking_lot::{Mutex, RwLock};
 
 pub use crate::journal::append::Flush;

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use homing_core::{Batch, Reader, Write};
+use homing_core::{Batch, Reader, UserList, Write};
 use homing_store::{
     BackupError, BackupFile, BackupHeader, JournalStore, MemoryStore, Store, read_backup,
     restore_batch, write_backup,
 };
-use homing_wire::Pos;
+use homing_wire::{Pos, UserRef};
 
 use crate::conformance::small;
 use crate::sample::{self, EPOCH, HOME};
@@ -86,6 +86,10 @@ fn same(a: &dyn Store, b: &dyn Store) {
         };
         assert_eq!(rows(a), rows(b));
         assert!(b.devices(&account.local).unwrap().is_empty(), "tokens are dead");
+        for list in [UserList::Contacts, UserList::Blocks] {
+            let rows = |store: &dyn Store| store.listed(list, &account.local, None, 99).unwrap();
+            assert_eq!(rows(a), rows(b));
+        }
     }
     assert_eq!(a.invites().unwrap(), b.invites().unwrap());
     assert_eq!(a.owed().unwrap(), b.owed().unwrap());
@@ -117,6 +121,14 @@ fn everything() -> Vec<Write> {
         Write::Op { user: alice.clone(), op: sample::op(1), done: sample::op_done(5) },
         Write::Op { user: alice.clone(), op: sample::op(2), done: sample::op_done(6) },
     ];
+    for (n, list) in [(1, UserList::Contacts), (2, UserList::Contacts), (3, UserList::Blocks)] {
+        let other = UserRef::new(sample::peer(n).home, sample::local("carol"));
+        let (owner, gone) = (alice.clone(), n == 2);
+        let write =
+            |since| Write::Listed { list, owner: owner.clone(), other: other.clone(), since };
+        writes.push(write(Some(n.into())));
+        writes.extend(gone.then(|| write(None)));
+    }
     for channel in 1..=3 {
         for pos in 1..=70 {
             writes.extend(message(channel, pos));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use homing_core::{Batch, ChainEnd, ListRow, LogEntry, MessageKey, Reader, Write};
 use homing_store::{JournalConfig, JournalStore, MemoryStore, Store};
-use homing_wire::{Epoch, Hash, HomeId, Pos, Seq, Stamp};
+use homing_wire::{Epoch, Hash, HomeId, Pos, Seq, Stamp, UserRef};
 
 use crate::sample::{self, EPOCH, HOME};
 
@@ -106,6 +106,7 @@ macro_rules! suite {
 suite!(
     an_empty_store_has_nothing,
     people_come_back,
+    lists_of_users_come_back,
     a_device_answers_to_its_present_token_only,
     lists_are_ranges,
     later_writes_win,
@@ -150,6 +151,8 @@ fn an_empty_store_has_nothing<E: Engine>() {
         assert_eq!(store.listing(&sample::local("alice")).unwrap(), []);
         assert_eq!(store.device(sample::token(1)).unwrap(), None);
         assert_eq!(store.devices(&sample::local("alice")).unwrap(), []);
+        let list = homing_core::UserList::Contacts;
+        assert_eq!(store.listed(list, &sample::local("alice"), None, 9).unwrap(), []);
         assert_eq!(store.device_by_id(&sample::local("a"), sample::device_id(1)).unwrap(), None);
         assert_eq!(store.invite(sample::token(1)).unwrap(), None);
         assert_eq!(store.invites().unwrap(), []);
@@ -159,6 +162,55 @@ fn an_empty_store_has_nothing<E: Engine>() {
         assert_eq!(store.ops_before(u64::MAX, 10).unwrap(), []);
         let meta = store.meta();
         assert_eq!((meta.home, meta.epoch, meta.change), (HOME, EPOCH, 0));
+    });
+}
+
+fn lists_of_users_come_back<E: Engine>() {
+    use homing_core::UserList::{Blocks, Contacts};
+    let mut engine = E::create();
+    let other = |n: u8, name: &str| UserRef::new(HomeId([n; 32]), sample::local(name));
+    let write = |list, owner: &str, other: UserRef, since| Write::Listed {
+        list,
+        owner: sample::local(owner),
+        other,
+        since,
+    };
+    let longest = "x".repeat(64);
+    commit(
+        &engine,
+        vec![
+            write(Contacts, "alice", other(2, "bob"), Some(7)),
+            write(Contacts, "alice", other(0xff, &longest), Some(8)),
+            write(Contacts, "alice", other(1, "zoe"), Some(9)),
+            write(Contacts, "alice", other(2, "bo"), Some(10)),
+            write(Contacts, "al", other(2, "carol"), Some(11)),
+            write(Contacts, "alice-b", other(2, "carol"), Some(12)),
+            write(Blocks, "alice", other(2, "eve"), Some(13)),
+            write(Blocks, &longest, other(0xff, &longest), Some(14)),
+        ],
+    );
+    commit(
+        &engine,
+        vec![
+            write(Contacts, "alice", other(1, "zoe"), None),
+            write(Contacts, "alice", other(1, "nobody"), None),
+        ],
+    );
+    both(&mut engine, |store| {
+        let alice = sample::local("alice");
+        let (bo, bob) = ((other(2, "bo"), 10), (other(2, "bob"), 7));
+        let far = (other(0xff, &longest), 8);
+        let all = store.listed(Contacts, &alice, None, usize::MAX).unwrap();
+        assert_eq!(all, [bo.clone(), bob.clone(), far.clone()]);
+        assert_eq!(store.listed(Contacts, &alice, None, 2).unwrap(), [bo.clone(), bob.clone()]);
+        assert_eq!(store.listed(Contacts, &alice, Some(&bo.0), 1).unwrap(), [bob]);
+        assert_eq!(store.listed(Contacts, &alice, Some(&far.0), 9).unwrap(), []);
+        assert_eq!(store.listed(Blocks, &alice, None, 9).unwrap(), [(other(2, "eve"), 13)]);
+        let long = sample::local(&longest);
+        assert_eq!(store.listed(Blocks, &long, None, 9).unwrap(), [(other(0xff, &longest), 14)]);
+        assert!(store.is_listed(Contacts, &alice, &bo.0).unwrap());
+        assert!(!store.is_listed(Blocks, &alice, &bo.0).unwrap());
+        assert!(!store.is_listed(Contacts, &alice, &other(1, "zoe")).unwrap());
     });
 }
 
@@ -415,7 +467,13 @@ fn rows_are_found_across_lives<E: Engine>() {
         seqs[chain] += 1 + u64::from(step % 7 == 3);
         place += 1;
         let event = sample::event(channel, origin, Epoch(epoch), seqs[chain], Bytes::new());
-        log.push(Arc::new(LogEntry { pos: Pos(place), counted: place / 2, arrived_at: 1, event }));
+        log.push(Arc::new(LogEntry {
+            pos: Pos(place),
+            counted: place / 2,
+            arrived_at: 1,
+            hidden: false,
+            event,
+        }));
     }
     for part in log.chunks(37) {
         commit(&engine, part.iter().cloned().map(Write::Entry).collect());

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use homing_core::{Batch, ListRow, LogEntry, MessageKey, Reader, Write};
+use homing_core::{Batch, ListRow, LogEntry, MessageKey, Reader, UserList, Write};
 use homing_store::{MemoryStore, Store};
-use homing_wire::{Epoch, HomeId, Pos, Seq, Stamp};
+use homing_wire::{Epoch, HomeId, Pos, Seq, Stamp, UserRef};
 use proptest::prelude::*;
 
 use crate::conformance::{Engine, Journal, Memory};
@@ -42,6 +42,7 @@ enum Do {
     Peer(u8),
     Op(u8),
     OpGone(u8),
+    Listed(u8, u8, Option<u64>),
 }
 
 const CHANNELS: u64 = 4;
@@ -55,6 +56,10 @@ const USERS: [&str; 4] = ["a", "a.b", "ab", "b"];
 
 fn user(n: u8) -> &'static str {
     USERS[usize::from(n) % USERS.len()]
+}
+
+fn list(n: u8) -> UserList {
+    if n < 4 { UserList::Contacts } else { UserList::Blocks }
 }
 
 fn one() -> impl Strategy<Value = Do> {
@@ -73,6 +78,8 @@ fn one() -> impl Strategy<Value = Do> {
         1 => (0..3u8).prop_map(Do::Peer),
         1 => (0..20u8).prop_map(Do::Op),
         1 => (0..20u8).prop_map(Do::OpGone),
+        1 => (0..8u8, 0..8u8, proptest::option::of(0..9u64))
+            .prop_map(|(owner, other, since)| Do::Listed(owner, other, since)),
     ]
 }
 
@@ -114,8 +121,13 @@ impl Writer {
                     let (origin, epoch) = CHAINS[chain];
                     let body = Bytes::from(vec![*head as u8; body.into()]);
                     let event = sample::event(sample::channel(channel), origin, epoch, *seq, body);
-                    let entry =
-                        LogEntry { pos: Pos(*head), counted: *head / 2, arrived_at: 1, event };
+                    let entry = LogEntry {
+                        pos: Pos(*head),
+                        counted: *head / 2,
+                        arrived_at: 1,
+                        hidden: head.is_multiple_of(3),
+                        event,
+                    };
                     let entry = Arc::new(entry);
                     self.logs.insert((channel, *head), entry.clone());
                     writes.push(Write::Entry(entry));
@@ -163,6 +175,12 @@ impl Writer {
                 op: sample::op(n.into()),
                 done: sample::op_done(n.into()),
             }),
+            Do::Listed(owner, other, since) => writes.push(Write::Listed {
+                list: list(owner),
+                owner: sample::local(user(owner)),
+                other: UserRef::new(HomeId([other / 4; 32]), sample::local(user(other))),
+                since,
+            }),
             Do::OpGone(n) => writes
                 .push(Write::OpGone { user: sample::local(user(n)), op: sample::op(n.into()) }),
         }
@@ -192,6 +210,12 @@ impl Writer {
             same!(s => s.account(&name));
             same!(s => s.listing(&name));
             same!(s => s.devices(&name));
+            for list in [list(0), list(4)] {
+                same!(s => s.listed(list, &name, None, 99));
+                let after = UserRef::new(HomeId([0; 32]), name.clone());
+                same!(s => s.listed(list, &name, Some(&after), 2));
+                same!(s => s.is_listed(list, &name, &after));
+            }
         }
         for n in 0..20 {
             same!(s => s.device(sample::token(n)));

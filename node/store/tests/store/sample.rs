@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use homing_core::{
     Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Device, Fork, GroupState,
-    Invite, LogEntry, Mark, MarkTime, OpDone, PeerState, Span, TokenHash,
+    GroupsFrom, Invite, LogEntry, Mark, MarkTime, OpDone, OpWhat, PeerState, Span, TokenHash, Veil,
 };
 use homing_wire::{
     ChannelId, DeviceId, Epoch, Event, Hash, Header, HomeId, Kind, Local, MessageId, OpId, Pos,
@@ -91,6 +91,7 @@ pub(crate) fn entry_with(channel: ChannelId, pos: u64, body: Bytes) -> Arc<LogEn
         pos: Pos(pos),
         counted: pos,
         arrived_at: EPOCH.0 + pos,
+        hidden: pos % 5 == 4,
         event: event(channel, HOME, EPOCH, pos, body),
     })
 }
@@ -111,6 +112,14 @@ pub(crate) fn channel_state() -> ChannelState {
     let mark = Mark { delivered: Pos(299), read: Pos(70_000) };
     state.members[0].mark = mark;
     state.members[0].mentions = vec![Pos(5)];
+    state.members[0].blocking = true;
+    state.members[0].veil = Some(Veil {
+        from: Pos(300),
+        last: Pos(290),
+        active_at: 8,
+        unlisted: false,
+        lifted: Some(Pos(301)),
+    });
     state.members[0].times = VecDeque::from([MarkTime { at: 9, mark }]);
     state.chains.push(ChainEnd {
         origin: HOME,
@@ -162,6 +171,7 @@ pub(crate) fn account(name: &str) -> Account {
         created_at: EPOCH.0,
         state: AccountState::Active,
         ids_ahead_ms: 0,
+        groups_from: GroupsFrom::Everyone,
     }
 }
 
@@ -192,5 +202,6 @@ pub(crate) fn peer(n: u8) -> PeerState {
 }
 
 pub(crate) fn op_done(n: u64) -> OpDone {
-    OpDone { at: n, channel: channel(n), pos: Pos(n) }
+    let what = OpWhat::Sent { channel: channel(n), pos: Pos(n) };
+    OpDone { at: n, what }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use homing_core::{Mark, Target};
+use homing_core::{ChannelState, Mark, Target};
 use homing_wire::{ChannelId, Epoch, Pos, Seq, UserRef};
 
 use super::{HOMES, USERS, World};
@@ -60,7 +60,7 @@ impl World {
             if there == home {
                 continue;
             }
-            let mark = theirs.member(&member.user).unwrap().mark;
+            let mark = theirs.member(&member.user).map(|m| m.told(m.mark)).unwrap();
             let there_restored = self.members[there].restored;
             // Own events that a mark there covers, in the order in which they came there.
             let covered = |upto: Pos| -> Vec<(Epoch, Seq)> {
@@ -106,10 +106,18 @@ impl World {
             let me = node.user(user);
             let rows = node.home.listing(&node.store, &local(user)).unwrap();
             let listed: BTreeSet<ChannelId> = rows.iter().map(|r| r.channel).collect();
-            let mine = node.store.channels.values().filter(|s| s.member(&me).is_some());
+            // Of all changes of a channel, what is hidden from a user and what only the other sees is not in
+            // that user's list: the store sees to the rest.
+            let listed_for_me = |s: &&ChannelState| s.member(&me).is_some_and(|m| m.is_listed());
+            let mine = node.store.channels.values().filter(listed_for_me);
             assert_eq!(listed, mine.map(|s| s.id).collect());
-            for row in rows {
-                assert_eq!(row.changed, node.store.channels[&row.channel].changed);
+            // What is shown as the last is that, whatever is in memory of it.
+            for id in listed {
+                let last = node.home.last_message(&node.store, id, &me).unwrap();
+                let state = &node.store.channels[&id];
+                let place = state.last_for(state.member(&me).unwrap());
+                let place = Some(place).filter(|pos| *pos > state.pruned);
+                assert_eq!(last.map(|entry| entry.pos), place);
             }
         }
     }

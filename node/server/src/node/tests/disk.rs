@@ -6,10 +6,10 @@ use std::sync::mpsc::Sender;
 use bytes::Bytes;
 use homing_core::{
     Account, Batch, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry, MessageKey,
-    OpDone, PeerState, Reader, TokenHash,
+    OpDone, PeerState, Reader, TokenHash, UserList,
 };
 use homing_store::{MemoryStore, Meta, Store, StoreError, StoreStats};
-use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq};
+use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, UserRef};
 use parking_lot::{Condvar, Mutex};
 
 pub(super) struct Disk {
@@ -172,6 +172,18 @@ impl Reader for Disk {
     }
     fn op(&self, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault> {
         self.inner.op(user, op)
+    }
+    fn is_listed(&self, list: UserList, owner: &Local, other: &UserRef) -> Result<bool, Fault> {
+        self.inner.is_listed(list, owner, other)
+    }
+    fn listed(
+        &self,
+        list: UserList,
+        owner: &Local,
+        after: Option<&UserRef>,
+        limit: usize,
+    ) -> Result<Vec<(UserRef, u64)>, Fault> {
+        self.inner.listed(list, owner, after, limit)
     }
     fn ops_before(&self, before_ms: u64, limit: usize) -> Result<Vec<(Local, OpId)>, Fault> {
         self.inner.ops_before(before_ms, limit)

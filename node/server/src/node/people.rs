@@ -1,0 +1,171 @@
+//! What users do with their own: contacts, blocks, what they say of themselves, and the end of an account.
+
+use homing_core::{Account, ListChange, ListCommand, ProfileChange};
+use homing_link::{
+    Answer, Call, Code, GroupsFrom, Privacy, Refused, Secret, SessionNo, UserList, UserView,
+};
+use homing_wire::{Address, Local, OpId, UserRef};
+
+use super::calls::{Outcome, Stop, bad_cursor, unknown_home};
+use super::hub::{Hub, HubError, Output};
+use super::input::{Input, Pending};
+use super::read::ReadJob;
+use crate::control::{self, Control, ControlError};
+use crate::password;
+
+impl Hub {
+    pub(super) fn users_update(
+        &mut self,
+        user: &Local,
+        display_name: Option<String>,
+        groups: Option<GroupsFrom>,
+        op: Option<OpId>,
+    ) -> Result<Outcome, Stop> {
+        if let Some(name) = &display_name {
+            control::check_display_name(name).map_err(|error| {
+                Refused::new(Code::InvalidParams, "invalid_display_name", error.to_string())
+                    .with_limit(control::DISPLAY_NAME_CHARS as u64)
+            })?;
+        }
+        let groups_from = groups.map(|groups| match groups {
+            GroupsFrom::Everyone => homing_core::GroupsFrom::Everyone,
+            GroupsFrom::Contacts => homing_core::GroupsFrom::Contacts,
+        });
+        let (now, store) = ((self.now)(), self.store.clone());
+        let change = ProfileChange { display_name, groups_from };
+        let account = self.home.update_profile(&*store, now, user, change, op)?;
+        Ok(Outcome::Answer(Answer::User(self.user_view(account, true))))
+    }
+
+    /// A user of this home, as the user or others see it.
+    pub(super) fn user_view(&self, account: Account, own: bool) -> UserView {
+        UserView {
+            address: self.shower.address(&self.home.user(&account.local)).to_string(),
+            user_id: account.user_id.to_string(),
+            display_name: account.display_name,
+            privacy: own.then(|| privacy(account.groups_from)),
+        }
+    }
+
+    pub(super) fn listed(
+        &self,
+        user: &Local,
+        list: UserList,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Outcome, Stop> {
+        let after = match cursor {
+            None => None,
+            Some(text) => Some(text.parse::<UserRef>().map_err(|_| bad_cursor())?),
+        };
+        let (owner, list) = (user.clone(), list_of(list));
+        Ok(Outcome::Read(ReadJob::Users { list, owner, after, limit }))
+    }
+
+    pub(super) fn change_list(
+        &mut self,
+        user: &Local,
+        list: UserList,
+        other: &Address,
+        add: bool,
+        op: Option<OpId>,
+    ) -> Result<Outcome, Stop> {
+        let other = self.resolve(other)?;
+        // A home that nobody vouches for and that never came has no users to be noted. What was noted of a home
+        // that is known no longer can be removed.
+        if add && self.directory.name(&other.home).is_none() && !self.has_met(&other)? {
+            return Err(unknown_home().into());
+        }
+        let change = if add { ListChange::Add } else { ListChange::Remove };
+        let (now, store) = ((self.now)(), self.store.clone());
+        let command = ListCommand { owner: user.clone(), list: list_of(list), other, change, op };
+        self.home.change_list(&*store, now, &command)?;
+        Ok(Outcome::Answer(Answer::Done))
+    }
+
+    /// Has the password of an account checked that its user wants deleted; the call comes back with what came of it.
+    pub(super) fn check_password(
+        &mut self,
+        session: SessionNo,
+        number: u64,
+        user: &Local,
+        password: Secret,
+    ) -> Result<Outcome, Stop> {
+        let Some(from) = self.sessions.get(&session).map(|entry| entry.client.from) else {
+            return Ok(Outcome::Waits);
+        };
+        self.passwords.check_failures(user.as_str(), from)?;
+        let store = self.store.clone();
+        let hash = self.home.account(&*store, user)?.map(|account| account.password.clone());
+        let (passwords, input) = (self.passwords.clone(), self.input.clone());
+        // Where it waits, it is without its password.
+        let call = Call::AccountDelete { password: Secret(String::new()) };
+        let pending = Pending { session, number, call, user: Some(user.clone()) };
+        self.runtime.spawn(async move {
+            let Secret(secret) = password;
+            let right = passwords.run(move || password::verify(&secret, hash.as_deref())).await;
+            let _hub_is_gone = input.send(Input::MayDelete { pending, right }).await;
+        });
+        Ok(Outcome::Waits)
+    }
+
+    /// The password of an account that its user wants deleted was checked: it goes as the operator would have
+    /// deleted it, and its sockets are closed behind the answer.
+    pub(super) fn delete_account(
+        &mut self,
+        pending: Pending,
+        right: Result<bool, Refused>,
+    ) -> Result<(), HubError> {
+        let Pending { session, number, user, .. } = pending;
+        let deleted = self.same_user(session, user.clone()).and_then(|()| {
+            let user = user.ok_or_else(bad_credentials)?;
+            if !right? {
+                if let Some(entry) = self.sessions.get(&session) {
+                    self.passwords.note_failure(user.as_str(), entry.client.from);
+                }
+                return Err(bad_credentials().into());
+            }
+            let (now, store) = ((self.now)(), self.store.clone());
+            let control = Control::UserDelete { user };
+            match control::apply(&mut self.home, &*store, now, &self.live, control) {
+                Ok(applied) => Ok(applied.effects),
+                Err(ControlError::Fault(fault)) => Err(fault.into()),
+                Err(error) => {
+                    let reason = error.reason().to_owned();
+                    Err(Refused::new(Code::NotFound, reason, error.to_string()).into())
+                }
+            }
+        });
+        let (result, effects) = match deleted {
+            Ok(effects) => (Ok(Answer::Done), effects),
+            Err(Stop::Refused(refused)) => (Err(refused), Vec::new()),
+            Err(Stop::End(error)) => return Err(error),
+        };
+        self.outputs.push(Output::Answer { session, number, result: Box::new(result) });
+        for effect in effects {
+            self.control_effect(effect);
+        }
+        self.collect_effects(None)
+    }
+}
+
+/// What a user lets others do, as it is shown.
+pub(super) fn privacy(groups: homing_core::GroupsFrom) -> Privacy {
+    Privacy {
+        groups: match groups {
+            homing_core::GroupsFrom::Everyone => GroupsFrom::Everyone,
+            homing_core::GroupsFrom::Contacts => GroupsFrom::Contacts,
+        },
+    }
+}
+
+fn list_of(list: UserList) -> homing_core::UserList {
+    match list {
+        UserList::Contacts => homing_core::UserList::Contacts,
+        UserList::Blocks => homing_core::UserList::Blocks,
+    }
+}
+
+fn bad_credentials() -> Refused {
+    Refused::new(Code::NotAllowed, "bad_credentials", "the password is wrong")
+}

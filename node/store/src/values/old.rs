@@ -1,0 +1,282 @@
+//! Shapes that older programs wrote, and what became of them.
+
+use std::collections::VecDeque;
+
+use homing_core::{
+    Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Fork, GroupsFrom, Mark,
+    MarkTime, Member, OpDone, OpWhat, PeerState,
+};
+use homing_wire::{
+    ChannelId, Epoch, Hash, HomeId, HomeName, Local, Pos, Seq, Stamp, UserId, UserRef,
+};
+use serde::{Deserialize, Serialize};
+
+/// Before statements were kept.
+#[derive(Serialize, Deserialize)]
+pub(super) struct PeerStateV1 {
+    home: HomeId,
+    name: Option<HomeName>,
+    record: Vec<u8>,
+    epoch: Epoch,
+    boot: u64,
+    seen_at: u64,
+    blocked: bool,
+    reconcile: bool,
+}
+
+impl From<PeerStateV1> for PeerStateV2 {
+    fn from(old: PeerStateV1) -> Self {
+        let PeerStateV1 { home, name, record, epoch, boot, seen_at, blocked, reconcile } = old;
+        let statements = Vec::new();
+        Self { home, name, record, epoch, boot, seen_at, blocked, reconcile, statements }
+    }
+}
+
+/// Before letters.
+#[derive(Serialize, Deserialize)]
+pub(super) struct PeerStateV2 {
+    home: HomeId,
+    name: Option<HomeName>,
+    record: Vec<u8>,
+    epoch: Epoch,
+    boot: u64,
+    seen_at: u64,
+    blocked: bool,
+    reconcile: bool,
+    statements: Vec<Vec<u8>>,
+}
+
+impl From<PeerStateV2> for PeerState {
+    fn from(old: PeerStateV2) -> Self {
+        Self {
+            home: old.home,
+            name: old.name,
+            record: old.record,
+            epoch: old.epoch,
+            boot: old.boot,
+            seen_at: old.seen_at,
+            blocked: old.blocked,
+            reconcile: old.reconcile,
+            statements: old.statements,
+            letters: 0,
+            letters_done: (Epoch(0), 0),
+        }
+    }
+}
+
+/// Before users could block others, and before groups.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ChannelStateV1 {
+    id: ChannelId,
+    created_at: u64,
+    head: Pos,
+    last: Pos,
+    counted: u64,
+    changed: u64,
+    active_at: u64,
+    members: Vec<MemberV1>,
+    chains: Vec<ChainEndV1>,
+    cursors: Vec<CursorV1>,
+    pruned: Pos,
+    rejected: Vec<(Pos, String)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MemberV1 {
+    user: UserRef,
+    mark: Mark,
+    read_counted: u64,
+    mentions: Vec<Pos>,
+    times: VecDeque<MarkTime>,
+    accepted: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ChainEndV1 {
+    origin: HomeId,
+    epoch: Epoch,
+    seq: Seq,
+    hash: Hash,
+    stamp: Stamp,
+    pos: Pos,
+    proof: Option<ChainProof>,
+    pruned: Option<(Seq, Hash)>,
+    fork: Option<Box<Fork>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CursorV1 {
+    home: HomeId,
+    epoch: Epoch,
+    acked: Seq,
+    marks_owed: bool,
+    owed_since: Option<u64>,
+    refused: Option<String>,
+}
+
+impl From<ChannelStateV1> for ChannelState {
+    fn from(old: ChannelStateV1) -> Self {
+        let ChannelStateV1 { id, created_at, head, last, counted, changed, active_at, .. } = old;
+        let ChannelStateV1 { pruned, rejected, .. } = old;
+        let chains = old.chains.into_iter().map(ChainEnd::from).collect();
+        let cursors = old.cursors.into_iter().map(Cursor::from).collect();
+        let members = old.members.into_iter().map(Member::from).collect();
+        Self {
+            id,
+            created_at,
+            head,
+            last,
+            counted,
+            changed,
+            active_at,
+            members,
+            chains,
+            cursors,
+            pruned,
+            rejected,
+            group: None,
+        }
+    }
+}
+
+impl From<MemberV1> for Member {
+    fn from(old: MemberV1) -> Self {
+        let MemberV1 { user, mark, read_counted, mentions, times, accepted } = old;
+        Self { mark, read_counted, mentions, times, ..Self::new(user, accepted) }
+    }
+}
+
+impl From<ChainEndV1> for ChainEnd {
+    fn from(old: ChainEndV1) -> Self {
+        let ChainEndV1 { origin, epoch, seq, hash, stamp, pos, proof, pruned, fork } = old;
+        Self { origin, epoch, seq, hash, stamp, pos, proof, pruned, roster: 0, fork }
+    }
+}
+
+impl From<CursorV1> for Cursor {
+    fn from(old: CursorV1) -> Self {
+        let CursorV1 { home, epoch, acked, marks_owed, owed_since, refused } = old;
+        Self { acked, marks_owed, owed_since, refused, ..Self::new(home, epoch) }
+    }
+}
+
+/// Before users could say who may add them to groups.
+#[derive(Serialize, Deserialize)]
+pub(super) struct AccountV1 {
+    local: Local,
+    user_id: UserId,
+    display_name: String,
+    password: String,
+    created_at: u64,
+    state: AccountState,
+    ids_ahead_ms: u64,
+}
+
+impl From<AccountV1> for Account {
+    fn from(old: AccountV1) -> Self {
+        let AccountV1 { local, user_id, display_name, password, created_at, state, .. } = old;
+        Self {
+            local,
+            user_id,
+            display_name,
+            password,
+            created_at,
+            state,
+            ids_ahead_ms: old.ids_ahead_ms,
+            groups_from: GroupsFrom::default(),
+        }
+    }
+}
+
+/// When messages alone had an `op`.
+#[derive(Serialize, Deserialize)]
+pub(super) struct OpDoneV1 {
+    at: u64,
+    channel: ChannelId,
+    pos: Pos,
+}
+
+impl From<OpDoneV1> for OpDone {
+    fn from(old: OpDoneV1) -> Self {
+        let OpDoneV1 { at, channel, pos } = old;
+        Self { at, what: OpWhat::Sent { channel, pos } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+    use crate::values::{decode, encode};
+
+    #[test]
+    fn what_was_noted_of_a_home_before_statements_is_read() {
+        let PeerState { home, name, record, epoch, boot, seen_at, blocked, reconcile, .. } =
+            sample::peer(1);
+        let old = PeerStateV1 { home, name, record, epoch, boot, seen_at, blocked, reconcile };
+        let (letters, letters_done) = (0, (Epoch(0), 0));
+        let new = PeerState { statements: Vec::new(), letters, letters_done, ..sample::peer(1) };
+        assert_eq!(decode::<PeerState>(&encode(&old)), Ok(new));
+    }
+
+    fn hash(bytes: &[u8]) -> String {
+        blake3::hash(bytes).to_hex()[..16].to_owned()
+    }
+
+    #[test]
+    fn what_was_stored_before_blocks_and_groups_is_read() {
+        let mut new = sample::channel_state();
+        for member in &mut new.members {
+            (member.blocking, member.veil) = (false, None);
+            (member.since, member.left, member.spans) = (0, false, Vec::new());
+        }
+        for chain in &mut new.chains {
+            chain.roster = 0;
+        }
+        for cursor in &mut new.cursors {
+            (cursor.begins, cursor.roster, cursor.outside) = ((cursor.epoch, Seq(0)), 0, false);
+        }
+        new.group = None;
+        let state = new.clone();
+        let members = state.members.into_iter().map(|member| {
+            let Member { user, mark, read_counted, mentions, times, accepted, .. } = member;
+            MemberV1 { user, mark, read_counted, mentions, times, accepted }
+        });
+        let chain = |c: ChainEnd| {
+            let ChainEnd { origin, epoch, seq, hash, stamp, pos, proof, pruned, fork, .. } = c;
+            ChainEndV1 { origin, epoch, seq, hash, stamp, pos, proof, pruned, fork }
+        };
+        let cursor = |c: Cursor| {
+            let Cursor { home, epoch, acked, marks_owed, owed_since, refused, .. } = c;
+            CursorV1 { home, epoch, acked, marks_owed, owed_since, refused }
+        };
+        let old = ChannelStateV1 {
+            id: state.id,
+            created_at: state.created_at,
+            head: state.head,
+            last: state.last,
+            counted: state.counted,
+            changed: state.changed,
+            active_at: state.active_at,
+            members: members.collect(),
+            chains: state.chains.into_iter().map(chain).collect(),
+            cursors: state.cursors.into_iter().map(cursor).collect(),
+            pruned: state.pruned,
+            rejected: state.rejected,
+        };
+        assert_eq!(hash(&encode(&old)), "c211ebeb638bf7a1", "as it was written then");
+        assert_eq!(decode::<ChannelState>(&encode(&old)), Ok(new));
+
+        let new = Account { groups_from: GroupsFrom::Contacts, ..sample::account("alice") };
+        let Account { local, user_id, display_name, password, created_at, state, .. } = new.clone();
+        let ids_ahead_ms = new.ids_ahead_ms;
+        let old =
+            AccountV1 { local, user_id, display_name, password, created_at, state, ids_ahead_ms };
+        assert_eq!(hash(&encode(&old)), "fe91d4836501fb99");
+        assert_eq!(decode::<Account>(&encode(&old)), Ok(new));
+
+        let old = OpDoneV1 { at: 1, channel: sample::channel(1), pos: Pos(1) };
+        assert_eq!(hash(&encode(&old)), "bf8bf6ac981ab7ef");
+        assert_eq!(decode::<OpDone>(&encode(&old)), Ok(sample::op_done(1)));
+    }
+}
