@@ -80,6 +80,9 @@ pub(crate) struct Gate {
     pending: VecDeque<ToSwarm<Event, In>>,
     waker: Option<Waker>,
     tick: Option<Pin<Box<Sleep>>>,
+    /// Opens without having seen that the other side speaks: what the race does to whoever does so is tested, too.
+    #[cfg(test)]
+    eager: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -132,6 +135,8 @@ impl Gate {
             pending: VecDeque::new(),
             waker: None,
             tick: None,
+            #[cfg(test)]
+            eager: false,
         })
     }
 
@@ -266,6 +271,14 @@ impl Gate {
             joined: self.inner.all_peers().filter(|(_, topics)| topics.contains(&&hash)).count(),
             mesh: self.inner.mesh_peers(&hash).count(),
         }
+    }
+
+    fn handler(&self) -> Handler {
+        #[cfg(test)]
+        if self.eager {
+            return Handler { speaks: true, ..Handler::new(self.accept.clone()) };
+        }
+        Handler::new(self.accept.clone())
     }
 
     /// gossipsub gets to know a connection, now that both sides may speak.
@@ -443,7 +456,7 @@ impl NetworkBehaviour for Gate {
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::new(self.accept.clone()))
+        Ok(self.handler())
     }
 
     fn handle_established_outbound_connection(
@@ -454,7 +467,7 @@ impl NetworkBehaviour for Gate {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::new(self.accept.clone()))
+        Ok(self.handler())
     }
 
     #[allow(clippy::wildcard_enum_match_arm, reason = "the enum is open; the rest is not ours")]
@@ -693,7 +706,169 @@ impl Allowance {
 
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt as _;
+    use libp2p::identify;
+    use libp2p::swarm::{Swarm, SwarmEvent};
+
     use super::*;
+    use crate::key::NodeKey;
+    use crate::transport::{Behaviour, BehaviourEvent, Medium, swarm};
+
+    const TOPIC: TopicName = TopicName([3; 32]);
+
+    /// A node without a loop around it: the test says when a connection is admitted.
+    struct Side {
+        swarm: Swarm<Behaviour>,
+        connection: Option<ConnectionId>,
+        address: Option<Multiaddr>,
+        /// Identify has said that the other side speaks gossip.
+        was_told: bool,
+        /// gossipsub holds the other side for one that never will.
+        gave_up: bool,
+        got: Vec<Vec<u8>>,
+    }
+
+    impl Side {
+        fn new() -> Self {
+            let key = NodeKey::generate();
+            let medium = Medium::Memory(Arc::default());
+            let mut swarm = swarm(medium, &key, &NetLimits::default(), &Arc::default()).unwrap();
+            swarm.listen_on("/memory/0".parse().unwrap()).unwrap();
+            swarm.behaviour_mut().gossip.join(TOPIC).unwrap();
+            Self {
+                swarm,
+                connection: None,
+                address: None,
+                was_told: false,
+                gave_up: false,
+                got: Vec::new(),
+            }
+        }
+
+        fn gate(&mut self) -> &mut Gate {
+            &mut self.swarm.behaviour_mut().gossip
+        }
+
+        fn admit(&mut self) {
+            let connection = self.connection.expect("connected");
+            self.gate().admit(connection, HomeId([1; 32]));
+        }
+
+        #[allow(clippy::wildcard_enum_match_arm, reason = "it picks what it looks for")]
+        fn on(&mut self, event: SwarmEvent<BehaviourEvent>) {
+            match event {
+                SwarmEvent::NewListenAddr { address, .. } => self.address = Some(address),
+                SwarmEvent::ConnectionEstablished { connection_id, .. } => {
+                    self.connection = Some(connection_id);
+                }
+                SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
+                    info,
+                    ..
+                })) => {
+                    let spoken = |p: &libp2p::StreamProtocol| p.as_ref().starts_with(MESHSUB);
+                    self.was_told |= info.protocols.iter().any(spoken);
+                }
+                SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => match event {
+                    Event::Message { message, .. } => self.got.push(message.data),
+                    Event::GossipsubNotSupported { .. } => self.gave_up = true,
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+    }
+
+    /// Both run until it is true.
+    async fn until(sides: &mut [Side; 2], is_true: impl Fn(&mut [Side; 2]) -> bool) {
+        let running = async {
+            while !is_true(sides) {
+                let [one, other] = sides;
+                tokio::select! {
+                    event = one.swarm.select_next_some() => one.on(event),
+                    event = other.swarm.select_next_some() => other.on(event),
+                    // What is awaited may change without an event.
+                    () = tokio::time::sleep(Duration::from_millis(1)) => {}
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), running).await.expect("it happens in time");
+    }
+
+    async fn connected(eager: bool) -> [Side; 2] {
+        let mut sides = [Side::new(), Side::new()];
+        for side in &mut sides {
+            side.gate().eager = eager;
+        }
+        until(&mut sides, |sides| sides[1].address.is_some()).await;
+        let address = sides[1].address.clone().expect("it listens");
+        sides[0].swarm.dial(address).unwrap();
+        until(&mut sides, |sides| sides.iter().all(|side| side.connection.is_some())).await;
+        sides
+    }
+
+    async fn exchange(sides: &mut [Side; 2]) {
+        until(sides, |sides| sides.iter_mut().all(|side| side.gate().topic_peers(TOPIC).mesh == 1))
+            .await;
+        for (number, side) in (0..).zip(sides.iter_mut()) {
+            let sent = side.gate().publish(TOPIC, vec![number]);
+            assert_eq!(sent, Ok(PublishOutcome::Sent));
+        }
+        until(sides, |sides| sides.iter().all(|side| !side.got.is_empty())).await;
+        assert_eq!((&sides[0].got, &sides[1].got), (&vec![vec![1]], &vec![vec![0]]));
+        assert!(sides.iter().all(|side| !side.gave_up));
+    }
+
+    #[tokio::test]
+    async fn whoever_admits_first_waits_for_the_other() {
+        for round in 0..50 {
+            let mut sides = connected(false).await;
+            let (first, second) = (round % 2, (round + 1) % 2);
+            sides[first].admit();
+            // A moment later, or when the first has long offered its gossip, or anything between.
+            if round % 4 < 2 {
+                until(&mut sides, |sides| sides[second].was_told).await;
+            }
+            for _ in 0..round {
+                let passed = std::cell::Cell::new(false);
+                until(&mut sides, |_| passed.replace(true)).await;
+            }
+            sides[second].admit();
+            exchange(&mut sides).await;
+        }
+    }
+
+    /// The race is real: if this fails, the test above proves nothing any more.
+    #[tokio::test]
+    async fn whoever_opens_at_once_loses_the_race_for_good() {
+        let mut sides = connected(true).await;
+        sides[0].admit();
+        until(&mut sides, |sides| sides[0].gave_up).await;
+    }
+
+    #[tokio::test]
+    async fn a_door_that_is_shut_lets_nothing_through_although_the_connection_lives() {
+        let mut sides = connected(false).await;
+        for side in &mut sides {
+            side.admit();
+        }
+        exchange(&mut sides).await;
+        let connection = sides[1].connection.expect("connected");
+        assert_eq!(sides[0].gate().publish(TOPIC, vec![7]), Ok(PublishOutcome::Sent));
+        sides[1].gate().shut(connection);
+        assert_eq!(sides[1].gate().publish(TOPIC, vec![8]), Ok(PublishOutcome::NoPeers));
+        assert_eq!(sides[1].gate().topic_peers(TOPIC), TopicPeers::default());
+        // The other side finds its stream ended and none to be had any more.
+        let number = std::cell::Cell::new(0u32);
+        until(&mut sides, |sides| {
+            number.set(number.get() + 1);
+            // What becomes of it is for later.
+            let _ = sides[0].gate().publish(TOPIC, number.get().to_be_bytes().to_vec());
+            sides[0].gave_up
+        })
+        .await;
+        assert_eq!((sides[0].got.len(), sides[1].got.len()), (1, 1));
+        assert!(sides.iter().all(|side| side.swarm.network_info().num_peers() == 1));
+    }
 
     fn taken(allowance: &mut Allowance, now: Instant, bytes: usize) -> usize {
         (0..1_000).take_while(|_| allowance.take(now, bytes)).count()

@@ -330,7 +330,7 @@ mod tests {
         let limits = NetLimits::default();
         let config = config(&limits).unwrap();
         assert!(config.validate_messages() && !config.flood_publish() && !config.do_px());
-        assert_eq!(config.validation_mode(), &ValidationMode::Anonymous);
+        assert!(matches!(config.validation_mode(), ValidationMode::Anonymous));
         assert_eq!(config.max_transmit_size(), limits.gossip_message_bytes + FRAME_SLACK_BYTES);
         score().validate().unwrap();
         thresholds().validate().unwrap();

@@ -258,7 +258,8 @@ impl Net {
             Command::Join(topic, reply) => drop(reply.send(self.gate().join(topic))),
             Command::Leave(topic) => self.gate().leave(topic),
             Command::Publish(topic, payload, reply) => {
-                drop(reply.send(self.gate().publish(topic, payload.into())));
+                // Whoever asked may have stopped waiting.
+                let _ = reply.send(self.gate().publish(topic, payload.into()));
             }
             Command::Judge(message, verdict) => self.judge(&message, verdict),
             Command::TopicPeers(topic, reply) => drop(reply.send(self.gate().topic_peers(topic))),
