@@ -130,6 +130,25 @@ async fn two_admitted_homes_exchange_messages() {
     }
 }
 
+/// Two homes that dial each other have two connections, and admit each in an order of its own.
+#[tokio::test]
+async fn fifty_meetings_all_lead_to_gossip() {
+    for round in 0..50u8 {
+        let mut acme = Home::start("acme", &[TCP]).await;
+        let mut bolt = Home::start("bolt", &[TCP]).await;
+        acme.want(&bolt).await;
+        bolt.want(&acme).await;
+        acme.net.join_topic(TOPIC).await.unwrap();
+        bolt.net.join_topic(TOPIC).await.unwrap();
+        acme.meshed(TOPIC, 1).await;
+        bolt.meshed(TOPIC, 1).await;
+        assert_eq!(acme.says(&[round]).await, PublishOutcome::Sent);
+        bolt.takes(&[round], Verdict::Accept).await;
+        assert_eq!(bolt.says(&[round, 1]).await, PublishOutcome::Sent);
+        acme.takes(&[round, 1], Verdict::Accept).await;
+    }
+}
+
 #[tokio::test]
 async fn who_leaves_a_topic_hears_no_more_of_it() {
     let (acme, mut bolt) = pair(TCP).await;
