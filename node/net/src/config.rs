@@ -94,7 +94,7 @@ pub struct NetLimits {
     /// group passes.
     pub gossip_queue_messages: usize,
     /// New gossip messages that are taken in a second, from all peers together. Ids are remembered for two minutes,
-    /// about 500 bytes each, so this bounds memory. One peer may bring a quarter, repetitions included; more is
+    /// about 400 bytes each, so this bounds memory: at the very worst 100 MiB. One peer may bring a quarter, repetitions included; more is
     /// dropped, and comes by the relay streams.
     pub gossip_messages_per_s: u32,
     /// Their payloads, in bytes. They are kept for four seconds for whoever missed them, so this bounds memory, too.

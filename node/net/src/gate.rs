@@ -12,28 +12,29 @@
 //!
 //! What peers bring is counted and limited here, before gossipsub keeps any of it.
 
+mod allowance;
+mod handler;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use either::Either;
 use homing_wire::HomeId;
 use libp2p::PeerId;
 use libp2p::core::transport::PortUse;
-use libp2p::core::upgrade::DeniedUpgrade;
 use libp2p::core::{ConnectedPoint, Endpoint, Multiaddr};
 use libp2p::gossipsub::{Event, MessageAcceptance, TopicHash, ValidationError};
 use libp2p::swarm::behaviour::{AddressChange, ConnectionEstablished};
-use libp2p::swarm::handler::{ConnectionEvent, FullyNegotiatedInbound, ProtocolsChange};
 use libp2p::swarm::{
-    ConnectionClosed, ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId,
-    FromSwarm, NetworkBehaviour, NotifyHandler, SubstreamProtocol, THandler, THandlerInEvent,
-    THandlerOutEvent, ToSwarm,
+    ConnectionClosed, ConnectionDenied, ConnectionHandler as _, ConnectionId, FromSwarm,
+    NetworkBehaviour, NotifyHandler, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use tokio::time::{Instant, Sleep};
 
+use self::allowance::Allowance;
+use self::handler::{Accept, Handler, In, InnerOut, Out};
 use crate::config::{NetError, NetLimits, PEERS_SHARE};
 use crate::gossip::{
     self, FAULT, GRAYLIST_THRESHOLD, GossipId, Gossipsub, JoinError, PublishError, PublishOutcome,
@@ -41,21 +42,12 @@ use crate::gossip::{
 };
 use crate::stats::{Counters, GossipGauges};
 
-/// What every version of gossipsub is called.
-const MESHSUB: &str = "/meshsub/";
 /// Faults are forgiven, and gauges read, this often.
 const TICK: Duration = Duration::from_secs(1);
 /// What is left of a fault after a tick: half of it after a minute.
 const FORGIVEN: f64 = 0.988_5;
 /// A fault below this is none.
 const NO_FAULT: f64 = 1.0;
-
-type Inner = <Gossipsub as NetworkBehaviour>::ConnectionHandler;
-type InnerIn = <Inner as ConnectionHandler>::FromBehaviour;
-type InnerOut = <Inner as ConnectionHandler>::ToBehaviour;
-type Accept = <Inner as ConnectionHandler>::InboundProtocol;
-type Ask = <Inner as ConnectionHandler>::OutboundProtocol;
-type Accepted = <Accept as libp2p::swarm::handler::InboundUpgradeSend>::Output;
 
 /// gossipsub behind hello. See the module for the contract.
 pub(crate) struct Gate {
@@ -109,7 +101,10 @@ struct Guest {
     admitted: usize,
     /// Those of them that gossipsub knows.
     known: usize,
+    /// Messages.
     allowance: Allowance,
+    /// Frames, most of which carry none but are work all the same: four times as many.
+    frames: Allowance,
 }
 
 impl Gate {
@@ -155,6 +150,7 @@ impl Gate {
                 limits.messages_per_s / PEERS_SHARE,
                 limits.bytes_per_s / PEERS_SHARE,
             ),
+            frames: Allowance::new(limits.messages_per_s, limits.bytes_per_s),
         });
         guest.home = home;
         guest.admitted += 1;
@@ -274,11 +270,11 @@ impl Gate {
     }
 
     fn handler(&self) -> Handler {
+        let handler = Handler::new(self.accept.clone());
         #[cfg(test)]
-        if self.eager {
-            return Handler { speaks: true, ..Handler::new(self.accept.clone()) };
-        }
-        Handler::new(self.accept.clone())
+        return handler.seeing(self.eager);
+        #[cfg(not(test))]
+        handler
     }
 
     /// gossipsub gets to know a connection, now that both sides may speak.
@@ -330,8 +326,14 @@ impl Gate {
         let InnerOut::Message { mut rpc, mut invalid_messages } = event else {
             return self.inner.on_connection_handler_event(peer, connection, event);
         };
-        let gray = self.inner.peer_score(&peer).is_some_and(|score| score < GRAYLIST_THRESHOLD);
         let now = Instant::now();
+        if !self.guests.get_mut(&peer).is_some_and(|guest| guest.frames.take(now, 0)) {
+            for _ in 0..rpc.messages.len().max(1) {
+                self.counters.gossip_dropped("peer_too_fast");
+            }
+            return;
+        }
+        let gray = self.inner.peer_score(&peer).is_some_and(|score| score < GRAYLIST_THRESHOLD);
         let mut faults = 0;
         for (_, error) in invalid_messages.drain(..) {
             faults += 1;
@@ -542,174 +544,13 @@ impl NetworkBehaviour for Gate {
     }
 }
 
-/// To a connection.
-pub(crate) enum In {
-    /// It may take part.
-    Admit,
-    /// gossipsub knows it, and this is its handler.
-    Open(Box<Inner>),
-    /// It may not take part any more.
-    Shut,
-    Inner(InnerIn),
-}
-
-impl std::fmt::Debug for In {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Admit => "Admit",
-            Self::Open(_) => "Open",
-            Self::Shut => "Shut",
-            Self::Inner(_) => "Inner",
-        })
-    }
-}
-
-/// From a connection.
-#[derive(Debug)]
-pub(crate) enum Out {
-    /// It may take part, and so may we at the other side.
-    Speaks,
-    Inner(InnerOut),
-}
-
-/// The part of it that lives in a connection.
-pub(crate) struct Handler {
-    accept: Accept,
-    /// The other side has shown that it speaks gossip.
-    speaks: bool,
-    state: State,
-}
-
-enum State {
-    /// Not admitted, or not any more.
-    Shut,
-    /// Admitted. A stream that the peer has opened waits for gossipsub.
-    Admitted { told: bool, early: Option<Accepted> },
-    /// gossipsub is at work.
-    Open(Box<Inner>),
-}
-
-impl Handler {
-    fn new(accept: Accept) -> Self {
-        Self { accept, speaks: false, state: State::Shut }
-    }
-}
-
-impl ConnectionHandler for Handler {
-    type FromBehaviour = In;
-    type ToBehaviour = Out;
-    type InboundProtocol = Accept;
-    type OutboundProtocol = Ask;
-    type InboundOpenInfo = ();
-    type OutboundOpenInfo = ();
-
-    fn listen_protocol(&self) -> SubstreamProtocol<Accept> {
-        match &self.state {
-            State::Shut => SubstreamProtocol::new(Either::Right(DeniedUpgrade), ()),
-            State::Admitted { .. } => SubstreamProtocol::new(self.accept.clone(), ()),
-            State::Open(inner) => inner.listen_protocol(),
-        }
-    }
-
-    fn connection_keep_alive(&self) -> bool {
-        matches!(&self.state, State::Open(inner) if inner.connection_keep_alive())
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Ask, (), Out>> {
-        match &mut self.state {
-            State::Shut => Poll::Pending,
-            State::Admitted { told, .. } => {
-                if self.speaks && !std::mem::replace(told, true) {
-                    return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(Out::Speaks));
-                }
-                Poll::Pending
-            }
-            State::Open(inner) => inner.poll(cx).map(|event| event.map_custom(Out::Inner)),
-        }
-        // All that changes this comes by calls after which the connection polls again.
-    }
-
-    fn on_behaviour_event(&mut self, event: In) {
-        match (event, &mut self.state) {
-            (In::Admit, State::Shut) => self.state = State::Admitted { told: false, early: None },
-            (In::Open(mut inner), State::Admitted { early, .. }) => {
-                if let Some(protocol) = early.take() {
-                    inner.on_connection_event(ConnectionEvent::FullyNegotiatedInbound(
-                        FullyNegotiatedInbound { protocol, info: () },
-                    ));
-                }
-                self.state = State::Open(inner);
-            }
-            // Its streams go with it.
-            (In::Shut, _) => self.state = State::Shut,
-            (In::Inner(event), State::Open(inner)) => inner.on_behaviour_event(event),
-            // Sent before the door was shut.
-            (In::Admit | In::Open(_) | In::Inner(_), _) => {}
-        }
-    }
-
-    #[allow(clippy::wildcard_enum_match_arm, reason = "the enum is open; the rest is not ours")]
-    fn on_connection_event(&mut self, event: ConnectionEvent<'_, Accept, Ask>) {
-        if let ConnectionEvent::RemoteProtocolsChange(ProtocolsChange::Added(added)) = &event {
-            self.speaks |= added.clone().any(|protocol| protocol.as_ref().starts_with(MESHSUB));
-        }
-        match (event, &mut self.state) {
-            (event, State::Open(inner)) => inner.on_connection_event(event),
-            (ConnectionEvent::FullyNegotiatedInbound(opened), State::Admitted { early, .. }) => {
-                self.speaks = true;
-                *early = Some(opened.protocol);
-            }
-            _ => {}
-        }
-    }
-}
-
-/// What may be taken in a second, filled by time; it holds one second's worth.
-#[derive(Debug)]
-struct Allowance {
-    messages_per_s: f64,
-    bytes_per_s: f64,
-    messages: f64,
-    bytes: f64,
-    at: Instant,
-}
-
-impl Allowance {
-    fn new(messages_per_s: u32, bytes_per_s: u32) -> Self {
-        let (messages, bytes) = (f64::from(messages_per_s), f64::from(bytes_per_s));
-        Self { messages_per_s: messages, bytes_per_s: bytes, messages, bytes, at: Instant::now() }
-    }
-
-    /// Takes one message of so many bytes; `false`: there is no room.
-    fn take(&mut self, now: Instant, bytes: usize) -> bool {
-        let has_room = self.has_room(now);
-        if has_room {
-            self.spend(bytes);
-        }
-        has_room
-    }
-
-    /// Whether another message may come, however large: what it takes too much is missing afterwards.
-    fn has_room(&mut self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.at = self.at.max(now);
-        self.messages = (self.messages + passed * self.messages_per_s).min(self.messages_per_s);
-        self.bytes = (self.bytes + passed * self.bytes_per_s).min(self.bytes_per_s);
-        self.messages >= 1.0 && self.bytes > 0.0
-    }
-
-    fn spend(&mut self, bytes: usize) {
-        self.messages -= 1.0;
-        self.bytes -= bytes as f64;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures::StreamExt as _;
     use libp2p::identify;
     use libp2p::swarm::{Swarm, SwarmEvent};
 
+    use super::handler::MESHSUB;
     use super::*;
     use crate::key::NodeKey;
     use crate::transport::{Behaviour, BehaviourEvent, Medium, swarm};
@@ -868,27 +709,5 @@ mod tests {
         .await;
         assert_eq!((sides[0].got.len(), sides[1].got.len()), (1, 1));
         assert!(sides.iter().all(|side| side.swarm.network_info().num_peers() == 1));
-    }
-
-    fn taken(allowance: &mut Allowance, now: Instant, bytes: usize) -> usize {
-        (0..1_000).take_while(|_| allowance.take(now, bytes)).count()
-    }
-
-    #[test]
-    fn an_allowance_is_one_second_s_worth_of_messages_or_bytes() {
-        let mut allowance = Allowance::new(100, 1_000);
-        let start = allowance.at;
-        assert_eq!(taken(&mut allowance, start, 1), 100);
-        assert_eq!(taken(&mut allowance, start + Duration::from_millis(500), 1), 50);
-        // 20 messages of 50 bytes are 1,000 bytes.
-        let later = start + Duration::from_secs(60);
-        assert_eq!(taken(&mut allowance, later, 50), 20);
-        assert_eq!(taken(&mut allowance, later, 1), 0);
-        // Whatever is taken too much has to be waited for.
-        let mut allowance = Allowance::new(100, 1_000);
-        assert!(allowance.take(allowance.at, 3_000));
-        let at = allowance.at;
-        assert!(!allowance.take(at + Duration::from_millis(1_900), 1));
-        assert!(allowance.take(at + Duration::from_millis(2_100), 1));
     }
 }

@@ -37,8 +37,8 @@ const WIDTHS: [usize; 4] = [3, 8, 30, 100];
 const PAYLOADS: [usize; 2] = [300, 1_024];
 /// A lively group.
 const STEADY_PER_S: u64 = 20;
-/// Messages at once: an import, or a home that was away.
-const BURST: u64 = 300;
+/// Messages at once: as many as wait for a peer before gossip drops some (256).
+const BURST: u64 = 240;
 /// Other homes with which one is connected by its own will, in groups that are too wide for all to be. With those who
 /// chose it, twice as many.
 const NEIGHBOURS: usize = 8;

@@ -399,6 +399,28 @@ async fn a_flood_is_cut_to_a_peer_s_share() {
 }
 
 #[tokio::test]
+async fn many_peers_together_bring_no_more_than_the_node_takes() {
+    // Ten a second from each of six, forty in all.
+    let limits = NetLimits { gossip_messages_per_s: 40, ..quick() };
+    let mut acme = Home::run(Identity::new("acme"), &[TCP], limits).await;
+    acme.net.join_topic(TOPIC).await.unwrap();
+    let mut guests = Vec::new();
+    for _ in 0..6 {
+        guests.push(guest(&mut acme).await);
+    }
+    let started = Instant::now();
+    for (number, (_, stream, ..)) in (0u8..).zip(&mut guests) {
+        send(stream, &says((0..10u8).map(|n| message(TOPIC, [number, n])))).await;
+    }
+    let dropped = |gossip: &GossipStats| gossip.dropped.values().sum::<u64>();
+    let counted = acme.counted(|gossip| gossip.new + dropped(gossip) == 60).await;
+    let most = 41.0 + 40.0 * started.elapsed().as_secs_f64();
+    // One frame is taken whole once there is room for its first message.
+    assert!((40.0..=most + 10.0).contains(&(counted.new as f64)), "{counted:?}");
+    assert_eq!(counted.dropped.keys().copied().collect::<Vec<_>>(), ["too_much_gossip"]);
+}
+
+#[tokio::test]
 async fn a_flood_stops_where_the_server_does_not_take_it() {
     let limits = NetLimits { events_queue: 4, ..quick() };
     let mut acme = Home::run(Identity::new("acme"), &[TCP], limits).await;

@@ -179,7 +179,7 @@ section! {
         /// Gossip messages that wait for one home; what comes beyond is dropped for that home, which gets it by its stream.
         gossip_queue_messages: usize = 256, in 1..=65_536;
         /// New gossip messages taken in a second, from all homes together; one home may bring a quarter, repetitions
-        /// included. Ids are remembered for two minutes, about 500 bytes each.
+        /// included. Ids are remembered for two minutes, about 400 bytes each: at the very worst 100 MiB.
         gossip_messages_per_s: u32 = 2_000, in 4..=1_000_000;
         /// Their payloads. They are kept for four seconds, and one home's quarter must hold a `gossip_message_bytes`.
         gossip_bytes_per_s: u32 = 16 << 20, in 4_096..=1_073_741_824;
