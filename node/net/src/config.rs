@@ -85,7 +85,7 @@ pub struct NetLimits {
     pub idle_connection_timeout: Duration,
     /// No new connections while the process uses more than this share of physical memory (0 to 1).
     pub memory_share: f64,
-    /// Gossip topics that this node joins, at most 512. Each costs a mesh of about six homes.
+    /// Gossip topics that this node joins, at most 512. Each costs a mesh of about four homes.
     pub gossip_topics: usize,
     /// The largest payload of one gossip message: an event of the largest size, its proof and room to spare. What is
     /// larger goes by the relay streams alone. A queue holds a copy for each peer, so it is not a relay frame's size.

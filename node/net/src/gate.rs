@@ -545,6 +545,7 @@ impl NetworkBehaviour for Gate {
 }
 
 #[cfg(test)]
+#[allow(clippy::large_futures, reason = "a test holds two whole nodes")]
 mod tests {
     use futures::StreamExt as _;
     use libp2p::identify;

@@ -33,6 +33,15 @@ const CONTROL_BYTES: usize = 64 * 1_024;
 const _: () = assert!(GOSSIP_TOPICS_MAX * 76 < CONTROL_BYTES);
 /// Ids in one list, 22 bytes each: below `CONTROL_BYTES`, too.
 const IDS_AT_ONCE: usize = 2_000;
+/// Homes to which a message goes at once. libp2p has 6, 5 and 12 for networks in which gossip is all there is; here a
+/// stream repairs what gossip loses, so half as many copies are enough.
+const MESH: usize = 4;
+/// Fewer are filled up …
+const MESH_LEAST: usize = 3;
+/// … more are thinned out: the most copies of a message that a home sends.
+const MESH_MOST: usize = 6;
+/// Of these by our own will, so that those who dial us cannot be all we have.
+const MESH_DIALLED: usize = 1;
 /// Messages in one frame. We put one in each; others may gather some.
 const MESSAGES_A_FRAME: usize = 64;
 /// Heartbeats for which a message is kept for whoever asks, and waits for its judgement …
@@ -236,6 +245,11 @@ fn config(limits: &NetLimits) -> Result<Config, gossipsub::ConfigBuilderError> {
         .message_id_fn(message_id)
         // To the mesh, not to everybody: that is what gossip is for.
         .flood_publish(false)
+        .mesh_n(MESH)
+        .mesh_n_low(MESH_LEAST)
+        .mesh_n_high(MESH_MOST)
+        .mesh_outbound_min(MESH_DIALLED)
+        .gossip_lazy(MESH)
         .max_transmit_size(limits.gossip_message_bytes + FRAME_SLACK_BYTES)
         .max_control_message_size(CONTROL_BYTES)
         .max_control_messages_sent(IDS_AT_ONCE)

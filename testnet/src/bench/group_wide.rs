@@ -32,7 +32,7 @@ use super::line::Line;
 use crate::process;
 
 /// Homes of the group, the origin among them.
-const WIDTHS: [usize; 4] = [3, 8, 30, 100];
+const WIDTHS: [usize; 5] = [3, 8, 16, 30, 100];
 /// Of a message: a short text with its header and proof, and a long one.
 const PAYLOADS: [usize; 2] = [300, 1_024];
 /// A lively group.

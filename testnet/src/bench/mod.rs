@@ -80,7 +80,7 @@ pub enum Scenario {
     Restart,
     /// A home was away while 200,000 messages of 1 KiB in 100 chats were sent to it: how fast it has them.
     RelayCatchup,
-    /// A home tells 3, 8, 30 and 100 homes, by gossip and by streams: what it costs, and when all have it. In one process,
+    /// A home tells groups of 3, 8, 16, 30 and 100 homes, by gossip and by streams: what it costs, and when all have it. In one process,
     /// without disks. Only where it is named: it takes minutes.
     GroupWide,
 }

@@ -47,6 +47,7 @@ impl std::fmt::Debug for In {
 }
 
 /// From a connection.
+#[allow(clippy::large_enum_variant, reason = "the small one comes once in a connection's life")]
 #[derive(Debug)]
 pub(crate) enum Out {
     /// It may take part, and so may we at the other side.
@@ -66,7 +67,7 @@ enum State {
     /// Not admitted, or not any more.
     Shut,
     /// Admitted. A stream that the peer has opened waits for gossipsub.
-    Admitted { told: bool, early: Option<Accepted> },
+    Admitted { told: bool, early: Option<Box<Accepted>> },
     /// gossipsub is at work.
     Open(Box<Inner>),
 }
@@ -122,7 +123,7 @@ impl ConnectionHandler for Handler {
             (In::Open(mut inner), State::Admitted { early, .. }) => {
                 if let Some(protocol) = early.take() {
                     inner.on_connection_event(ConnectionEvent::FullyNegotiatedInbound(
-                        FullyNegotiatedInbound { protocol, info: () },
+                        FullyNegotiatedInbound { protocol: *protocol, info: () },
                     ));
                 }
                 self.state = State::Open(inner);
@@ -144,7 +145,7 @@ impl ConnectionHandler for Handler {
             (event, State::Open(inner)) => inner.on_connection_event(event),
             (ConnectionEvent::FullyNegotiatedInbound(opened), State::Admitted { early, .. }) => {
                 self.speaks = true;
-                *early = Some(opened.protocol);
+                *early = Some(Box::new(opened.protocol));
             }
             _ => {}
         }

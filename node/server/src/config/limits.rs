@@ -171,7 +171,7 @@ section! {
         idle_connection_ms: u64 = 60_000, in 100..=DAY_MS;
         /// No new connections of homes while the process uses more than this share of physical memory.
         memory_share: f64 = 0.8;
-        /// Gossip topics that this node joins: one for each large group, two around midnight. Each costs a mesh of about six
+        /// Gossip topics that this node joins: one for each large group, two around midnight. Each costs a mesh of about four
         /// homes. Homes refuse more than 512 from each other, so it can only be lowered.
         gossip_topics: usize = 512, in 1..=512;
         /// The largest payload of one gossip message: a full event. What is larger goes by the relay streams alone.
