@@ -79,7 +79,7 @@ impl Handler {
 
     #[cfg(test)]
     pub(super) fn seeing(self, speaks: bool) -> Self {
-        Self { speaks, ..self }
+        Self { speaks: self.speaks || speaks, ..self }
     }
 }
 
