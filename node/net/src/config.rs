@@ -6,6 +6,13 @@ use homing_wire::limits;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
+/// Topics that any node may join, and be told of by any other: homes of different settings must understand each
+/// other, so this is part of the protocol. A group large enough for gossip has one, two around midnight.
+pub(crate) const GOSSIP_TOPICS_MAX: usize = 512;
+
+/// One peer may take a part in so many of the gossip that this node takes in a second.
+pub(crate) const PEERS_SHARE: u32 = 4;
+
 /// How this node takes part in the network.
 #[derive(Debug, Clone, Default)]
 pub struct NetConfig {
@@ -78,6 +85,20 @@ pub struct NetLimits {
     pub idle_connection_timeout: Duration,
     /// No new connections while the process uses more than this share of physical memory (0 to 1).
     pub memory_share: f64,
+    /// Gossip topics that this node joins, at most 512. Each costs a mesh of about four homes.
+    pub gossip_topics: usize,
+    /// The largest payload of one gossip message: an event of the largest size, its proof and room to spare. What is
+    /// larger goes by the relay streams alone. A queue holds a copy for each peer, so it is not a relay frame's size.
+    pub gossip_message_bytes: usize,
+    /// Gossip messages that wait for one peer; what comes beyond is dropped for that peer alone. A burst of a busy
+    /// group passes.
+    pub gossip_queue_messages: usize,
+    /// New gossip messages that are taken in a second, from all peers together. Ids are remembered for two minutes,
+    /// about 400 bytes each, so this bounds memory: at the very worst 100 MiB. One peer may bring a quarter, repetitions included; more is
+    /// dropped, and comes by the relay streams.
+    pub gossip_messages_per_s: u32,
+    /// Their payloads, in bytes. They are kept for four seconds for whoever missed them, so this bounds memory, too.
+    pub gossip_bytes_per_s: u32,
 }
 
 impl Default for NetLimits {
@@ -105,6 +126,11 @@ impl Default for NetLimits {
             dial_addresses: 16,
             idle_connection_timeout: Duration::from_secs(60),
             memory_share: 0.8,
+            gossip_topics: GOSSIP_TOPICS_MAX,
+            gossip_message_bytes: 128 * 1_024,
+            gossip_queue_messages: 256,
+            gossip_messages_per_s: 2_000,
+            gossip_bytes_per_s: 16 * 1_024 * 1_024,
         }
     }
 }
@@ -120,6 +146,9 @@ impl NetLimits {
             ("relay_queue_frames", self.relay_queue_frames),
             ("queries_per_peer", self.queries_per_peer),
             ("dial_addresses", self.dial_addresses),
+            ("gossip_topics", self.gossip_topics),
+            ("gossip_message_bytes", self.gossip_message_bytes),
+            ("gossip_queue_messages", self.gossip_queue_messages),
         ];
         if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(NetError::Limit(name));
@@ -157,6 +186,19 @@ impl NetLimits {
         }
         if (self.relay_queue_bytes as usize) < self.relay_frame_bytes {
             return Err(NetError::Limit("relay_queue_bytes"));
+        }
+        if self.gossip_topics > GOSSIP_TOPICS_MAX {
+            return Err(NetError::Limit("gossip_topics"));
+        }
+        if self.gossip_message_bytes > limits::RELAY_FRAME_BYTES {
+            return Err(NetError::Limit("gossip_message_bytes"));
+        }
+        // A peer's quarter must hold one message.
+        if self.gossip_messages_per_s < PEERS_SHARE {
+            return Err(NetError::Limit("gossip_messages_per_s"));
+        }
+        if ((self.gossip_bytes_per_s / PEERS_SHARE) as usize) < self.gossip_message_bytes {
+            return Err(NetError::Limit("gossip_bytes_per_s"));
         }
         if !(self.memory_share > 0.0 && self.memory_share <= 1.0) {
             return Err(NetError::Limit("memory_share"));

@@ -9,11 +9,12 @@ use homing_wire::proto::relay::v1::Frame;
 use homing_wire::{HomeId, HomeRecord};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::gossip::{GossipId, TopicName};
 use crate::hello::HelloInfo;
 use crate::relay::Frames;
 
-/// What the server is told. Per home the order is: `PeerUp`, any number of `RelayOut`, `RelayIn` and
-/// `Query`, `PeerDown`. The channels of a link simply close when its stream ends; while the peer is up a
+/// What the server is told. Per home the order is: `PeerUp`, any number of `RelayOut`, `RelayIn`,
+/// `Query` and `Gossip`, `PeerDown`. The channels of a link simply close when its stream ends; while the peer is up a
 /// new link follows. A home whose process was started anew is down first, even if its old connection still
 /// looks alive.
 #[derive(Debug)]
@@ -87,6 +88,18 @@ pub enum NetEvent {
         query: Query,
         /// For the answer, within `query_timeout`.
         reply: oneshot::Sender<Answer>,
+    },
+    /// A message came by gossip, for the first time. It goes no further before [`crate::NetHandle::judge`] has said
+    /// so, within about three seconds; later it is forgotten.
+    Gossip {
+        /// Who passed it on, which says nothing of whose it is.
+        from: HomeId,
+        /// Where.
+        topic: TopicName,
+        /// What: not a byte of it has been checked.
+        payload: Bytes,
+        /// For the judgement.
+        message: GossipId,
     },
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use homing_wire::proto::query::v1::{Answer, Query};
 use homing_wire::{HomeId, HomeName};
 use libp2p::Multiaddr;
@@ -10,6 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::config::{AddressError, parse_address};
+use crate::gossip::{
+    GossipId, JoinError, PublishError, PublishOutcome, TopicName, TopicPeers, Verdict,
+};
 use crate::stats::{Counters, NetStats};
 
 /// The network, for the server. Clones are the same network; it stops when [`NetHandle::shutdown`] is
@@ -116,6 +120,11 @@ pub(crate) enum Command {
     Ban(HomeId),
     Unban(HomeId),
     Peers(oneshot::Sender<Vec<PeerSnapshot>>),
+    Join(TopicName, oneshot::Sender<Result<(), JoinError>>),
+    Leave(TopicName),
+    Publish(TopicName, Bytes, oneshot::Sender<Result<PublishOutcome, PublishError>>),
+    Judge(GossipId, Verdict),
+    TopicPeers(TopicName, oneshot::Sender<TopicPeers>),
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -174,6 +183,37 @@ impl NetHandle {
         peers.await.unwrap_or_default()
     }
 
+    /// Takes part in a topic from now on: what others publish there comes as [`crate::NetEvent::Gossip`]. Joining again
+    /// changes nothing.
+    pub async fn join_topic(&self, topic: TopicName) -> Result<(), JoinError> {
+        self.ask(|reply| Command::Join(topic, reply)).await.unwrap_or(Err(JoinError::ShutDown))
+    }
+
+    /// Takes part in a topic no more. What has come and was not judged is not passed on.
+    pub async fn leave_topic(&self, topic: TopicName) {
+        self.send(Command::Leave(topic)).await;
+    }
+
+    /// Tells `payload` to whoever has joined a topic that we have joined, too. Nobody says who got it.
+    pub async fn publish(
+        &self,
+        topic: TopicName,
+        payload: Bytes,
+    ) -> Result<PublishOutcome, PublishError> {
+        let published = self.ask(|reply| Command::Publish(topic, payload, reply)).await;
+        published.unwrap_or(Err(PublishError::ShutDown))
+    }
+
+    /// Says whether a message may go on to other homes. Whoever never says so keeps it to itself.
+    pub async fn judge(&self, message: GossipId, verdict: Verdict) {
+        self.send(Command::Judge(message, verdict)).await;
+    }
+
+    /// Who takes part in a topic. Nobody, once the network is shut down.
+    pub async fn topic_peers(&self, topic: TopicName) -> TopicPeers {
+        self.ask(|reply| Command::TopicPeers(topic, reply)).await.unwrap_or_default()
+    }
+
     /// The counters since the start.
     pub fn stats(&self) -> NetStats {
         self.counters.snapshot()
@@ -188,8 +228,15 @@ impl NetHandle {
         let _ = stopped.await;
     }
 
+    /// A command with an answer; none comes from a network that has stopped.
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.send(command(reply)).await;
+        answer.await.ok()
+    }
+
     /// A command to a network that has stopped has nothing to change.
-    async fn send(&self, command: Command) {
+    pub(crate) async fn send(&self, command: Command) {
         let _ = self.commands.send(command).await;
     }
 }

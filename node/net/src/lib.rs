@@ -12,6 +12,9 @@
 //!    is noticed by a heartbeat and replaced.
 //! 4. **Query** (`/homing/query/1`): one question, one answer, both bounded in size, number and time.
 //!
+//! 5. **Gossip** (gossipsub): what is told to many homes at once, each message judged by the server before it goes
+//!    on. Nothing depends on it.
+//!
 //! Streams are opened on, and accepted from, *one connection*, which has passed hello. That is why the
 //! stream behaviour is ours (`streams.rs`) and neither libp2p-stream nor request-response: those choose
 //! among a peer's connections themselves, a dead or a not yet admitted one included.
@@ -20,10 +23,14 @@ mod codec;
 mod config;
 mod dial;
 mod event;
+mod gate;
+mod gossip;
 mod handle;
 mod hello;
 mod homes;
+pub mod in_memory;
 mod key;
+mod meter;
 mod pace;
 mod query;
 mod relay;
@@ -36,9 +43,12 @@ mod transport;
 
 pub use config::{AddressError, NetConfig, NetError, NetLimits, check_address};
 pub use event::{Direction, NetEvent, RelayIn, RelayOut};
+pub use gossip::{
+    GossipId, JoinError, PublishError, PublishOutcome, TopicName, TopicPeers, Verdict,
+};
 pub use handle::{NetHandle, PeerSnapshot, QueryError};
 pub use hello::{Admission, HelloInfo, Refusal};
 pub use key::{KeyError, NodeKey};
 pub use relay::Frames;
-pub use stats::NetStats;
+pub use stats::{GossipStats, NetStats};
 pub use swarm::start;

@@ -31,6 +31,45 @@ pub struct NetStats {
     pub dial_failed: BTreeMap<&'static str, u64>,
     /// Connections and streams that ended by our decision or by a fault, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
+    /// Gossip.
+    pub gossip: GossipStats,
+}
+
+/// What gossip did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GossipStats {
+    /// Topics joined, now.
+    pub topics: u64,
+    /// Nodes that take part in gossip with us, now.
+    pub peers: u64,
+    /// Those of them in a mesh of at least one topic, now.
+    pub mesh_peers: u64,
+    /// Messages of our own that went to at least one peer.
+    pub published: u64,
+    /// Messages taken from peers, repetitions included.
+    pub messages_in: u64,
+    /// Those of them that were given to the server.
+    pub new: u64,
+    /// Those that we had already.
+    pub duplicates: u64,
+    /// What the server said of them, by word; `late` came after a message was forgotten.
+    pub judged: BTreeMap<&'static str, u64>,
+    /// Messages of peers that were not taken, by reason.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Messages and lists that were not sent because a peer was too slow.
+    pub slow: u64,
+    /// Bytes read from gossip streams, below encryption.
+    pub bytes_in: u64,
+    /// Bytes written to them.
+    pub bytes_out: u64,
+}
+
+/// What is now.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct GossipGauges {
+    pub(crate) topics: u64,
+    pub(crate) peers: u64,
+    pub(crate) mesh_peers: u64,
 }
 
 /// The living counters.
@@ -45,8 +84,23 @@ pub(crate) struct Counters {
     queries_in: AtomicU64,
     admitted: AtomicU64,
     refused_by_peer: AtomicU64,
+    gossip: GossipCounters,
     /// Rare events only. Keys are words in this program, so the maps are bounded.
     reasons: Mutex<Reasons>,
+}
+
+#[derive(Debug, Default)]
+struct GossipCounters {
+    topics: AtomicU64,
+    peers: AtomicU64,
+    mesh_peers: AtomicU64,
+    published: AtomicU64,
+    messages_in: AtomicU64,
+    new: AtomicU64,
+    duplicates: AtomicU64,
+    slow: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +108,8 @@ struct Reasons {
     refused: BTreeMap<&'static str, u64>,
     dial_failed: BTreeMap<&'static str, u64>,
     dropped: BTreeMap<&'static str, u64>,
+    gossip_judged: BTreeMap<&'static str, u64>,
+    gossip_dropped: BTreeMap<&'static str, u64>,
 }
 
 impl Counters {
@@ -99,6 +155,45 @@ impl Counters {
         *self.reasons().dropped.entry(reason).or_default() += 1;
     }
 
+    pub(crate) fn gossip_gauges(&self, now: GossipGauges) {
+        self.gossip.topics.store(now.topics, Relaxed);
+        self.gossip.peers.store(now.peers, Relaxed);
+        self.gossip.mesh_peers.store(now.mesh_peers, Relaxed);
+    }
+
+    pub(crate) fn gossip_published(&self) {
+        self.gossip.published.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn gossip_in(&self, messages: u64, duplicates: u64) {
+        self.gossip.messages_in.fetch_add(messages, Relaxed);
+        self.gossip.duplicates.fetch_add(duplicates, Relaxed);
+    }
+
+    pub(crate) fn gossip_new(&self) {
+        self.gossip.new.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn gossip_slow(&self, count: usize) {
+        self.gossip.slow.fetch_add(count as u64, Relaxed);
+    }
+
+    pub(crate) fn gossip_read(&self, bytes: usize) {
+        self.gossip.bytes_in.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn gossip_written(&self, bytes: usize) {
+        self.gossip.bytes_out.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn gossip_judged(&self, word: &'static str) {
+        *self.reasons().gossip_judged.entry(word).or_default() += 1;
+    }
+
+    pub(crate) fn gossip_dropped(&self, reason: &'static str) {
+        *self.reasons().gossip_dropped.entry(reason).or_default() += 1;
+    }
+
     pub(crate) fn snapshot(&self) -> NetStats {
         let reasons = self.reasons();
         NetStats {
@@ -114,6 +209,20 @@ impl Counters {
             refused_by_peer: self.refused_by_peer.load(Relaxed),
             dial_failed: reasons.dial_failed.clone(),
             dropped: reasons.dropped.clone(),
+            gossip: GossipStats {
+                topics: self.gossip.topics.load(Relaxed),
+                peers: self.gossip.peers.load(Relaxed),
+                mesh_peers: self.gossip.mesh_peers.load(Relaxed),
+                published: self.gossip.published.load(Relaxed),
+                messages_in: self.gossip.messages_in.load(Relaxed),
+                new: self.gossip.new.load(Relaxed),
+                duplicates: self.gossip.duplicates.load(Relaxed),
+                judged: reasons.gossip_judged.clone(),
+                dropped: reasons.gossip_dropped.clone(),
+                slow: self.gossip.slow.load(Relaxed),
+                bytes_in: self.gossip.bytes_in.load(Relaxed),
+                bytes_out: self.gossip.bytes_out.load(Relaxed),
+            },
         }
     }
 

@@ -2,13 +2,15 @@
 //!
 //! Streams are worked by tasks of their own (`hello.rs`, `relay.rs`, `query.rs`) that send [`Report`]s. The loop
 //! owns all state and decides; its parts are here (start, dispatch), in `connections.rs` (a
-//! connection's life), `clones.rs` (two runs of one node), `rounds.rs` (dialling) and `links.rs` (relay streams and questions).
+//! connection's life), `clones.rs` (two runs of one node), `rounds.rs` (dialling) `links.rs` (relay streams and questions) and
+//! `gossip.rs`.
 //!
 //! **Back-pressure.** While the server does not take events, swarm, reports and timers are not polled,
 //! so peers wait; commands are still taken, so the server may give one before it takes an event.
 
 mod clones;
 mod connections;
+mod gossip;
 mod links;
 mod rounds;
 
@@ -24,7 +26,7 @@ use libp2p::swarm::{ConnectionId, Swarm, SwarmEvent};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::config::{NetConfig, NetError, NetLimits, parse_address};
+use crate::config::{AddressError, NetConfig, NetError, NetLimits, parse_address};
 use crate::dial::{Announced, Target};
 use crate::event::{NetEvent, RelayIn, RelayOut};
 use crate::handle::{Command, NetHandle, PeerSnapshot, QueryError};
@@ -34,12 +36,14 @@ use crate::key::NodeKey;
 use crate::relay::{End, Settings};
 use crate::stats::Counters;
 use crate::timers::{Timer, Timers};
-use crate::transport::{self, Behaviour, BehaviourEvent};
+use crate::transport::{self, Behaviour, BehaviourEvent, Medium};
 
 /// Events that the loop holds back before it stops to make more. One wake makes a handful at most.
 const OUTBOX: usize = 16;
 /// Reports that wait for the loop; tasks wait beyond.
 const REPORTS: usize = 256;
+/// Where a node listens that has no sockets: wherever there is room.
+const ANY_IN_MEMORY: &str = "/memory/0";
 /// What a shutdown may take to tell peers.
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(1);
 
@@ -58,12 +62,30 @@ pub fn start(
     key: &NodeKey,
     admission: Arc<dyn Admission>,
 ) -> Result<(NetHandle, mpsc::Receiver<NetEvent>), NetError> {
+    start_over(Medium::Sockets, config, key, admission)
+}
+
+/// As [`start`], over something else than sockets, where nothing is to be configured to be listened on.
+pub(crate) fn start_over(
+    medium: Medium,
+    config: NetConfig,
+    key: &NodeKey,
+    admission: Arc<dyn Admission>,
+) -> Result<(NetHandle, mpsc::Receiver<NetEvent>), NetError> {
     let runtime = tokio::runtime::Handle::try_current().map_err(|_| NetError::NoRuntime)?;
-    let NetConfig { listen, allow_private, limits } = config;
+    let NetConfig { mut listen, allow_private, limits } = config;
     limits.check()?;
-    let mut swarm = transport::swarm(key, &limits)?;
+    let counters = Arc::new(Counters::default());
+    let parse = match medium {
+        Medium::Sockets => parse_address,
+        Medium::Memory(_) => {
+            listen = vec![ANY_IN_MEMORY.to_owned()];
+            |text: &str| text.parse().map_err(|_| AddressError::Syntax)
+        }
+    };
+    let mut swarm = transport::swarm(medium, key, &limits, &counters)?;
     for address in listen {
-        let parsed = parse_address(&address)
+        let parsed = parse(&address)
             .map_err(|source| NetError::Address { address: address.clone(), source })?;
         swarm
             .listen_on(parsed)
@@ -72,7 +94,6 @@ pub fn start(
     let (commands, command_queue) = mpsc::channel(limits.commands_queue);
     let (events, event_queue) = mpsc::channel(limits.events_queue);
     let (reports, report_queue) = mpsc::channel(REPORTS);
-    let counters = Arc::new(Counters::default());
     let handle =
         NetHandle { commands, counters: counters.clone(), query_timeout: limits.query_timeout };
     let net = Net {
@@ -234,6 +255,14 @@ impl Net {
             }
             // An asker that has gone needs no answer.
             Command::Peers(reply) => drop(reply.send(self.snapshot())),
+            Command::Join(topic, reply) => drop(reply.send(self.gate().join(topic))),
+            Command::Leave(topic) => self.gate().leave(topic),
+            Command::Publish(topic, payload, reply) => {
+                // Whoever asked may have stopped waiting.
+                let _ = reply.send(self.gate().publish(topic, payload.into()));
+            }
+            Command::Judge(message, verdict) => self.judge(&message, verdict),
+            Command::TopicPeers(topic, reply) => drop(reply.send(self.gate().topic_peers(topic))),
             // Taken by `run`.
             Command::Shutdown(_) => {}
         }
@@ -273,6 +302,7 @@ impl Net {
     fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Streams(inbound)) => self.on_stream(inbound),
+            SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.on_gossip(event),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.on_established(peer_id, connection_id, &endpoint);
             }

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use libp2p::core::Transport as _;
+use futures::{AsyncRead, AsyncWrite};
+use libp2p::core::Transport;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerEvent};
-use libp2p::core::transport::Boxed;
+use libp2p::core::transport::{Boxed, MemoryTransport};
 use libp2p::core::upgrade::Version;
 use libp2p::swarm::{NetworkBehaviour, Swarm};
 use libp2p::{
@@ -17,7 +19,11 @@ use libp2p_memory_connection_limits as memory_limits;
 use tokio::time::Sleep;
 
 use crate::config::{NetError, NetLimits};
+use crate::gate::Gate;
+use crate::in_memory::Wire;
 use crate::key::NodeKey;
+use crate::meter::Metered;
+use crate::stats::Counters;
 use crate::streams;
 
 /// QUIC gives a silent peer up after this time …
@@ -39,10 +45,24 @@ pub(crate) struct Behaviour {
     /// For other programs that speak libp2p; nothing here depends on what it says.
     identify: identify::Behaviour,
     pub(crate) streams: streams::Behaviour,
+    pub(crate) gossip: Gate,
+}
+
+/// What carries the connections.
+pub(crate) enum Medium {
+    /// TCP and QUIC.
+    Sockets,
+    /// This process's memory, with the bytes counted: for benches.
+    Memory(Arc<Wire>),
 }
 
 /// The swarm, not yet listening.
-pub(crate) fn swarm(key: &NodeKey, limits: &NetLimits) -> Result<Swarm<Behaviour>, NetError> {
+pub(crate) fn swarm(
+    medium: Medium,
+    key: &NodeKey,
+    limits: &NetLimits,
+    counters: &Arc<Counters>,
+) -> Result<Swarm<Behaviour>, NetError> {
     let public = key.keypair().public();
     let identify = identify::Config::new("homing/1".to_owned(), public.clone())
         .with_agent_version(concat!("homing/", env!("CARGO_PKG_VERSION")).to_owned())
@@ -62,71 +82,104 @@ pub(crate) fn swarm(key: &NodeKey, limits: &NetLimits) -> Result<Swarm<Behaviour
         memory: memory_limits::Behaviour::with_max_percentage(limits.memory_share),
         identify: identify::Behaviour::new(identify),
         streams: streams::Behaviour::new(limits.hello_deadline),
+        gossip: Gate::new(limits, counters.clone())?,
     };
     let config = swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(limits.idle_connection_timeout);
-    Ok(Swarm::new(transport(key, limits)?, behaviour, public.to_peer_id(), config))
+    let transport = match medium {
+        Medium::Sockets => sockets(key, limits, counters)?,
+        Medium::Memory(wire) => {
+            let memory = MemoryTransport::new().map(move |io, _| Metered::all(io, wire.clone()));
+            secured(memory, key, limits, counters)?
+        }
+    };
+    Ok(Swarm::new(transport, behaviour, public.to_peer_id(), config))
 }
 
-fn transport(
+/// A byte transport with Noise and Yamux.
+fn secured<T>(
+    transport: T,
     key: &NodeKey,
     limits: &NetLimits,
-) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
+    counters: &Arc<Counters>,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError>
+where
+    T: Transport<Error: Send + Sync, ListenerUpgrade: Send, Dial: Send> + Send + Unpin + 'static,
+    T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let noise =
         noise::Config::new(key.keypair()).map_err(|e| NetError::Transport(e.to_string()))?;
     let mut yamux = yamux::Config::default();
     yamux.set_max_num_streams(limits.streams_per_connection as usize);
-    // TCP_NODELAY is set by default here.
-    let tcp = tcp::tokio::Transport::new(tcp::Config::new())
+    let counters = counters.clone();
+    let secured = transport
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
         .multiplex(yamux)
         .timeout(limits.handshake_timeout)
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(ClosesInTime::new(muxer))));
+        .map(move |(peer, muxer), _| {
+            (peer, StreamMuxerBox::new(ClosesInTime::new(muxer, counters.clone())))
+        });
+    Ok(secured.boxed())
+}
+
+fn sockets(
+    key: &NodeKey,
+    limits: &NetLimits,
+    counters: &Arc<Counters>,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
+    // TCP_NODELAY is set by default here.
+    let tcp = tcp::tokio::Transport::new(tcp::Config::new());
+    let tcp = secured(tcp, key, limits, counters)?;
     let mut config = quic::Config::new(key.keypair());
     config.handshake_timeout = limits.handshake_timeout;
     config.max_idle_timeout = QUIC_IDLE_TIMEOUT_MS;
     config.keep_alive_interval = QUIC_KEEP_ALIVE;
     config.max_stream_data = QUIC_STREAM_BYTES;
     config.max_concurrent_stream_limit = limits.streams_per_connection;
-    let quic = quic::tokio::Transport::new(config)
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(ClosesInTime::new(muxer))));
+    let counters = counters.clone();
+    let quic = quic::tokio::Transport::new(config).map(move |(peer, muxer), _| {
+        (peer, StreamMuxerBox::new(ClosesInTime::new(muxer, counters.clone())))
+    });
     Ok(tcp.or_transport(quic).map(|either, _| either.into_inner()).boxed())
 }
 
-/// A connection whose closing ends by itself after a while; dropping the rest resets it.
+/// A connection whose closing ends by itself after a while; dropping the rest resets it. And whose gossip is counted.
 struct ClosesInTime<M> {
     inner: M,
+    counters: Arc<Counters>,
     within: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl<M> ClosesInTime<M> {
-    fn new(inner: M) -> Self {
-        Self { inner, within: CLOSE_WITHIN, deadline: None }
+    fn new(inner: M, counters: Arc<Counters>) -> Self {
+        Self { inner, counters, within: CLOSE_WITHIN, deadline: None }
     }
 }
 
 impl<M> StreamMuxer for ClosesInTime<M>
 where
-    M: StreamMuxer + Unpin,
+    M: StreamMuxer<Substream: Unpin> + Unpin,
     M::Error: std::error::Error + Send + Sync + 'static,
 {
-    type Substream = M::Substream;
+    type Substream = Metered<M::Substream>;
     type Error = io::Error;
 
     fn poll_inbound(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Self::Substream, io::Error>> {
-        Pin::new(&mut self.inner).poll_inbound(cx).map_err(io::Error::other)
+        let opened = Pin::new(&mut self.inner).poll_inbound(cx).map_err(io::Error::other);
+        opened.map_ok(|stream| Metered::gossip(stream, self.counters.clone()))
     }
 
     fn poll_outbound(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Self::Substream, io::Error>> {
-        Pin::new(&mut self.inner).poll_outbound(cx).map_err(io::Error::other)
+        let opened = Pin::new(&mut self.inner).poll_outbound(cx).map_err(io::Error::other);
+        opened.map_ok(|stream| Metered::gossip(stream, self.counters.clone()))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
@@ -184,7 +237,10 @@ mod tests {
 
     #[tokio::test]
     async fn closing_ends_although_the_connection_is_stuck() {
-        let stuck = ClosesInTime { within: Duration::from_millis(20), ..ClosesInTime::new(Stuck) };
+        let stuck = ClosesInTime {
+            within: Duration::from_millis(20),
+            ..ClosesInTime::new(Stuck, Arc::default())
+        };
         let closed = tokio::time::timeout(Duration::from_secs(20), stuck.close()).await;
         assert!(closed.is_ok_and(|result| result.is_ok()));
     }

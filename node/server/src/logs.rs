@@ -48,7 +48,12 @@ fn filter(level: Level) -> EnvFilter {
         Level::Debug => "info",
         Level::Trace => "debug",
     };
-    EnvFilter::new(format!("{libraries},homing={}", level.word()))
+    // libp2p's gossip logs what peers do wrong as warnings and errors: any home could fill the log. The network counts it.
+    let gossip = match level {
+        Level::Error | Level::Warn | Level::Info => "off",
+        Level::Debug | Level::Trace => libraries,
+    };
+    EnvFilter::new(format!("{libraries},libp2p_gossipsub={gossip},homing={}", level.word()))
 }
 
 #[cfg(test)]
@@ -62,5 +67,6 @@ mod tests {
             assert!(text.contains(&format!("homing={}", level.word())), "{text}");
         }
         assert!(filter(Level::Info).to_string().contains("warn"));
+        assert!(filter(Level::Info).to_string().contains("libp2p_gossipsub=off"));
     }
 }

@@ -262,6 +262,40 @@ pub fn of_net(net: &homing_net::NetStats) -> Vec<Family> {
             "reason",
             &net.dropped,
         ),
+        Family::gauge("gossip_topics", "Gossip topics joined", net.gossip.topics as f64),
+        Family::gauge("gossip_peers", "Nodes that take part in gossip", net.gossip.peers as f64),
+        Family::gauge(
+            "gossip_mesh_peers",
+            "Nodes in the mesh of at least one topic",
+            net.gossip.mesh_peers as f64,
+        ),
+        Family::counter("gossip_published", "Gossip messages of this home", net.gossip.published),
+        Family::counter(
+            "gossip_messages_in",
+            "Gossip messages from other homes, repetitions included",
+            net.gossip.messages_in,
+        ),
+        Family::counter("gossip_new", "Those that were new", net.gossip.new),
+        Family::counter("gossip_duplicates", "Those that were not", net.gossip.duplicates),
+        Family::counters(
+            "gossip_judged",
+            "What was said of new gossip messages",
+            "verdict",
+            &net.gossip.judged,
+        ),
+        Family::counters(
+            "gossip_dropped",
+            "Gossip messages of other homes that were not taken",
+            "reason",
+            &net.gossip.dropped,
+        ),
+        Family::counter(
+            "gossip_slow",
+            "Gossip not sent because a home was too slow",
+            net.gossip.slow,
+        ),
+        Family::counter("gossip_in_bytes", "Bytes of gossip from other homes", net.gossip.bytes_in),
+        Family::counter("gossip_out_bytes", "Bytes of gossip to other homes", net.gossip.bytes_out),
     ]
 }
 

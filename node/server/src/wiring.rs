@@ -101,6 +101,11 @@ pub fn net(config: &Config) -> NetConfig {
             dial_addresses: l.dial_addresses,
             idle_connection_timeout: ms(l.idle_connection_ms),
             memory_share: l.memory_share,
+            gossip_topics: l.gossip_topics,
+            gossip_message_bytes: l.gossip_message_bytes,
+            gossip_queue_messages: l.gossip_queue_messages,
+            gossip_messages_per_s: l.gossip_messages_per_s,
+            gossip_bytes_per_s: l.gossip_bytes_per_s,
         },
     }
 }

@@ -46,6 +46,25 @@ pub struct Line {
     /// Processor seconds of the load process, which takes them from the same cores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_cpu_s_per_1000: Option<f64>,
+    /// Homes of the group of `group-wide`. There the times are from sending until all have the message, `cpu_s_per_1000`
+    /// is the origin's, and the bytes are those below TCP, all protocols together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub homes: Option<usize>,
+    /// What the origin sent for one message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin_bytes_out_per_message: Option<f64>,
+    /// What it received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin_bytes_in_per_message: Option<f64>,
+    /// What all homes sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all_bytes_out_per_message: Option<f64>,
+    /// Processor seconds of all homes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all_cpu_s_per_1000: Option<f64>,
+    /// Deliveries that gossip left to the streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missed: Option<u64>,
     /// Calls the home refused; they do not count as sent.
     pub refused: u64,
     /// What was wrong.
@@ -69,6 +88,10 @@ impl Line {
     /// Nothing was lost, doubled or out of order.
     pub fn is_good(&self) -> bool {
         self.verdict.is_good()
+    }
+
+    pub(super) fn measured_on(&mut self, machine: &Machine) {
+        self.machine = Some(machine.clone());
     }
 
     pub(super) fn held_against(&mut self, limits: &Limits, machine: &Machine) {
@@ -123,6 +146,14 @@ impl fmt::Display for Line {
         }
         if let Some(delivery) = self.delivery_p50_ms {
             write!(f, "  delivered p50 {delivery:.2} ms")?;
+        }
+        if let (Some(origin), Some(all)) =
+            (self.origin_bytes_out_per_message, self.all_bytes_out_per_message)
+        {
+            write!(f, "  {origin:.0} B out of the origin, {all:.0} of all")?;
+        }
+        if let Some(missed) = self.missed.filter(|missed| *missed > 0) {
+            write!(f, "  {missed} left to the streams")?;
         }
         if self.refused > 0 {
             write!(f, "  {} refused", self.refused)?;

@@ -5,6 +5,7 @@
 //! time and memory are theirs alone. Every number of one run comes from the same disk and the same minutes.
 
 pub mod check;
+mod group_wide;
 mod limits;
 mod line;
 pub mod load;
@@ -38,7 +39,7 @@ const HOME_ENVIRONMENT: [(&str, &str); 5] = [
     after_help = "Examples:\n  homing-testnet bench\n  homing-testnet bench local quiet --seconds 20 --json\n\nExit code 1 where a message was lost, doubled or out of order.\nBuild with --release: a debug build measures nothing worth knowing."
 )]
 pub struct BenchArgs {
-    /// What to measure; everything where nothing is named.
+    /// What to measure; everything but group-wide where nothing is named.
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
     /// How long each measurement sends.
@@ -79,6 +80,9 @@ pub enum Scenario {
     Restart,
     /// A home was away while 200,000 messages of 1 KiB in 100 chats were sent to it: how fast it has them.
     RelayCatchup,
+    /// A home tells groups of 3, 8, 16, 30 and 100 homes, by gossip and by streams: what it costs, and when all have it. In one process,
+    /// without disks. Only where it is named: it takes minutes.
+    GroupWide,
 }
 
 impl Scenario {
@@ -120,6 +124,9 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<bool> {
 }
 
 async fn measure(args: BenchArgs) -> anyhow::Result<bool> {
+    if !args.scenarios.is_empty() && args.scenarios.iter().all(|s| *s == Scenario::GroupWide) {
+        return measure_in_memory(&args).await;
+    }
     let this_program = std::env::current_exe().context("this program does not know where it is")?;
     let mut program =
         Program::find(args.homing.as_deref())?.guarded_by(this_program.clone(), false);
@@ -187,6 +194,35 @@ async fn measure(args: BenchArgs) -> anyhow::Result<bool> {
     if !good && !args.json {
         say("FAILED: messages were lost, doubled or out of order")?;
     }
+    Ok(good)
+}
+
+/// Without homes as processes, and without a disk.
+async fn measure_in_memory(args: &BenchArgs) -> anyhow::Result<bool> {
+    let this_program = std::env::current_exe().context("this program does not know where it is")?;
+    let machine = machine::Machine::look(&this_program);
+    if !args.json {
+        say(&machine.to_string())?;
+        say(&line::heading())?;
+    }
+    let (sender, mut lines) = tokio::sync::mpsc::channel(8);
+    let running = async {
+        let ran = Box::pin(group_wide::run(args.seconds, &sender)).await;
+        drop(sender);
+        ran
+    };
+    let mut good = true;
+    let printing = async {
+        while let Some(mut line) = lines.recv().await {
+            good &= line.is_good();
+            line.measured_on(&machine);
+            say(&if args.json { serde_json::to_string(&line)? } else { line.to_string() })?;
+        }
+        anyhow::Ok(())
+    };
+    let (ran, printed) = tokio::join!(running, printing);
+    ran.context("group-wide")?;
+    printed?;
     Ok(good)
 }
 

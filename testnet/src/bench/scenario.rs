@@ -78,6 +78,7 @@ pub(super) async fn run(
         Scenario::Idle => lines.send(Box::pin(idle(bench)).await?).await?,
         Scenario::Restart => lines.send(Box::pin(restart(bench)).await?).await?,
         Scenario::RelayCatchup => lines.send(Box::pin(relay_catchup(bench)).await?).await?,
+        Scenario::GroupWide => Box::pin(super::group_wide::run(bench.seconds, lines)).await?,
     }
     Ok(())
 }

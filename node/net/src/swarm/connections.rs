@@ -203,6 +203,7 @@ impl Net {
         let held = std::mem::take(&mut connection.held);
         let they_dialled = connection.dialled.is_none();
         self.counters.admitted();
+        self.gate().admit(id, home_id);
         let home = self.homes.entry(home_id).or_insert_with(|| Home::new(&self.limits));
         let is_first = !home.is_up();
         home.connections.push(id);
@@ -257,6 +258,7 @@ impl Net {
         connection.cancel.cancel();
         connection.held.clear();
         let dialled = connection.dialled;
+        self.gate().shut(id);
         self.swarm.close_connection(id);
         match was {
             Stage::Admitted(home, _) => self.lost(home, id, reason),

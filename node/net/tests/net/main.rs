@@ -9,6 +9,7 @@
 
 mod clones;
 mod dialling;
+mod gossip;
 mod hello;
 mod misbehaviour;
 mod query;

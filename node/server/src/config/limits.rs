@@ -175,5 +175,17 @@ section! {
         idle_connection_ms: u64 = 60_000, in 100..=DAY_MS;
         /// No new connections of homes while the process uses more than this share of physical memory.
         memory_share: f64 = 0.8;
+        /// Gossip topics that this node joins: one for each large group, two around midnight. Each costs a mesh of about four
+        /// homes. Homes refuse more than 512 from each other, so it can only be lowered.
+        gossip_topics: usize = 512, in 1..=512;
+        /// The largest payload of one gossip message: a full event. What is larger goes by the relay streams alone.
+        gossip_message_bytes: usize = 131_072, in 1_024..=1_048_576;
+        /// Gossip messages that wait for one home; what comes beyond is dropped for that home, which gets it by its stream.
+        gossip_queue_messages: usize = 256, in 1..=65_536;
+        /// New gossip messages taken in a second, from all homes together; one home may bring a quarter, repetitions
+        /// included. Ids are remembered for two minutes, about 400 bytes each: at the very worst 100 MiB.
+        gossip_messages_per_s: u32 = 2_000, in 4..=1_000_000;
+        /// Their payloads. They are kept for four seconds, and one home's quarter must hold a `gossip_message_bytes`.
+        gossip_bytes_per_s: u32 = 16 << 20, in 4_096..=1_073_741_824;
     }
 }

@@ -406,6 +406,12 @@ impl Config {
                 l.relay_window_bytes, l.relay_frame_bytes
             ));
         }
+        if ((l.gossip_bytes_per_s / 4) as usize) < l.gossip_message_bytes {
+            return wrong(format!(
+                "limits.gossip_bytes_per_s ({}) must hold four messages: at least 4 × limits.gossip_message_bytes ({})",
+                l.gossip_bytes_per_s, l.gossip_message_bytes
+            ));
+        }
         if !self.store.segment_bytes.is_multiple_of(4_096) {
             return wrong(format!(
                 "store.segment_bytes ({}) must be a multiple of 4096",

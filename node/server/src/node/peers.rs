@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use homing_core::{PeerFault, PeerState};
-use homing_net::NetEvent;
+use homing_net::{NetEvent, Verdict};
 use homing_wire::proto::query::v1 as pb_query;
 use homing_wire::{Epoch, HomeId, Local, SigningKeys, UserRef};
 use tokio::sync::oneshot;
@@ -165,6 +165,12 @@ impl Hub {
                     drop(reply.send(answer));
                 }
             },
+            // No topic is joined yet, so none should come.
+            NetEvent::Gossip { from, topic, message, payload } => {
+                debug!(peer = %self.directory.show(&from), %topic, %message, bytes = payload.len(), "gossip ignored");
+                let net = self.net.clone();
+                self.runtime.spawn(async move { net.judge(message, Verdict::Ignore).await });
+            }
         }
         Ok(())
     }

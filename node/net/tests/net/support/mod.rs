@@ -16,6 +16,7 @@ use homing_wire::proto::relay::v1::{Ack, Frame, Marks, Pruned, Pull, Range, fram
 use homing_wire::{Epoch, HomeId, HomeRecord, Instance, Node, Statement};
 use tokio::sync::mpsc;
 
+pub(crate) mod mesh;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 
