@@ -157,9 +157,12 @@ impl World {
                 } else {
                     let rejected: Vec<_> =
                         reply.rejected.iter().map(|(seq, why)| (*seq, (*why).to_owned())).collect();
-                    let (store, now) = (&node.store, node.now);
-                    node.home.rejected_by(store, now, channel, epoch, &rejected).unwrap();
                     node.acknowledged(peer, channel, reply.have.0).unwrap();
+                    let (store, now) = (&node.store, node.now);
+                    node.home
+                        .rejected_by(store, now, peer, channel, epoch, &rejected)
+                        .unwrap()
+                        .unwrap();
                 }
             }
             Effect::Marks { peer, channel, marks } => {

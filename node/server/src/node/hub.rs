@@ -527,13 +527,20 @@ impl Hub {
                 self.reply(move || drop(reply.send(*answer)));
             }
             Input::RejectedBy { peer, channel, epoch, rejected, .. } => {
-                warn!(
-                    peer = %self.directory.show(&peer), %channel, count = rejected.len(),
-                    reason = rejected.first().map_or("", |(_, reason)| reason),
-                    "a home rejected messages of ours; their senders are shown it"
-                );
-                self.home.rejected_by(&*store, now, channel, epoch, &rejected)?;
+                let done = self.home.rejected_by(&*store, now, peer, channel, epoch, &rejected)?;
                 self.collect_effects(None)?;
+                match done {
+                    Ok(0) => {}
+                    Ok(count) => {
+                        self.metrics.rejected_by_peers.fetch_add(count as u64, Ordering::Relaxed);
+                        warn!(
+                            peer = %self.directory.show(&peer), %channel, count,
+                            reason = rejected.first().map_or("", |(_, reason)| reason),
+                            "a home rejected messages of ours; their senders are shown it"
+                        );
+                    }
+                    Err(fault) => self.at_fault(peer, fault),
+                }
             }
             Input::Marks { peer, channel, marks, reply, .. } => {
                 let result = self.home.receive_marks(&*store, now, peer, channel, &marks)?;
@@ -593,8 +600,9 @@ impl Hub {
                 }
             }
             Input::RefusedBy { peer, channel, reason, .. } => {
-                info!(peer = %self.directory.show(&peer), %channel, reason, "a home takes nothing of a channel");
-                self.home.refused_by(&*store, peer, channel, &reason)?;
+                if self.home.refused_by(&*store, peer, channel, &reason)? {
+                    info!(peer = %self.directory.show(&peer), %channel, reason, "a home takes nothing of a channel");
+                }
                 self.collect_effects(None)?;
             }
             Input::LookedUp { user, found } => self.looked_up(user, found)?,

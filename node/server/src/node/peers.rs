@@ -243,8 +243,10 @@ impl Hub {
         self.satchels.get(peer)
     }
 
-    /// A peer did what no honest home does, and is let go: it may come back after a while.
+    /// A peer did what no honest home does, and is let go: it may come back after a while. What it has sent besides is
+    /// ignored: a frame names thousands of channels, and each may be as wrong.
     pub(super) fn at_fault(&mut self, peer: HomeId, fault: PeerFault) {
+        self.connections.remove(&peer);
         self.metrics.peer_fault(fault.0);
         let name = self.directory.show(&peer);
         warn!(peer = %name, reason = fault.0, "a home answers as no honest home does: cut");
