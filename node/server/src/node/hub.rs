@@ -4,7 +4,7 @@
 //! while that flushes. Whatever follows from a step (answers, notices, frames) waits in `outputs` until
 //! the step, and all before it, are on disk: nobody is told of what a power cut could still undo.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -27,6 +27,7 @@ use super::courier::{Satchel, Signer};
 use super::directory::Directory;
 use super::input::{ConnectionNo, Input, Pending};
 use super::metrics::NodeMetrics;
+use super::peers::LinePace;
 use super::repair::RepairRun;
 use super::retention::{Retention, RetentionLimits};
 use super::show::Shower;
@@ -128,6 +129,9 @@ pub(super) struct Hub {
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) satchels: HashMap<HomeId, Arc<Satchel>>,
     pub(super) live: PeersLive,
+    /// Homes in `live` that were refused and are nothing to this one otherwise, the one that came last at the end.
+    pub(super) strangers: VecDeque<HomeId>,
+    pub(super) stranger_lines: LinePace,
     /// Homes the network has been told to reach.
     pub(super) wanted: BTreeSet<HomeId>,
     pub(super) gatekeeper: Arc<Gatekeeper>,
@@ -276,6 +280,8 @@ impl Hub {
             runtime: parts.runtime,
             satchels: HashMap::new(),
             live: PeersLive { running: true, homes: BTreeMap::new() },
+            strangers: VecDeque::new(),
+            stranger_lines: LinePace::default(),
             wanted: BTreeSet::new(),
             gatekeeper: parts.gatekeeper,
             reads: Arc::new(Semaphore::new(parts.limits.reads_at_once)),
@@ -503,7 +509,7 @@ impl Hub {
                 let result = self.home.receive_range(&*store, now, peer, &range)?;
                 if let Ok(done) = &result {
                     self.metrics.received.fetch_add(done.applied as u64, Ordering::Relaxed);
-                    done.rejected.iter().for_each(|(_, reason)| self.metrics.rejection(reason));
+                    self.metrics.not_taken(done);
                 }
                 if let Err(PeerFault("equivocation")) = &result {
                     error!(
@@ -517,6 +523,9 @@ impl Hub {
             }
             Input::Pruned { peer, parties, end, reply, .. } => {
                 let result = self.home.receive_pruned(&*store, now, peer, &parties, &end)?;
+                if let Ok(done) = &result {
+                    self.metrics.not_taken(done);
+                }
                 self.collect_effects(None)?;
                 self.reply(move || drop(reply.send(result)));
             }

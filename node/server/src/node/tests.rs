@@ -12,7 +12,7 @@ use homing_core::{
     CourierLimits, Effect, Home, Mark, NewAccount, PeerState, Policy, RangeIn, RangeReply,
     Reader as _, SendCommand, Target,
 };
-use homing_net::{HelloInfo, NetConfig, NetEvent, NodeKey};
+use homing_net::{Direction, HelloInfo, NetConfig, NetEvent, NodeKey};
 use homing_store::Store;
 use homing_wire::proto::query::v1 as pb;
 use homing_wire::{
@@ -28,6 +28,7 @@ use super::directory::Directory;
 use super::hub::{Hub, HubError, HubLimits, HubParts};
 use super::input::{ConnectionNo, Input};
 use super::metrics::NodeMetrics;
+use super::peers::STRANGERS;
 use super::retention::RetentionLimits;
 use super::starts::SeenStarts;
 use crate::config::FederationMode;
@@ -417,4 +418,42 @@ async fn retention_goes_round_in_parts() {
     assert_eq!(left(), [0, 1_500 - 3 * 256, 1], "four parts, one of them for the first channel");
     tick(NOW_MS + 2_001);
     assert_eq!(left(), [0, 0, 0]);
+}
+
+/// Identities cost nothing: whoever knocks with a new one each time fills neither the list of homes nor the metrics.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_are_refused_take_no_memory_and_name_no_metric() {
+    let (acme, _) = homes();
+    let (mut hub, _, _) = hub_of(acme, limits());
+    let refused = |id: u64, direction, reason: &str| {
+        let mut home = [77; 32];
+        home[..8].copy_from_slice(&id.to_be_bytes());
+        NetEvent::Refused {
+            home: Some(HomeId(home)),
+            direction,
+            reason: reason.to_owned(),
+            message: "no".to_owned(),
+            evidence: Bytes::new(),
+        }
+    };
+    for id in 0..500 {
+        hub.net_event(refused(id, Direction::ByUs, "not_pinned")).unwrap();
+        hub.net_event(refused(1_000 + id, Direction::ByPeer, &format!("word_{id}"))).unwrap();
+    }
+    assert_eq!(hub.live.homes.len(), STRANGERS);
+    let faults = hub.metrics.peer_faults.lock().clone();
+    let counted = [("not_pinned", 500), ("refused_by_peer", 500)];
+    assert_eq!(faults, counted.map(|(reason, count)| (reason.to_owned(), count)).into());
+    // One that was met is no stranger, however many knock.
+    let globex = NetEvent::Refused {
+        home: Some(GLOBEX),
+        direction: Direction::ByPeer,
+        reason: "stopping".to_owned(),
+        message: "soon".to_owned(),
+        evidence: Bytes::new(),
+    };
+    hub.net_event(globex).unwrap();
+    (0..100).for_each(|id| hub.net_event(refused(id, Direction::ByUs, "closed")).unwrap());
+    assert_eq!(hub.live.homes.len(), STRANGERS + 1);
+    assert_eq!(hub.live.homes[&GLOBEX].last_error.as_deref(), Some("stopping: soon"));
 }
