@@ -282,7 +282,10 @@ impl Courier {
         }
         // Before the events that name them.
         while burst.len() < self.limits.burst && self.rosters_under_way.len() < ROSTERS_UNDER_WAY {
-            let Some((group, signed)) = self.rosters.pop_first() else { break };
+            // One of a group at a time: the answer to an older one would be to nothing that is remembered.
+            let free = |group: &&ChannelId| !self.rosters_under_way.contains_key(*group);
+            let Some(group) = self.rosters.keys().find(free).copied() else { break };
+            let Some(signed) = self.rosters.remove(&group) else { break };
             self.rosters_under_way.insert(group, signed.roster().version);
             burst.push(Delivery::Roster(signed));
         }
