@@ -549,10 +549,10 @@ impl World {
         reason: &str,
     ) -> Result<(), Broken> {
         let (peer, now) = (self.members[from].id, self.now);
-        if let Some(link) = self.members[to].links.get_mut(&from) {
-            if let Err(fault) = link.courier.refused(now, channel) {
-                return self.is_at_fault(to, from, fault, "refused", true);
-            }
+        if let Some(link) = self.members[to].links.get_mut(&from)
+            && let Err(fault) = link.courier.refused(now, channel)
+        {
+            return self.is_at_fault(to, from, fault, "refused", true);
         }
         let (process, store) = self.members[to].process()?;
         process.refused_by(store, peer, channel, reason)?;

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::faults::Faults;
 use super::input::{ConnectionNo, Input};
 use super::metrics::NodeMetrics;
 
@@ -126,6 +127,8 @@ impl Satchel {
 /// What a courier needs.
 pub(super) struct Courier {
     pub(super) peer: HomeId,
+    /// As operators know it.
+    pub(super) name: String,
     pub(super) home: HomeId,
     /// The life of this home's store.
     pub(super) epoch: Epoch,
@@ -136,6 +139,7 @@ pub(super) struct Courier {
     pub(super) net: NetHandle,
     pub(super) limits: CourierLimits,
     pub(super) metrics: Arc<NodeMetrics>,
+    pub(super) faults: Arc<Faults>,
     pub(super) now: fn() -> u64,
 }
 
@@ -164,10 +168,13 @@ impl Courier {
             debug!(peer = %self.peer, "relay stream in use");
             if let Err(End::Fault(fault)) = self.serve(connection, link).await {
                 self.metrics.peer_fault(fault.0);
-                warn!(
-                    peer = %self.peer, reason = fault.0,
-                    "a peer answers as no honest home does: cut, and tried again later"
-                );
+                // A home may be slow for once, and its disk full: that is no lie.
+                let now = std::time::Instant::now();
+                let verdict = match fault {
+                    PeerFault("no_acknowledgement") => self.faults.strike(self.peer, now),
+                    PeerFault(_) => self.faults.lie(self.peer, now),
+                };
+                verdict.log(&self.name, fault.0);
                 self.net.disconnect(self.peer, fault.0).await;
             }
         }

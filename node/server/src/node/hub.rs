@@ -510,6 +510,9 @@ impl Hub {
                 if let Ok(done) = &result {
                     self.metrics.received.fetch_add(done.applied as u64, Ordering::Relaxed);
                     self.metrics.not_taken(done);
+                    if done.applied > 0 {
+                        self.gatekeeper.faults.behaves(&peer);
+                    }
                 }
                 if let Err(PeerFault("equivocation")) = &result {
                     error!(
@@ -561,8 +564,9 @@ impl Hub {
             Input::Acknowledged { peer, channel, epoch, have, .. } => {
                 let done = self.home.acknowledged(&*store, peer, channel, epoch, have)?;
                 self.collect_effects(None)?;
-                if let Err(fault) = done {
-                    self.at_fault(peer, fault);
+                match done {
+                    Ok(()) => self.gatekeeper.faults.behaves(&peer),
+                    Err(fault) => self.at_fault(peer, fault),
                 }
             }
             Input::MarksTaken { peer, channel, marks, .. } => {

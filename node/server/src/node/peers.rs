@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use homing_core::{PeerFault, PeerState};
 use homing_net::{Direction, NetEvent};
@@ -100,6 +101,13 @@ impl Hub {
                 self.count_peers();
                 self.clocks.heard(home, self.moment(), hello.clock_ms);
                 self.compare_clocks();
+                // Its hello may have been heard just before it was cut.
+                if self.gatekeeper.faults.refused_for(&home, Instant::now()).is_some() {
+                    self.connections.remove(&home);
+                    let net = self.net.clone();
+                    self.runtime.spawn(async move { net.disconnect(home, "misbehaved").await });
+                    return Ok(());
+                }
                 let connection = ConnectionNo(self.number());
                 self.connections.insert(home, connection);
                 let name = self.directory.name(&home).cloned();
@@ -155,6 +163,8 @@ impl Hub {
                 // What a peer says of us is its word, of which there are as many as it likes.
                 self.metrics.peer_fault(if ours { &reason } else { "refused_by_peer" });
                 let is_news = self.refused_hello(home, format!("{reason}: {message}"));
+                // That was said when it was cut.
+                let is_news = is_news && !(ours && reason == "misbehaved");
                 if is_news {
                     warn!(peer = ?home, ?direction, reason, message, "hello refused");
                 } else {
@@ -176,11 +186,13 @@ impl Hub {
                 let Some(connection) = self.connections.get(&home).copied() else { return Ok(()) };
                 let receiver = Receiver {
                     peer: home,
+                    name: self.directory.show(&home),
                     connection,
                     keys: self.peer_keys.get(&home).cloned().unwrap_or_default(),
                     hub: self.input.clone(),
                     net: self.net.clone(),
                     metrics: self.metrics.clone(),
+                    faults: self.gatekeeper.faults.clone(),
                 };
                 self.runtime.spawn(receiver.run(link));
             }
@@ -299,6 +311,7 @@ impl Hub {
         self.satchels.insert(peer, satchel.clone());
         let courier = Courier {
             peer,
+            name: self.directory.show(&peer),
             home: self.home.id(),
             epoch: self.home.epoch(),
             signer: self.signer.clone(),
@@ -308,6 +321,7 @@ impl Hub {
             net: self.net.clone(),
             limits: self.limits.courier,
             metrics: self.metrics.clone(),
+            faults: self.gatekeeper.faults.clone(),
             now: self.now,
         };
         self.runtime.spawn(courier.run());
@@ -324,8 +338,8 @@ impl Hub {
     pub(super) fn at_fault(&mut self, peer: HomeId, fault: PeerFault) {
         self.connections.remove(&peer);
         self.metrics.peer_fault(fault.0);
-        let name = self.directory.show(&peer);
-        warn!(peer = %name, reason = fault.0, "a home answers as no honest home does: cut");
+        let verdict = self.gatekeeper.faults.lie(peer, Instant::now());
+        verdict.log(&self.directory.show(&peer), fault.0);
         let net = self.net.clone();
         self.runtime.spawn(async move { net.disconnect(peer, fault.0).await });
     }
@@ -414,6 +428,7 @@ impl Hub {
                 }
             }
             ControlEffect::Retry(peer) => {
+                self.gatekeeper.faults.pardon(peer.as_ref());
                 let peers = match peer {
                     Some(peer) => vec![peer],
                     None => self.wanted.iter().copied().collect(),

@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use super::admission::Gatekeeper;
 use super::directory::Directory;
+use super::faults::{FaultLimits, Faults};
 use super::hub::{Hub, HubError, HubLimits, HubParts};
 use super::input::{ConnectionNo, Input};
 use super::metrics::NodeMetrics;
@@ -138,6 +139,7 @@ impl Node {
 struct Running {
     input: mpsc::Sender<Input>,
     disk: Arc<Disk>,
+    metrics: Arc<NodeMetrics>,
     ended: oneshot::Receiver<Result<(), HubError>>,
     _requests: mpsc::Sender<homing_link::Request>,
 }
@@ -161,6 +163,12 @@ fn hub_of(node: Node, limits: HubLimits) -> (Hub, mpsc::Sender<Input>, mpsc::Rec
         peer_id: bytes::Bytes::from_static(b"node"),
         signer: Arc::new(SigningKey::from_bytes(&[1; 32])),
         starts: SeenStarts::default(),
+        faults: Arc::new(Faults::new(FaultLimits {
+            strikes: 3,
+            window: Duration::from_secs(600),
+            backoff_min: Duration::from_secs(60),
+            backoff_max: Duration::from_secs(3_600),
+        })),
         now: || NOW_MS,
     });
     // Nobody is reached by it: what would come by it the tests put in themselves.
@@ -188,6 +196,7 @@ impl Running {
     fn start(node: Node) -> Self {
         let disk = node.disk.clone();
         let (hub, input, inputs) = hub_of(node, limits());
+        let metrics = hub.metrics.clone();
         let (requests, request_queue) = mpsc::channel(16);
         let (done, ended) = oneshot::channel();
         std::thread::spawn(move || {
@@ -195,7 +204,7 @@ impl Running {
                 tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             let _test_is_over = done.send(runtime.block_on(hub.run(request_queue, inputs)));
         });
-        Self { input, disk, ended, _requests: requests }
+        Self { input, disk, metrics, ended, _requests: requests }
     }
 
     async fn put(&self, input: Input) {
@@ -380,6 +389,28 @@ async fn what_is_left_of_an_earlier_connection_is_dropped() {
     );
     let new = hub.range(2, range).await;
     assert_eq!(new.await.unwrap().unwrap().have, Seq(10));
+}
+
+/// A frame answers thousands of ranges: the first lie in it is one, and what is behind it is not looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_home_at_fault_has_sent_besides_is_dropped() {
+    let (acme, range) = homes();
+    let hub = Running::start(acme);
+    hub.up().await;
+    let channel = range.channel;
+    assert_eq!(hub.range(1, range.clone()).await.await.unwrap().unwrap().have, Seq(10));
+    for _ in 0..100 {
+        let (peer, connection, have) = (GLOBEX, ConnectionNo(1), Seq(99));
+        hub.put(Input::Acknowledged { peer, connection, channel, epoch: EPOCH, have }).await;
+    }
+    assert!(hub.range(1, range.clone()).await.await.is_err(), "it was cut");
+    hub.decided().await;
+    let counted = hub.metrics.peer_faults.lock().clone();
+    assert_eq!(counted, [("ack_ahead".to_owned(), 1)].into());
+    // What its hello said before that counts for nothing either, while it is to stay out.
+    hub.down().await;
+    hub.up().await;
+    assert!(hub.range(2, range).await.await.is_err(), "it was let in");
 }
 
 /// A channel with more than one tick's worth is gone on with; the rest of the round follows, and then there is a rest.
