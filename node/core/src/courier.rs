@@ -148,9 +148,9 @@ pub struct Courier {
     /// Asked by channel, never walked through: in no order that could be seen outside.
     parcels: HashMap<ChannelId, Parcel>,
     turn: VecDeque<ChannelId>,
-    /// Ranges under way of channels whose turn was given up meanwhile, with the bytes of each: their answers come
-    /// before those of anything that is sent of the same chain later.
-    orphans: BTreeMap<(ChannelId, Epoch), VecDeque<usize>>,
+    /// Ranges under way of channels whose turn was given up meanwhile, in the order in which they went, with the life
+    /// and the bytes of each: their answers come before those of anything that is sent of the same channel later.
+    orphans: BTreeMap<ChannelId, VecDeque<(Epoch, usize)>>,
     /// When which channel is to be tried again.
     held: BTreeSet<(u64, ChannelId)>,
     in_flight: usize,
@@ -282,7 +282,10 @@ impl Courier {
         }
         // Before the events that name them.
         while burst.len() < self.limits.burst && self.rosters_under_way.len() < ROSTERS_UNDER_WAY {
-            let Some((group, signed)) = self.rosters.pop_first() else { break };
+            // One of a group at a time: the answer to an older one would be to nothing that is remembered.
+            let free = |group: &&ChannelId| !self.rosters_under_way.contains_key(*group);
+            let Some(group) = self.rosters.keys().find(free).copied() else { break };
+            let Some(signed) = self.rosters.remove(&group) else { break };
             self.rosters_under_way.insert(group, signed.roster().version);
             burst.push(Delivery::Roster(signed));
         }
@@ -314,16 +317,13 @@ impl Courier {
         epoch: Epoch,
         have: Seq,
     ) -> Result<(), PeerFault> {
-        if self.answers_orphan(now_ms, channel, epoch) {
+        if self.answers_orphan(now_ms, channel, Some(epoch)) {
             return Ok(());
         }
-        let Some(parcel) = self.parcels.get_mut(&channel) else { return Ok(()) };
-        if parcel.owed.epoch != epoch {
-            return Ok(());
-        }
-        let Some(bytes) = parcel.under_way.pop_front() else {
-            return Err(PeerFault("ack_unasked"));
-        };
+        // A parcel goes when all of it is acknowledged, or leaves orphans: without either, nothing was asked.
+        let parcel = self.parcels.get_mut(&channel).filter(|parcel| parcel.owed.epoch == epoch);
+        let asked = parcel.and_then(|p| p.under_way.pop_front().map(|bytes| (p, bytes)));
+        let Some((parcel, bytes)) = asked else { return Err(PeerFault("ack_unasked")) };
         // Of what was never for the peer it need hold nothing.
         let have = have.max(parcel.owed.begins);
         self.heard_at = now_ms;
@@ -377,7 +377,7 @@ impl Courier {
         Ok(taken.into_values().collect())
     }
 
-    /// The peer has a roster, or will not have it: false where none was under way. What it held back of the group may
+    /// The peer has a roster, or will not have it. What it held back of the group may
     /// be tried again.
     pub fn roster_taken(
         &mut self,
@@ -411,22 +411,25 @@ impl Courier {
         Ok(())
     }
 
-    /// The peer takes nothing of a channel.
-    pub fn refused(&mut self, now_ms: u64, channel: ChannelId) {
-        self.heard_at = now_ms;
-        self.marks.remove(&channel);
+    /// The peer takes nothing of a channel: an answer to a range of it, or to marks that it cannot make anything of.
+    pub fn refused(&mut self, now_ms: u64, channel: ChannelId) -> Result<(), PeerFault> {
         // It names no life: the oldest range is the one that it answers.
-        let of_channel = (channel, Epoch(0))..=(channel, Epoch(u64::MAX));
-        let orphan = self.orphans.range(of_channel).next().map(|((_, epoch), _)| *epoch);
-        if let Some(epoch) = orphan {
-            self.answers_orphan(now_ms, channel, epoch);
-        } else if let Some(parcel) = self.parcels.get_mut(&channel)
-            && let Some(bytes) = parcel.under_way.pop_front()
-        {
-            self.in_flight -= bytes;
-            self.unanswered -= 1;
+        if !self.answers_orphan(now_ms, channel, None) {
+            let parcel = self.parcels.get_mut(&channel);
+            if let Some(bytes) = parcel.and_then(|parcel| parcel.under_way.pop_front()) {
+                self.in_flight -= bytes;
+                self.unanswered -= 1;
+            } else {
+                let mut marks = self.marks_under_way.iter();
+                let number = marks.find(|(_, (of, _))| *of == channel).map(|(number, _)| *number);
+                let Some(number) = number else { return Err(PeerFault("ack_unasked")) };
+                self.marks_under_way.remove(&number);
+            }
+            self.heard_at = now_ms;
         }
+        self.marks.remove(&channel);
         self.drop_parcel(channel);
+        Ok(())
     }
 
     /// When [`Courier::wake`] has something to do.
@@ -466,8 +469,9 @@ impl Courier {
     fn drop_parcel(&mut self, channel: ChannelId) {
         let Some(parcel) = self.parcels.remove(&channel) else { return };
         if !parcel.under_way.is_empty() {
-            let chain = (channel, parcel.owed.epoch);
-            self.orphans.entry(chain).or_default().extend(parcel.under_way);
+            let epoch = parcel.owed.epoch;
+            let left = parcel.under_way.into_iter().map(|bytes| (epoch, bytes));
+            self.orphans.entry(channel).or_default().extend(left);
         }
         if parcel.queued {
             self.turn.retain(|queued| *queued != channel);
@@ -477,17 +481,21 @@ impl Courier {
         }
     }
 
-    /// Whether an answer is to a range that was sent before its channel was given up.
-    fn answers_orphan(&mut self, now_ms: u64, channel: ChannelId, epoch: Epoch) -> bool {
-        let Some(orphans) = self.orphans.get_mut(&(channel, epoch)) else { return false };
-        if let Some(bytes) = orphans.pop_front() {
-            self.in_flight -= bytes;
-            self.unanswered -= 1;
-            self.heard_at = now_ms;
-        }
+    /// Whether an answer is to a range that was sent before its channel was given up: the oldest, of that life where
+    /// the answer names one.
+    fn answers_orphan(&mut self, now_ms: u64, channel: ChannelId, epoch: Option<Epoch>) -> bool {
+        let Some(orphans) = self.orphans.get_mut(&channel) else { return false };
+        let mut lives = orphans.iter().map(|(of, _)| *of);
+        let Some(oldest) = lives.position(|of| epoch.is_none_or(|epoch| epoch == of)) else {
+            return false;
+        };
+        let Some((_, bytes)) = orphans.remove(oldest) else { return false };
         if orphans.is_empty() {
-            self.orphans.remove(&(channel, epoch));
+            self.orphans.remove(&channel);
         }
+        self.in_flight -= bytes;
+        self.unanswered -= 1;
+        self.heard_at = now_ms;
         true
     }
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::home::{Effect, Home};
 use crate::reader::{Fault, Reader};
+use crate::relay::PeerFault;
 use crate::state::{ChainEnd, ChannelState};
 use crate::write::Write;
 
@@ -42,19 +43,39 @@ pub fn has_older(reader: &dyn Reader, state: &ChannelState, before_ms: u64) -> R
 }
 
 impl Home {
-    /// Another home rejected messages of ours: the sender is shown why. (Everybody's list is the same but for
-    /// that; `pos` stays.)
+    /// `peer` rejected messages of ours: the sender is shown why. (Everybody's list is the same but for that; `pos`
+    /// stays.) Tells how many are shown now that were not. Call it after [`Home::acknowledged`] with what came beside.
+    ///
+    /// Of a channel that the peer is not in, or of what was never written, it is at fault. Of what it was never sent
+    /// nothing is shown, and nothing once it is out: its answer may have been on its way when that changed here.
     pub fn rejected_by(
         &mut self,
         reader: &dyn Reader,
         now_ms: u64,
+        peer: HomeId,
         channel: ChannelId,
         epoch: Epoch,
         rejected: &[(Seq, String)],
-    ) -> Result<(), Fault> {
+    ) -> Result<Result<usize, PeerFault>, Fault> {
         self.at(now_ms);
-        let home = self.id;
-        for (seq, reason) in rejected.iter().take(ChannelState::REJECTED) {
+        let (home, life) = (self.id, self.epoch);
+        let state = self.channel(reader, channel)?;
+        let Some((state, cursor)) = state.and_then(|s| s.cursor(&peer).map(|c| (s, c))) else {
+            return Ok(Err(PeerFault("not_a_member")));
+        };
+        let written = state.chain(&home, epoch).map_or(Seq(0), |chain| chain.seq);
+        // Of an earlier life it may hold what was lost with this home's disk.
+        if epoch > life || (epoch == life && rejected.iter().any(|(seq, _)| *seq > written)) {
+            return Ok(Err(PeerFault("rejected_ahead")));
+        }
+        if cursor.outside {
+            return Ok(Ok(0));
+        }
+        let begins = cursor.begins;
+        let was_sent = |seq: Seq| (epoch, seq) > begins;
+        let mut shown = 0;
+        let rejected = rejected.iter().filter(|(seq, _)| was_sent(*seq));
+        for (seq, reason) in rejected.take(ChannelState::REJECTED) {
             let row = self.row_of_seq(reader, channel, home, epoch, *seq)?;
             let Some(row) = row.filter(|row| row.seq == *seq) else { continue };
             let Some(state) = self.state(channel) else { continue };
@@ -83,8 +104,9 @@ impl Home {
             self.note_rejected(channel, about);
             let change = self.changed(channel);
             self.follows(Effect::Rejected { entry, reason, change });
+            shown += 1;
         }
-        Ok(())
+        Ok(Ok(shown))
     }
 
     /// Clients that sync learn that a message is rejected.

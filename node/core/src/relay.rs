@@ -69,23 +69,24 @@ impl Home {
         Ok(Ok(()))
     }
 
-    /// `peer` takes nothing of a channel: what is owed there is cleared.
+    /// `peer` takes nothing of a channel: what is owed there is cleared. False: nothing changed by it.
     pub fn refused_by(
         &mut self,
         reader: &dyn Reader,
         peer: HomeId,
         channel: ChannelId,
         reason: &str,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         let cursor = self.channel(reader, channel)?.and_then(|s| s.cursor(&peer));
-        if cursor.is_some_and(|c| c.refused.is_none()) {
+        let is_new = cursor.is_some_and(|c| c.refused.is_none());
+        if is_new {
             // A peer's word is shown to operators: bounded, whatever was sent.
             let reason: String = reason.chars().take(64).collect();
             self.owe(channel, peer, |cursor| cursor.refused = Some(reason));
             let change = self.changed(channel);
             self.follows(Effect::Channel { channel, change });
         }
-        Ok(())
+        Ok(is_new)
     }
 
     /// Everything that is owed to `peer`, as effects of this step: it can be reached again. What has been

@@ -112,7 +112,7 @@ pub enum Control {
     PeerList,
     /// What is owed to other homes, since when and why.
     PeerQueue,
-    /// Dial now instead of at the end of the wait.
+    /// Dial now instead of at the end of the wait, and let in again whoever was cut for what it did.
     PeerRetry {
         /// Which home; all that are wanted where none is named.
         #[serde(with = "home_text::maybe", default)]

@@ -329,7 +329,7 @@ fn range(payload: Bytes) -> Frame {
 
 fn ack(number: u64) -> Frame {
     let have = Have { channel: CHANNEL, seq: number, ..Have::default() };
-    Frame { frame: Some(frame::Frame::Ack(Ack { have: vec![have], marks: 0 })) }
+    Frame { frame: Some(frame::Frame::Ack(Ack { have: vec![have], ..Ack::default() })) }
 }
 
 /// A member's server: passes gossip on, and acknowledges whatever comes.

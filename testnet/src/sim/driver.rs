@@ -530,13 +530,18 @@ impl World {
             return self.is_at_fault(to, from, fault, "have", true);
         }
         let (process, store) = self.members[to].process()?;
-        if !rejected.is_empty() {
-            process.rejected_by(store, clock, channel, epoch, rejected)?;
-        }
         if let Err(fault) = process.acknowledged(store, peer, channel, epoch, have)? {
             return self.is_at_fault(to, from, fault, "acknowledged", true);
         }
-        Ok(())
+        let done = if rejected.is_empty() {
+            Ok(0)
+        } else {
+            process.rejected_by(store, clock, peer, channel, epoch, rejected)?
+        };
+        match done {
+            Ok(_) => Ok(()),
+            Err(fault) => self.is_at_fault(to, from, fault, "rejected", true),
+        }
     }
 
     fn refused(
@@ -547,8 +552,10 @@ impl World {
         reason: &str,
     ) -> Result<(), Broken> {
         let (peer, now) = (self.members[from].id, self.now);
-        if let Some(link) = self.members[to].links.get_mut(&from) {
-            link.courier.refused(now, channel);
+        if let Some(link) = self.members[to].links.get_mut(&from)
+            && let Err(fault) = link.courier.refused(now, channel)
+        {
+            return self.is_at_fault(to, from, fault, "refused", true);
         }
         let (process, store) = self.members[to].process()?;
         process.refused_by(store, peer, channel, reason)?;

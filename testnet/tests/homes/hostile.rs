@@ -6,8 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use homing_net::{
-    Admission, HelloInfo, NetConfig, NetEvent, NetHandle, NodeKey, Refusal, RelayOut,
+    Admission, HelloInfo, NetConfig, NetEvent, NetHandle, NodeKey, Refusal, RelayIn, RelayOut,
 };
+use homing_testnet::homes::Home;
 use homing_wire::proto::event::v1 as pb_event;
 use homing_wire::proto::hello::v1::Hello;
 use homing_wire::proto::relay::v1 as pb;
@@ -111,6 +112,30 @@ impl Liar {
             }
         };
         tokio::time::timeout(WITHIN, found).await.expect("the awaited event did not come")
+    }
+
+    /// The stream by which a home brings what it owes.
+    async fn incoming(&mut self) -> RelayIn {
+        self.next(|event| match event {
+            NetEvent::RelayIn { link, .. } => Some(link),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits until it is cut.
+    async fn cut(&mut self) {
+        self.next(|event| matches!(event, NetEvent::PeerDown { .. }).then_some(())).await;
+    }
+
+    /// Waits until it is refused, and tells why.
+    async fn refused(&mut self) -> String {
+        self.next(|event| match event {
+            NetEvent::Refused { reason, .. } => Some(reason),
+            NetEvent::PeerUp { .. } => panic!("it was let in"),
+            _ => None,
+        })
+        .await
     }
 
     async fn relay(&mut self) -> RelayOut {
@@ -243,5 +268,104 @@ async fn words_put_into_anothers_mouth_are_refused() {
         there = history(&bob, honest.channel).await;
     }
     assert_eq!(there[1].order, more.order);
+    liar.net.shutdown().await;
+}
+
+fn ack(channel: Uuid, times: usize) -> pb::Frame {
+    let have = pb::Have {
+        channel: Bytes::copy_from_slice(channel.as_bytes()),
+        epoch: 1,
+        seq: 1,
+        rejected: vec![pb::Rejected { seq: 1, reason: "no_reason".to_owned() }],
+        need_roster: false,
+    };
+    let ack = pb::Ack { have: vec![have; times], ..pb::Ack::default() };
+    pb::Frame { frame: Some(pb::frame::Frame::Ack(ack)) }
+}
+
+fn refuse(channel: Uuid) -> pb::Frame {
+    let channel = Bytes::copy_from_slice(channel.as_bytes());
+    let refuse = pb::Refuse { channel, reason: "no_reason".to_owned() };
+    pb::Frame { frame: Some(pb::frame::Frame::Refuse(refuse)) }
+}
+
+/// What a home counts under a name, label included.
+async fn counted(home: &Home, name: &str) -> f64 {
+    let url = format!("{}/metrics", home.ready().unwrap().admin);
+    let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(0.0, |number| number.trim().parse().unwrap())
+}
+
+/// Answers to what it was never sent, about a chat that it is not in: nothing is shown to anybody, the first ends the
+/// connection, and the others are not even looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_answers_what_it_was_not_asked_is_cut_once_and_stays_out() {
+    let mut party = Party::of(&["acme.test", "globex.test"]).await;
+    let (alice, _) = party.client(0, "alice").await;
+    party.homes[1].register("bob").await.unwrap();
+    let honest = say(&alice, "bob@globex.test", "mine").await;
+    let acme = party.homes[0].ready().unwrap().clone();
+    let unasked = r#"homing_peer_faults_total{reason="ack_unasked"}"#;
+
+    let mut liars = Vec::new();
+    for (n, frames) in
+        [vec![ack(honest.channel, 8_192)], vec![refuse(honest.channel); 50]].into_iter().enumerate()
+    {
+        let mut liar = Liar::claiming(&format!("liar{n}.test"));
+        liar.approach(&acme.home_id, &acme.p2p).await;
+        let link = liar.incoming().await;
+        for frame in frames {
+            let _cut_meanwhile = link.replies.send(frame).await;
+        }
+        liar.cut().await;
+        assert_eq!(counted(&party.homes[0], unasked).await, (n + 1) as f64);
+        liars.push(liar);
+    }
+    let there = history(&alice, honest.channel).await;
+    assert_eq!(there.len(), 1);
+    assert_eq!(there[0].status, None);
+
+    // It comes again by itself, and is not let in; until the operator says so.
+    let mut liar = liars.swap_remove(0);
+    assert_eq!(liar.refused().await, "misbehaved");
+    party.homes[0].command(&["peer", "retry", &liar.id.to_string()]).await.unwrap();
+    liar.net.retry_now(acme.home_id.parse().unwrap()).await;
+    liar.next(|event| matches!(event, NetEvent::PeerUp { .. }).then_some(())).await;
+    liar.net.shutdown().await;
+}
+
+/// Faults are counted by home: neither a new stream nor a new connection makes them undone.
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_add_up_over_streams() {
+    let party = Party::of(&["acme.test", "globex.test"]).await;
+    party.homes[0].register("alice").await.unwrap();
+    let acme = party.homes[0].ready().unwrap().clone();
+    let user = |local: &str, home: HomeId| UserRef::new(home, local.parse().unwrap());
+    let at_acme = user("alice", acme.home_id.parse().unwrap());
+    let mut liar = Liar::claiming("liar.test");
+    let eve = user("eve", liar.id);
+    liar.approach(&acme.home_id, &acme.p2p).await;
+
+    // A user that is not there is no fault; it is counted as what it is.
+    let mut link = liar.relay().await;
+    let nobody = user("nobody", at_acme.home);
+    let event = forged(ChannelId::chat(&nobody, &eve), &eve, "anybody?");
+    link.frames.send(liar.range([&nobody, &eve], &event)).await.unwrap();
+    assert_eq!(refusal(&mut link).await, "unknown_channel");
+    let name = r#"homing_relay_events_rejected_total{reason="unknown_channel"}"#;
+    assert_eq!(counted(&party.homes[0], name).await, 1.0);
+
+    let chat = ChannelId::chat(&at_acme, &eve);
+    let unproven = range([&at_acme, &eve], &forged(chat, &eve, "believe me"), None);
+    for _ in 0..2 {
+        link.frames.send(unproven.clone()).await.unwrap();
+        assert_eq!(refusal(&mut link).await, "unproven");
+        drop(link);
+        link = liar.relay().await;
+    }
+    link.frames.send(unproven).await.unwrap();
+    liar.cut().await;
+    assert_eq!(liar.refused().await, "misbehaved");
     liar.net.shutdown().await;
 }

@@ -315,8 +315,8 @@ fn a_peer_that_answers_nothing_is_at_fault() {
     s.courier.wake(at).unwrap();
     // What is no answer to anything does not.
     let elsewhere = ChannelId(uuid::Uuid::from_u128(9));
-    s.courier.have(at + 5, elsewhere, s.acme.epoch, Seq(1)).unwrap();
-    s.courier.have(at + 5, channel, Epoch(1), Seq(1)).unwrap();
+    s.courier.have(at + 5, elsewhere, s.acme.epoch, Seq(1)).unwrap_err();
+    s.courier.have(at + 5, channel, Epoch(1), Seq(1)).unwrap_err();
     s.courier.marks_taken(at + 5, 0).unwrap();
     let late = at - 1 + limits().answer_ms;
     assert_eq!(s.courier.wake_at(), Some(late));
@@ -416,14 +416,46 @@ fn what_is_refused_is_let_go_and_its_answers_mean_nothing() {
     s.courier.mark(channel, vec![mark("alice", 1)]);
     assert_eq!(s.burst().len(), 2);
     s.courier.marks_taken(0, 1).unwrap();
-    s.courier.refused(0, channel);
+    s.courier.refused(0, channel).unwrap();
     assert!(s.courier.is_idle() && s.burst().is_empty());
-    s.courier.have(0, channel, s.acme.epoch, Seq(3)).unwrap();
+    s.courier.have(0, channel, s.acme.epoch, Seq(3)).unwrap_err();
     // The window is open again.
     let dave = s.globex.user("dave");
     s.acme.send("alice", &dave, "hi");
     s.follow();
     assert_eq!(s.deliver().len(), 1);
+}
+
+/// Who answers what it was not asked is no slow home: it is neither heard nor waited for.
+#[test]
+fn answers_that_nobody_asked_for_are_a_fault_and_no_sign_of_life() {
+    let unasked = |answered: Result<(), homing_core::PeerFault>| {
+        assert_eq!(answered.unwrap_err().0, "ack_unasked");
+    };
+    let mut s = Stream::new(limits());
+    let channel = s.write(4);
+    let (epoch, other) = (s.acme.epoch, ChannelId(uuid::Uuid::from_bytes([9; 16])));
+    // Owed, and not sent yet.
+    unasked(s.courier.refused(0, channel));
+    assert_eq!(s.burst().len(), 1);
+    s.now = MINUTE_MS - 1;
+    for _ in 0..3 {
+        unasked(s.courier.refused(s.now, other));
+        unasked(s.courier.have(s.now, other, epoch, Seq(4)));
+        unasked(s.courier.have(s.now, channel, Epoch(epoch.0 + 1), Seq(4)));
+    }
+    assert_eq!(s.courier.wake_at(), Some(MINUTE_MS), "nothing was answered");
+    assert_eq!(s.courier.wake(MINUTE_MS).unwrap_err().0, "no_acknowledgement");
+    s.courier.have(s.now, channel, epoch, Seq(4)).unwrap();
+    assert!(s.courier.is_idle());
+    unasked(s.courier.have(s.now, channel, epoch, Seq(4)));
+    unasked(s.courier.refused(s.now, channel));
+    // Marks may be refused as well, once.
+    s.courier.mark(channel, vec![mark("alice", 1)]);
+    assert_eq!(s.burst().len(), 1);
+    s.courier.refused(s.now, channel).unwrap();
+    assert!(s.courier.is_idle());
+    unasked(s.courier.refused(s.now, channel));
 }
 
 #[test]
@@ -568,14 +600,23 @@ fn an_unreachable_peers_many_channels_stay_cheap() {
     }
     assert_eq!(done, CHANNELS);
     assert!(s.courier.is_idle());
-    // And refused, where they are not sent yet.
+    // And refused, each.
     s.reopen(CourierLimits::default());
     let all: Vec<ChannelId> = s.acme.home.owed()[&s.globex.id].keys().copied().collect();
     assert_eq!(all.len() as u64, CHANNELS);
-    for channel in all {
-        s.courier.refused(0, channel);
+    let mut refused = 0;
+    loop {
+        let burst = s.burst();
+        if burst.is_empty() {
+            break;
+        }
+        for channel in burst.iter().map(|d| name(d).0) {
+            s.courier.refused(0, channel).unwrap();
+            refused += 1;
+        }
     }
-    assert!(s.courier.is_idle() && s.burst().is_empty());
+    assert_eq!(refused, CHANNELS);
+    assert!(s.courier.is_idle());
 }
 
 /// Others write between: what is read of the log for nothing does not end a range wrongly.

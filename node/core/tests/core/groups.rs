@@ -1,11 +1,12 @@
 //! Groups over several homes: who is in, who may write, and that all homes show the same, whatever came first.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use homing_core::{
-    AccountState, Asked, Changed, Effect, GroupsFrom, ListChange, ListCommand, NewGroup, PeerFault,
-    Refusal, Sealer, SendCommand, Target, UserList,
+    AccountState, Asked, Changed, Courier, CourierLimits, Delivery, Effect, GroupsFrom, ListChange,
+    ListCommand, NewGroup, PeerFault, Refusal, Sealer, SendCommand, Target, UserList,
 };
 use homing_wire::{
     Change, ChannelId, Fence, HomeId, Letter, MessageId, OpId, Policy, Right, Role, Roster,
@@ -158,9 +159,12 @@ impl World {
                 } else {
                     let rejected: Vec<_> =
                         reply.rejected.iter().map(|(seq, why)| (*seq, (*why).to_owned())).collect();
-                    let (store, now) = (&node.store, node.now);
-                    node.home.rejected_by(store, now, channel, epoch, &rejected).unwrap();
                     node.acknowledged(peer, channel, reply.have.0).unwrap();
+                    let (store, now) = (&node.store, node.now);
+                    node.home
+                        .rejected_by(store, now, peer, channel, epoch, &rejected)
+                        .unwrap()
+                        .unwrap();
                 }
             }
             Effect::Marks { peer, channel, marks } => {
@@ -754,6 +758,47 @@ fn rosters_of_others_and_old_ones_are_not_followed() {
     // Old ones are known, and change nothing.
     assert_eq!(bring(&mut world, held, &owner), Ok(()));
     assert_eq!(world.roster(1, group), next);
+}
+
+/// A group changes while its last roster is on its way: the answer to that one is no lie.
+#[test]
+fn one_roster_of_a_group_is_under_way_at_a_time() {
+    let (mut world, group, anns) = group_of(2);
+    let owner = Seal(anns[0].home);
+    let sign = |roster: Roster| Arc::new(roster.sign(&owner, Bytes::new()));
+    let first = world.roster(0, group);
+    let (second, other) = (after(&first), Roster { group: v7_group(), ..first.clone() });
+    let (old, new) = (first.version, second.version);
+    let mut courier = Courier::new(owner.0, CourierLimits::default());
+    let versions = |courier: &mut Courier| -> Vec<(ChannelId, u64)> {
+        let burst = courier.burst(&world.nodes[0].store, 0).unwrap();
+        let of = |delivery: Delivery| match delivery {
+            Delivery::Roster(signed) => (signed.roster().group, signed.roster().version),
+            Delivery::Range { .. }
+            | Delivery::Pruned { .. }
+            | Delivery::Marks { .. }
+            | Delivery::Letter { .. }
+            | Delivery::Pull => panic!("{delivery:?}"),
+        };
+        burst.into_iter().map(of).collect()
+    };
+    courier.roster(sign(first));
+    assert_eq!(versions(&mut courier), [(group, old)]);
+    courier.roster(sign(second));
+    // Of other groups they go meanwhile.
+    let elsewhere = other.group;
+    courier.roster(sign(other));
+    assert_eq!(versions(&mut courier), [(elsewhere, old)]);
+    courier.roster_taken(0, group, old).unwrap();
+    assert_eq!(versions(&mut courier), [(group, new)]);
+    assert_eq!(courier.roster_taken(0, group, old).unwrap_err().0, "ack_unasked");
+    courier.roster_taken(0, group, new).unwrap();
+    courier.roster_taken(0, elsewhere, old).unwrap();
+    assert!(courier.is_idle());
+}
+
+fn v7_group() -> ChannelId {
+    ChannelId(v7(crate::node::MONDAY_MS, 77).0)
 }
 
 /// The owner home signs two rosters of one version, or takes back what it said: proof enough to follow it no more in this

@@ -97,8 +97,10 @@ fn deed(
         }
         11 => {
             let words = "y".repeat(usize::from(f));
-            to.home.rejected_by(&to.store, to.now, own, epoch, &[(number, words)]).unwrap();
-            Ok(())
+            let (store, now, why) = (&to.store, to.now, [(number, words)]);
+            let done = to.home.rejected_by(store, now, EVIL, channel, epoch, &why).unwrap();
+            assert!(channel == own || done.is_err(), "it marked what is none of its business");
+            done.map(|_| ())
         }
         12 if (1..1 << 48).contains(&number.0) && (1..1 << 48).contains(&epoch.0) => {
             let head = Head { channel, seq: number, hash: Hash::of(&[f, g]) };

@@ -262,6 +262,28 @@ fn it_acknowledges_and_marks_what_was_never_written() {
 }
 
 #[test]
+fn it_rejects_what_is_none_of_its_business() {
+    let mut s = stage();
+    let why = |seq| [(Seq(seq), "no_reason".to_owned())];
+    // In a chat of others, and in one that is not there.
+    let (channel, evil, acme) = (s.channel, s.evil, s.acme.id);
+    let nowhere = ChannelId::chat(&s.mallory, &s.carol);
+    s.globex.send("carol", &s.alice, "hers");
+    s.globex.settle();
+    for channel in [channel, nowhere] {
+        assert_eq!(s.globex.rejected_by(evil, channel, &why(1)).unwrap_err().0, "not_a_member");
+    }
+    // And its neighbour, what was never written, in this life or a later one.
+    assert_eq!(s.globex.rejected_by(acme, channel, &why(2)).unwrap_err().0, "rejected_ahead");
+    let (store, later) = (&s.globex.store, Epoch(s.globex.epoch.0 + 1));
+    let done = s.globex.home.rejected_by(store, s.globex.now, acme, channel, later, &why(1));
+    assert_eq!(done.unwrap().unwrap_err().0, "rejected_ahead");
+    assert!(s.globex.state(channel).rejected.is_empty() && !s.globex.home.has_step());
+    // What it was sent it may reject.
+    assert_eq!(s.globex.rejected_by(acme, channel, &why(1)), Ok(1));
+}
+
+#[test]
 fn one_bad_mark_voids_the_good_ones_beside_it() {
     let mut s = stage();
     s.globex.send("carol", &s.alice, "hi");

@@ -290,6 +290,17 @@ impl Node {
         range_of(channel, parties, self.id, epoch, Seq(first), events)
     }
 
+    /// A peer says that it rejected messages of this life.
+    pub(crate) fn rejected_by(
+        &mut self,
+        peer: HomeId,
+        channel: ChannelId,
+        rejected: &[(Seq, String)],
+    ) -> Result<usize, PeerFault> {
+        let (store, now, epoch) = (&self.store, self.now, self.epoch);
+        self.home.rejected_by(store, now, peer, channel, epoch, rejected).unwrap()
+    }
+
     /// Brings everything owed to `other` there and back, on a good day.
     pub(crate) fn deliver(&mut self, other: &mut Node) {
         self.settle();

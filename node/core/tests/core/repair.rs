@@ -512,10 +512,10 @@ fn what_was_owed_for_a_month_is_asked_for_and_then_pushed_again() {
 
 #[test]
 fn a_rejected_message_is_shown_to_its_sender() {
-    let (mut acme, _, channel) = homes();
+    let (mut acme, globex, channel) = homes();
     let head = acme.state(channel).head;
-    let rejected = [(Seq(1), "some_rule".repeat(30)), (Seq(99), "never_written".to_owned())];
-    acme.home.rejected_by(&acme.store, acme.now, channel, acme.epoch, &rejected).unwrap();
+    let rejected = [(Seq(1), "some_rule".repeat(30))];
+    assert_eq!(acme.rejected_by(globex.id, channel, &rejected), Ok(1));
     let effects = acme.settle();
     let [Effect::Rejected { entry, reason, .. }] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!((entry.event.header.seq, reason.len()), (Seq(1), 64));
@@ -529,7 +529,7 @@ fn a_rejected_message_is_shown_to_its_sender() {
         (HomeId::LOCAL, entry.event.header.id)
     );
     // Told twice, it is one.
-    acme.home.rejected_by(&acme.store, acme.now, channel, acme.epoch, &rejected).unwrap();
+    assert_eq!(acme.rejected_by(globex.id, channel, &rejected), Ok(0));
     assert!(acme.settle().is_empty());
 }
 

@@ -228,7 +228,7 @@ fn a_peer_that_rejects_everything_makes_one_notice_of_each_message() {
             let rejected: Vec<(Seq, String)> = (part * 10 + 1..=part * 10 + 10)
                 .map(|seq| (Seq(seq), "no_reason".to_owned()))
                 .collect();
-            acme.home.rejected_by(&acme.store, acme.now, channel, acme.epoch, &rejected).unwrap();
+            acme.rejected_by(globex.id, channel, &rejected).unwrap();
             let effects = acme.settle();
             shown += effects.iter().filter(|e| matches!(e, Effect::Rejected { .. })).count();
         }
@@ -266,8 +266,7 @@ fn what_is_gone_is_not_rejected() {
     let (mut acme, globex, channel) = homes();
     acme.now += 5_000;
     let rejects = |acme: &mut Node| {
-        let (epoch, why) = (acme.epoch, [(Seq(1), "why".to_owned())]);
-        acme.home.rejected_by(&acme.store, acme.now, channel, epoch, &why).unwrap();
+        assert_eq!(acme.rejected_by(globex.id, channel, &[(Seq(1), "why".to_owned())]), Ok(0));
         assert_eq!(acme.state(channel).rejected, []);
     };
     // Neither before the disk has heard of it, nor then.

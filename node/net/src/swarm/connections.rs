@@ -150,7 +150,8 @@ impl Net {
                 self.counters.refused(refusal.reason);
                 self.timers.after(REFUSED_LINGER, Timer::RefusedLinger(id));
                 let home = shown.or(dialled.map(|(home, _)| home));
-                tracing::info!(?home, reason = refusal.reason, "a peer was refused");
+                // The server tells the operator, at its pace: anybody may knock as often as he likes.
+                tracing::debug!(?home, reason = refusal.reason, "a peer was refused");
                 let (reason, message) = (refusal.reason, refusal.message);
                 self.emit(NetEvent::Refused {
                     home,
@@ -163,7 +164,7 @@ impl Net {
             }
             Outcome::RefusedByPeer(home, Told { reason, message, evidence }) => {
                 self.counters.refused_by_peer();
-                tracing::info!(?home, reason, "a peer refused us");
+                tracing::debug!(?home, reason, "a peer refused us");
                 let told = format!("{reason}: {message}");
                 self.emit(NetEvent::Refused {
                     home,

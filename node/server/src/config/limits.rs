@@ -140,6 +140,16 @@ section! {
         relay_window_bytes: usize = 4 << 20, in 131_072..=MEMORY;
         /// How long a home may take to answer what it was sent. A commit takes milliseconds, a full disk minutes.
         relay_answer_ms: u64 = 60_000, in 1_000..=3_600_000;
+        /// Faults of one home within peer_faults_window_ms at which it is cut: one may be an old bug, three are not. A lie
+        /// about what it holds cuts at once.
+        peer_faults: usize = 3, in 1..=1_000;
+        /// How long a fault is held against a home: what a bug does once a day is no attack.
+        peer_faults_window_ms: u64 = 600_000, in 1_000..=DAY_MS;
+        /// A home that was cut for what it did is refused so long (`misbehaved`), then twice as long with each cut: its
+        /// operator sees it, and a bug that shows once stops nothing for long.
+        peer_fault_backoff_min_ms: u64 = 60_000, in 0..=DAY_MS;
+        /// The longest that it is refused. After so long without a cut it begins anew.
+        peer_fault_backoff_max_ms: u64 = 3_600_000, in 0..=7 * DAY_MS;
         /// What has been owed to a home for longer is not pushed when it returns: it asks, at its own pace.
         relay_pull_after_ms: u64 = 30 * DAY_MS, in 60_000..=365 * DAY_MS;
         /// After a start at which the clock stands over five minutes from the newest message on disk (a long pause, or a

@@ -1,6 +1,8 @@
 //! Which homes are talked to.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use homing_net::{Admission, HelloInfo, Refusal};
@@ -10,6 +12,7 @@ use parking_lot::RwLock;
 
 use super::courier::Signer;
 use super::directory::Directory;
+use super::faults::Faults;
 use super::starts::SeenStarts;
 use crate::config::FederationMode;
 
@@ -31,6 +34,7 @@ pub(super) struct Gatekeeper {
     pub(super) peer_id: Bytes,
     pub(super) signer: Signer,
     pub(super) starts: SeenStarts,
+    pub(super) faults: Arc<Faults>,
     pub(super) now: fn() -> u64,
 }
 
@@ -86,6 +90,13 @@ impl Admission for Gatekeeper {
                     "{} is another identity here: its operator must accept a new one",
                     record.name
                 ),
+            ));
+        }
+        if let Some(left) = self.faults.refused_for(&id, Instant::now()) {
+            let after_s = left.as_secs() + 1;
+            return Err(Refusal::new(
+                "misbehaved",
+                format!("yours did what no honest home does: come again in {after_s} s"),
             ));
         }
         self.starts.judge(id, hello)

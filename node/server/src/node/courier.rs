@@ -18,8 +18,12 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::faults::Faults;
 use super::input::{ConnectionNo, Input};
 use super::metrics::NodeMetrics;
+
+/// Of a reason that a peer gives, so much is read: its words are short, and as many as it likes come in a frame.
+const REASON_CHARS: usize = 64;
 
 /// What signs heads.
 pub(super) type Signer = Arc<dyn Signs + Send + Sync>;
@@ -123,6 +127,8 @@ impl Satchel {
 /// What a courier needs.
 pub(super) struct Courier {
     pub(super) peer: HomeId,
+    /// As operators know it.
+    pub(super) name: String,
     pub(super) home: HomeId,
     /// The life of this home's store.
     pub(super) epoch: Epoch,
@@ -133,6 +139,7 @@ pub(super) struct Courier {
     pub(super) net: NetHandle,
     pub(super) limits: CourierLimits,
     pub(super) metrics: Arc<NodeMetrics>,
+    pub(super) faults: Arc<Faults>,
     pub(super) now: fn() -> u64,
 }
 
@@ -161,10 +168,13 @@ impl Courier {
             debug!(peer = %self.peer, "relay stream in use");
             if let Err(End::Fault(fault)) = self.serve(connection, link).await {
                 self.metrics.peer_fault(fault.0);
-                warn!(
-                    peer = %self.peer, reason = fault.0,
-                    "a peer answers as no honest home does: cut, and tried again later"
-                );
+                // A home may be slow for once, and its disk full: that is no lie.
+                let now = std::time::Instant::now();
+                let verdict = match fault {
+                    PeerFault("no_acknowledgement") => self.faults.strike(self.peer, now),
+                    PeerFault(_) => self.faults.lie(self.peer, now),
+                };
+                verdict.log(&self.name, fault.0);
                 self.net.disconnect(self.peer, fault.0).await;
             }
         }
@@ -325,8 +335,8 @@ impl Courier {
             Some(pb::frame::Frame::Refuse(refuse)) => {
                 let channel = ChannelId::from_slice(&refuse.channel)
                     .map_err(|_| PeerFault("refusal_malformed"))?;
-                work.refused(now_ms, channel);
-                let reason = refuse.reason;
+                work.refused(now_ms, channel)?;
+                let reason = shown(&refuse.reason);
                 self.tell(Input::RefusedBy { peer, connection, channel, reason }).await
             }
             // The network lets only answers through here.
@@ -361,18 +371,26 @@ impl Courier {
             // What it says of its place says nothing: it took none of it.
             return self.tell(Input::RosterWanted { peer, connection, group: channel }).await;
         }
-        if !have.rejected.is_empty() {
-            let count = have.rejected.len() as u64;
-            self.metrics.rejected_by_peers.fetch_add(count, Ordering::Relaxed);
-            let rejected = have.rejected.into_iter().map(|r| (Seq(r.seq), r.reason)).collect();
-            self.tell(Input::RejectedBy { peer, connection, channel, epoch, rejected }).await?;
+        if have.rejected.iter().any(|r| r.seq > have.seq) {
+            return Err(PeerFault("rejected_ahead").into());
         }
-        self.tell(Input::Acknowledged { peer, connection, channel, epoch, have: seq }).await
+        // First how far it is: who is at fault there is not heard about the rest.
+        self.tell(Input::Acknowledged { peer, connection, channel, epoch, have: seq }).await?;
+        if have.rejected.is_empty() {
+            return Ok(());
+        }
+        let rejected = have.rejected.iter().map(|r| (Seq(r.seq), shown(&r.reason))).collect();
+        self.tell(Input::RejectedBy { peer, connection, channel, epoch, rejected }).await
     }
 
     async fn tell(&self, input: Input) -> Result<(), End> {
         self.hub.send(input).await.map_err(|_| End::Over)
     }
+}
+
+/// A peer's word as it may stand in a log and before people.
+fn shown(word: &str) -> String {
+    word.chars().filter(|c| !c.is_control()).take(REASON_CHARS).collect()
 }
 
 fn bytes_of(channel: &ChannelId) -> Bytes {

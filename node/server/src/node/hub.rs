@@ -4,7 +4,7 @@
 //! while that flushes. Whatever follows from a step (answers, notices, frames) waits in `outputs` until
 //! the step, and all before it, are on disk: nobody is told of what a power cut could still undo.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -29,6 +29,7 @@ use super::groups::GroupWait;
 use super::input::{ConnectionNo, Input, Pending};
 use super::metrics::NodeMetrics;
 use super::passwords::Passwords;
+use super::peers::LinePace;
 use super::repair::RepairRun;
 use super::retention::{Retention, RetentionLimits};
 use super::show::Shower;
@@ -132,6 +133,9 @@ pub(super) struct Hub {
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) satchels: HashMap<HomeId, Arc<Satchel>>,
     pub(super) live: PeersLive,
+    /// Homes in `live` that were refused and are nothing to this one otherwise, the one that came last at the end.
+    pub(super) strangers: VecDeque<HomeId>,
+    pub(super) stranger_lines: LinePace,
     /// Homes the network has been told to reach.
     pub(super) wanted: BTreeSet<HomeId>,
     pub(super) gatekeeper: Arc<Gatekeeper>,
@@ -285,6 +289,8 @@ impl Hub {
             runtime: parts.runtime,
             satchels: HashMap::new(),
             live: PeersLive { running: true, homes: BTreeMap::new() },
+            strangers: VecDeque::new(),
+            stranger_lines: LinePace::default(),
             wanted: BTreeSet::new(),
             gatekeeper: parts.gatekeeper,
             reads: Arc::new(Semaphore::new(parts.limits.reads_at_once)),
@@ -513,7 +519,10 @@ impl Hub {
                 let result = self.home.receive_range(&*store, now, peer, &range)?;
                 if let Ok(done) = &result {
                     self.metrics.received.fetch_add(done.applied as u64, Ordering::Relaxed);
-                    done.rejected.iter().for_each(|(_, reason)| self.metrics.rejection(reason));
+                    self.metrics.not_taken(done);
+                    if done.applied > 0 {
+                        self.gatekeeper.faults.behaves(&peer);
+                    }
                 }
                 if let Err(PeerFault("equivocation")) = &result {
                     error!(
@@ -527,6 +536,9 @@ impl Hub {
             }
             Input::Pruned { peer, parties, end, reply, .. } => {
                 let result = self.home.receive_pruned(&*store, now, peer, &parties, &end)?;
+                if let Ok(done) = &result {
+                    self.metrics.not_taken(done);
+                }
                 self.collect_effects(None)?;
                 self.reply(move || drop(reply.send(result)));
             }
@@ -537,13 +549,20 @@ impl Hub {
                 self.reply(move || drop(reply.send(*answer)));
             }
             Input::RejectedBy { peer, channel, epoch, rejected, .. } => {
-                warn!(
-                    peer = %self.directory.show(&peer), %channel, count = rejected.len(),
-                    reason = rejected.first().map_or("", |(_, reason)| reason),
-                    "a home rejected messages of ours; their senders are shown it"
-                );
-                self.home.rejected_by(&*store, now, channel, epoch, &rejected)?;
+                let done = self.home.rejected_by(&*store, now, peer, channel, epoch, &rejected)?;
                 self.collect_effects(None)?;
+                match done {
+                    Ok(0) => {}
+                    Ok(count) => {
+                        self.metrics.rejected_by_peers.fetch_add(count as u64, Ordering::Relaxed);
+                        warn!(
+                            peer = %self.directory.show(&peer), %channel, count,
+                            reason = rejected.first().map_or("", |(_, reason)| reason),
+                            "a home rejected messages of ours; their senders are shown it"
+                        );
+                    }
+                    Err(fault) => self.at_fault(peer, fault),
+                }
             }
             Input::Marks { peer, channel, marks, reply, .. } => {
                 let result = self.home.receive_marks(&*store, now, peer, channel, &marks)?;
@@ -555,8 +574,9 @@ impl Hub {
             Input::Acknowledged { peer, channel, epoch, have, .. } => {
                 let done = self.home.acknowledged(&*store, peer, channel, epoch, have)?;
                 self.collect_effects(None)?;
-                if let Err(fault) = done {
-                    self.at_fault(peer, fault);
+                match done {
+                    Ok(()) => self.gatekeeper.faults.behaves(&peer),
+                    Err(fault) => self.at_fault(peer, fault),
                 }
             }
             Input::MarksTaken { peer, channel, marks, .. } => {
@@ -600,8 +620,9 @@ impl Hub {
                 }
             }
             Input::RefusedBy { peer, channel, reason, .. } => {
-                info!(peer = %self.directory.show(&peer), %channel, reason, "a home takes nothing of a channel");
-                self.home.refused_by(&*store, peer, channel, &reason)?;
+                if self.home.refused_by(&*store, peer, channel, &reason)? {
+                    info!(peer = %self.directory.show(&peer), %channel, reason, "a home takes nothing of a channel");
+                }
                 self.collect_effects(None)?;
             }
             Input::LookedUp { user, found } => self.looked_up(user, found)?,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use homing_core::RangeReply;
 use parking_lot::Mutex;
 
 use crate::metrics::Family;
@@ -42,13 +43,13 @@ pub struct NodeMetrics {
     pub peers: AtomicU64,
     /// Calls refused, by reason.
     pub refusals: Mutex<BTreeMap<String, u64>>,
-    /// Events of peers that this home rejected, by reason.
+    /// Events of peers that this home rejected, and ranges of which it took nothing, by reason.
     pub rejections: Mutex<BTreeMap<String, u64>>,
     /// Faults of peers, by reason.
     pub peer_faults: Mutex<BTreeMap<String, u64>>,
 }
 
-/// Reasons counted apart; a reason is a word of ours, so this is never met.
+/// Reasons counted apart; a reason is a word of ours, never a peer's, so this is not met.
 const REASONS: usize = 1_000;
 
 impl NodeMetrics {
@@ -94,7 +95,7 @@ impl NodeMetrics {
             ),
             Family::counters(
                 "relay_events_rejected",
-                "Events of other homes that this home rejected, by reason",
+                "Events of other homes that this home rejected, and ranges that it refused or holds back, by reason",
                 "reason",
                 &self.rejections.lock(),
             ),
@@ -137,12 +138,20 @@ impl NodeMetrics {
         count(&self.refusals, reason);
     }
 
-    /// An event of a peer was rejected.
-    pub fn rejection(&self, reason: &str) {
-        count(&self.rejections, reason);
+    /// What a peer brought and this home did not take: single events, or the whole range.
+    pub(super) fn not_taken(&self, reply: &RangeReply) {
+        let whole = [
+            reply.refused,
+            reply.held_back.then_some("held_back"),
+            reply.need_roster.then_some("need_roster"),
+        ];
+        let events = reply.rejected.iter().map(|(_, reason)| *reason);
+        for reason in events.chain(whole.into_iter().flatten()) {
+            count(&self.rejections, reason);
+        }
     }
 
-    /// A peer was at fault.
+    /// A peer was at fault: in our words, for it could fill the table with its own.
     pub fn peer_fault(&self, reason: &str) {
         count(&self.peer_faults, reason);
     }

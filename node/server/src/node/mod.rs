@@ -8,6 +8,7 @@ mod commit;
 mod courier;
 mod directory;
 mod displaced;
+mod faults;
 mod groups;
 mod hub;
 mod input;

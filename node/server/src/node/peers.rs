@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use homing_core::{PeerFault, PeerState};
-use homing_net::{NetEvent, Verdict};
+use homing_net::{Direction, NetEvent, Verdict};
 use homing_wire::proto::query::v1 as pb_query;
 use homing_wire::{Epoch, HomeId, Local, SigningKeys, UserRef};
 use tokio::sync::oneshot;
@@ -17,12 +18,43 @@ use super::receiver::Receiver;
 use super::starts::{Superseded, superseded};
 use crate::control::{Control, ControlEffect, ControlError, ControlReply, PeerLive};
 
+/// Refused homes of which nothing else is known are listed up to so many: an identity costs nothing, and a list that an
+/// operator reads is no longer.
+pub(super) const STRANGERS: usize = 64;
+/// Lines of the log about those, a minute: enough to see who it is, and that there are more.
+const STRANGER_LINES: u32 = 10;
+
+/// Lines about strangers in the running minute.
+#[derive(Default)]
+pub(super) struct LinePace {
+    minute: u64,
+    lines: u32,
+    left_out: u64,
+}
+
+impl LinePace {
+    /// Whether a line may be written; and how many were left out before, once a new minute has begun.
+    fn take(&mut self, now_ms: u64) -> (bool, u64) {
+        let minute = now_ms / 60_000;
+        let mut left_out = 0;
+        if minute != self.minute {
+            left_out = self.left_out;
+            *self = Self { minute, ..Self::default() };
+        }
+        self.lines = self.lines.saturating_add(1);
+        let may = self.lines <= STRANGER_LINES;
+        self.left_out += u64::from(!may);
+        (may, left_out)
+    }
+}
+
 impl Hub {
     /// Another home is to be reached, for something is owed to it or is asked of it.
     pub(super) fn want(&mut self, peer: HomeId) {
         if self.gatekeeper.blocked.read().contains(&peer) || !self.wanted.insert(peer) {
             return;
         }
+        self.strangers.retain(|stranger| *stranger != peer);
         let addresses = match self.directory.addresses(&peer) {
             [] => self.recorded_addresses(&peer),
             pinned => pinned.to_vec(),
@@ -58,6 +90,7 @@ impl Hub {
             NetEvent::Listening { address } => debug!(address, "listening for homes"),
             NetEvent::PeerUp { home, record, hello } => {
                 info!(peer = %self.directory.show(&home), software = %hello.software, "home connected");
+                self.strangers.retain(|stranger| *stranger != home);
                 let live = self.live(home);
                 live.connected = true;
                 live.since = Some(now);
@@ -67,6 +100,13 @@ impl Hub {
                 self.count_peers();
                 self.clocks.heard(home, self.moment(), hello.clock_ms);
                 self.compare_clocks();
+                // Its hello may have been heard just before it was cut.
+                if self.gatekeeper.faults.refused_for(&home, Instant::now()).is_some() {
+                    self.connections.remove(&home);
+                    let net = self.net.clone();
+                    self.runtime.spawn(async move { net.disconnect(home, "misbehaved").await });
+                    return Ok(());
+                }
                 let connection = ConnectionNo(self.number());
                 self.connections.insert(home, connection);
                 let name = self.directory.name(&home).cloned();
@@ -118,13 +158,19 @@ impl Hub {
                     Some(now + u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX >> 1));
             }
             NetEvent::Refused { home, direction, reason, message, evidence } => {
-                self.metrics.peer_fault(&reason);
-                warn!(peer = ?home, ?direction, reason, message, "hello refused");
-                if let Some(home) = home {
-                    self.live(home).last_error = Some(format!("{reason}: {message}"));
+                let ours = matches!(direction, Direction::ByUs);
+                // What a peer says of us is its word, of which there are as many as it likes.
+                self.metrics.peer_fault(if ours { &reason } else { "refused_by_peer" });
+                let is_news = self.refused_hello(home, format!("{reason}: {message}"));
+                // That was said when it was cut.
+                let is_news = is_news && !(ours && reason == "misbehaved");
+                if is_news {
+                    warn!(peer = ?home, ?direction, reason, message, "hello refused");
+                } else {
+                    debug!(peer = ?home, ?direction, reason, message, "hello refused");
                 }
                 if !evidence.is_empty() {
-                    self.shown_of_itself(home, &evidence)?;
+                    self.shown_of_itself(home, &evidence, is_news)?;
                 }
             }
             NetEvent::RelayOut { home, link } => {
@@ -139,11 +185,13 @@ impl Hub {
                 let Some(connection) = self.connections.get(&home).copied() else { return Ok(()) };
                 let receiver = Receiver {
                     peer: home,
+                    name: self.directory.show(&home),
                     connection,
                     keys: self.peer_keys.get(&home).cloned().unwrap_or_default(),
                     hub: self.input.clone(),
                     net: self.net.clone(),
                     metrics: self.metrics.clone(),
+                    faults: self.gatekeeper.faults.clone(),
                 };
                 self.runtime.spawn(receiver.run(link));
             }
@@ -175,6 +223,39 @@ impl Hub {
         Ok(())
     }
 
+    /// Notes that a hello ended in a refusal. Whether the operator is to be told: of a home that matters here once for
+    /// each new reason, of strangers a few a minute.
+    fn refused_hello(&mut self, home: Option<HomeId>, why: String) -> bool {
+        let known = home.filter(|home| self.matters(home));
+        if let Some(home) = known {
+            let before = self.live(home).last_error.replace(why);
+            return before != self.live(home).last_error;
+        }
+        if let Some(home) = home {
+            self.strangers.retain(|stranger| *stranger != home);
+            self.strangers.push_back(home);
+            if self.strangers.len() > STRANGERS
+                && let Some(longest_ago) = self.strangers.pop_front()
+            {
+                self.live.homes.remove(&longest_ago);
+            }
+            self.live(home).last_error = Some(why);
+        }
+        let (may, left_out) = self.stranger_lines.take((self.now)());
+        if left_out > 0 {
+            warn!(left_out, "more hellos of unknown homes were refused than are told");
+        }
+        may
+    }
+
+    /// Whether a home is more than somebody who knocks: it was let in once, is pinned, or something is owed to it.
+    fn matters(&self, home: &HomeId) -> bool {
+        self.wanted.contains(home)
+            || self.directory.name(home).is_some()
+            || self.home.peer(home).is_some()
+            || self.home.owed().contains_key(home)
+    }
+
     /// A number that was not given before.
     pub(super) fn number(&mut self) -> u64 {
         self.last_number += 1;
@@ -182,7 +263,12 @@ impl Hub {
     }
 
     /// A home refuses this one and shows what is signed by this home itself. If it is, this node stops.
-    fn shown_of_itself(&self, home: Option<HomeId>, evidence: &[u8]) -> Result<(), HubError> {
+    fn shown_of_itself(
+        &self,
+        home: Option<HomeId>,
+        evidence: &[u8],
+        is_news: bool,
+    ) -> Result<(), HubError> {
         let own = self.gatekeeper.said(None);
         let peer = home.map_or_else(|| "a home".to_owned(), |home| self.directory.show(&home));
         match superseded(&own, &SigningKeys(vec![self.signer.public()]), evidence) {
@@ -197,11 +283,13 @@ impl Hub {
             }
             Err(why) => {
                 self.metrics.peer_fault(why);
-                warn!(
-                    peer,
-                    reason = why,
-                    "a home refuses this one for what it says this one was: it proves nothing, and is ignored"
-                );
+                if is_news {
+                    warn!(
+                        peer,
+                        reason = why,
+                        "a home refuses this one for what it says this one was: it proves nothing, and is ignored"
+                    );
+                }
                 Ok(())
             }
         }
@@ -228,6 +316,7 @@ impl Hub {
         self.satchels.insert(peer, satchel.clone());
         let courier = Courier {
             peer,
+            name: self.directory.show(&peer),
             home: self.home.id(),
             epoch: self.home.epoch(),
             signer: self.signer.clone(),
@@ -237,6 +326,7 @@ impl Hub {
             net: self.net.clone(),
             limits: self.limits.courier,
             metrics: self.metrics.clone(),
+            faults: self.gatekeeper.faults.clone(),
             now: self.now,
         };
         self.runtime.spawn(courier.run());
@@ -248,11 +338,13 @@ impl Hub {
         self.satchels.get(peer)
     }
 
-    /// A peer did what no honest home does, and is let go: it may come back after a while.
+    /// A peer did what no honest home does, and is let go: it may come back after a while. What it has sent besides is
+    /// ignored: a frame names thousands of channels, and each may be as wrong.
     pub(super) fn at_fault(&mut self, peer: HomeId, fault: PeerFault) {
+        self.connections.remove(&peer);
         self.metrics.peer_fault(fault.0);
-        let name = self.directory.show(&peer);
-        warn!(peer = %name, reason = fault.0, "a home answers as no honest home does: cut");
+        let verdict = self.gatekeeper.faults.lie(peer, Instant::now());
+        verdict.log(&self.directory.show(&peer), fault.0);
         let net = self.net.clone();
         self.runtime.spawn(async move { net.disconnect(peer, fault.0).await });
     }
@@ -341,6 +433,7 @@ impl Hub {
                 }
             }
             ControlEffect::Retry(peer) => {
+                self.gatekeeper.faults.pardon(peer.as_ref());
                 let peers = match peer {
                     Some(peer) => vec![peer],
                     None => self.wanted.iter().copied().collect(),

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use bytes::Bytes;
 use homing_core::{PeerFault, PeerMark, RangeIn, RangeReply};
@@ -16,25 +17,26 @@ use homing_wire::{
     SignedRoster, SigningKeys, UserRef,
 };
 use tokio::sync::{mpsc, oneshot};
-use tracing::warn;
 
+use super::faults::{Faults, Verdict};
 use super::input::{ConnectionNo, Input};
 use super::metrics::NodeMetrics;
 
 /// Ranges and marks of one peer that wait in the hub: enough for one step, and its share of memory.
 const WAITING: usize = 64;
-/// Faults of a peer on one stream before it is cut: one may be an old bug, three are not.
-const STRIKES: u32 = 3;
 
 /// What a receiver needs.
 pub(super) struct Receiver {
     pub(super) peer: HomeId,
+    /// As operators know it.
+    pub(super) name: String,
     pub(super) connection: ConnectionNo,
     /// Those of the peer's record.
     pub(super) keys: SigningKeys,
     pub(super) hub: mpsc::Sender<Input>,
     pub(super) net: NetHandle,
     pub(super) metrics: Arc<NodeMetrics>,
+    pub(super) faults: Arc<Faults>,
 }
 
 /// What the hub has been given and not yet answered.
@@ -50,7 +52,6 @@ impl Receiver {
     pub(super) async fn run(self, mut link: RelayIn) {
         let mut waiting: VecDeque<Waiting> = VecDeque::new();
         let mut checker = Checker::default();
-        let mut strikes = 0;
         loop {
             let room = waiting.len() < WAITING;
             let answer = async {
@@ -85,15 +86,15 @@ impl Receiver {
                 Ok(()) => {}
                 Err(Trouble::Over) => return,
                 Err(Trouble::Fault(fault, channel)) => {
-                    strikes += 1;
                     self.metrics.peer_fault(fault.0);
-                    warn!(peer = %self.peer, reason = fault.0, strikes, "a peer does what no honest home does");
+                    let verdict = self.faults.strike(self.peer, Instant::now());
+                    verdict.log(&self.name, fault.0);
                     if let Some(channel) = channel
                         && link.replies.send(refuse(channel, fault.0)).await.is_err()
                     {
                         return;
                     }
-                    if strikes >= STRIKES {
+                    if matches!(verdict, Verdict::Cut { .. }) {
                         self.net.disconnect(self.peer, fault.0).await;
                         return;
                     }

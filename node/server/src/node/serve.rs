@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 use super::admission::Gatekeeper;
 use super::directory::{Directory, Pin};
 use super::displaced::{self, displaced};
+use super::faults::{FaultLimits, Faults};
 use super::hub::{Hub, HubError, HubLimits, HubParts};
 use super::input::Input;
 use super::link::{NodeLink, Registration, well_known};
@@ -320,6 +321,7 @@ fn gatekeeper(
         peer_id: keys.node.peer_id_bytes(),
         signer: Arc::new(keys.signing.clone()),
         starts: SeenStarts::load(&peers),
+        faults: Arc::new(Faults::new(fault_limits(config))),
         now,
     })
 }
@@ -363,6 +365,16 @@ fn hub_limits(config: &Config) -> HubLimits {
             .retention
             .messages
             .map(|age| RetentionLimits { age_ms: age.ms(), channels: limits.retention_channels }),
+    }
+}
+
+fn fault_limits(config: &Config) -> FaultLimits {
+    let limits = &config.limits;
+    FaultLimits {
+        strikes: limits.peer_faults,
+        window: Duration::from_millis(limits.peer_faults_window_ms),
+        backoff_min: Duration::from_millis(limits.peer_fault_backoff_min_ms),
+        backoff_max: Duration::from_millis(limits.peer_fault_backoff_max_ms),
     }
 }
 

@@ -12,7 +12,7 @@ use homing_core::{
     CourierLimits, Effect, Home, Mark, NewAccount, PeerState, Policy, RangeIn, RangeReply,
     Reader as _, SendCommand, Target,
 };
-use homing_net::{HelloInfo, NetConfig, NetEvent, NodeKey};
+use homing_net::{Direction, HelloInfo, NetConfig, NetEvent, NodeKey};
 use homing_store::Store;
 use homing_wire::proto::query::v1 as pb;
 use homing_wire::{
@@ -25,10 +25,12 @@ use uuid::Uuid;
 
 use super::admission::Gatekeeper;
 use super::directory::Directory;
+use super::faults::{FaultLimits, Faults};
 use super::hub::{Hub, HubError, HubLimits, HubParts};
 use super::input::{ConnectionNo, Input};
 use super::metrics::NodeMetrics;
 use super::passwords::{PasswordLimits, Passwords};
+use super::peers::STRANGERS;
 use super::retention::RetentionLimits;
 use super::starts::SeenStarts;
 use crate::config::FederationMode;
@@ -138,6 +140,7 @@ impl Node {
 struct Running {
     input: mpsc::Sender<Input>,
     disk: Arc<Disk>,
+    metrics: Arc<NodeMetrics>,
     ended: oneshot::Receiver<Result<(), HubError>>,
     _requests: mpsc::Sender<homing_link::Request>,
 }
@@ -161,6 +164,12 @@ fn hub_of(node: Node, limits: HubLimits) -> (Hub, mpsc::Sender<Input>, mpsc::Rec
         peer_id: bytes::Bytes::from_static(b"node"),
         signer: Arc::new(SigningKey::from_bytes(&[1; 32])),
         starts: SeenStarts::default(),
+        faults: Arc::new(Faults::new(FaultLimits {
+            strikes: 3,
+            window: Duration::from_secs(600),
+            backoff_min: Duration::from_secs(60),
+            backoff_max: Duration::from_secs(3_600),
+        })),
         now: || NOW_MS,
     });
     // Nobody is reached by it: what would come by it the tests put in themselves.
@@ -195,6 +204,7 @@ impl Running {
     fn start(node: Node) -> Self {
         let disk = node.disk.clone();
         let (hub, input, inputs) = hub_of(node, limits());
+        let metrics = hub.metrics.clone();
         let (requests, request_queue) = mpsc::channel(16);
         let (done, ended) = oneshot::channel();
         std::thread::spawn(move || {
@@ -202,7 +212,7 @@ impl Running {
                 tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             let _test_is_over = done.send(runtime.block_on(hub.run(request_queue, inputs)));
         });
-        Self { input, disk, ended, _requests: requests }
+        Self { input, disk, metrics, ended, _requests: requests }
     }
 
     async fn put(&self, input: Input) {
@@ -389,6 +399,28 @@ async fn what_is_left_of_an_earlier_connection_is_dropped() {
     assert_eq!(new.await.unwrap().unwrap().have, Seq(10));
 }
 
+/// A frame answers thousands of ranges: the first lie in it is one, and what is behind it is not looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_home_at_fault_has_sent_besides_is_dropped() {
+    let (acme, range) = homes();
+    let hub = Running::start(acme);
+    hub.up().await;
+    let channel = range.channel;
+    assert_eq!(hub.range(1, range.clone()).await.await.unwrap().unwrap().have, Seq(10));
+    for _ in 0..100 {
+        let (peer, connection, have) = (GLOBEX, ConnectionNo(1), Seq(99));
+        hub.put(Input::Acknowledged { peer, connection, channel, epoch: EPOCH, have }).await;
+    }
+    assert!(hub.range(1, range.clone()).await.await.is_err(), "it was cut");
+    hub.decided().await;
+    let counted = hub.metrics.peer_faults.lock().clone();
+    assert_eq!(counted, [("ack_ahead".to_owned(), 1)].into());
+    // What its hello said before that counts for nothing either, while it is to stay out.
+    hub.down().await;
+    hub.up().await;
+    assert!(hub.range(2, range).await.await.is_err(), "it was let in");
+}
+
 /// A channel with more than one tick's worth is gone on with; the rest of the round follows, and then there is a rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn retention_goes_round_in_parts() {
@@ -425,4 +457,42 @@ async fn retention_goes_round_in_parts() {
     assert_eq!(left(), [0, 1_500 - 3 * 256, 1], "four parts, one of them for the first channel");
     tick(NOW_MS + 2_001);
     assert_eq!(left(), [0, 0, 0]);
+}
+
+/// Identities cost nothing: whoever knocks with a new one each time fills neither the list of homes nor the metrics.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_are_refused_take_no_memory_and_name_no_metric() {
+    let (acme, _) = homes();
+    let (mut hub, _, _) = hub_of(acme, limits());
+    let refused = |id: u64, direction, reason: &str| {
+        let mut home = [77; 32];
+        home[..8].copy_from_slice(&id.to_be_bytes());
+        NetEvent::Refused {
+            home: Some(HomeId(home)),
+            direction,
+            reason: reason.to_owned(),
+            message: "no".to_owned(),
+            evidence: Bytes::new(),
+        }
+    };
+    for id in 0..500 {
+        hub.net_event(refused(id, Direction::ByUs, "not_pinned")).unwrap();
+        hub.net_event(refused(1_000 + id, Direction::ByPeer, &format!("word_{id}"))).unwrap();
+    }
+    assert_eq!(hub.live.homes.len(), STRANGERS);
+    let faults = hub.metrics.peer_faults.lock().clone();
+    let counted = [("not_pinned", 500), ("refused_by_peer", 500)];
+    assert_eq!(faults, counted.map(|(reason, count)| (reason.to_owned(), count)).into());
+    // One that was met is no stranger, however many knock.
+    let globex = NetEvent::Refused {
+        home: Some(GLOBEX),
+        direction: Direction::ByPeer,
+        reason: "stopping".to_owned(),
+        message: "soon".to_owned(),
+        evidence: Bytes::new(),
+    };
+    hub.net_event(globex).unwrap();
+    (0..100).for_each(|id| hub.net_event(refused(id, Direction::ByUs, "closed")).unwrap());
+    assert_eq!(hub.live.homes.len(), STRANGERS + 1);
+    assert_eq!(hub.live.homes[&GLOBEX].last_error.as_deref(), Some("stopping: soon"));
 }
