@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use homing_wire::{ChannelId, Epoch, Event, HomeId, Pos, Seq, SignedRoster};
+use homing_wire::{ChannelId, Epoch, Event, HomeId, Pos, Seq, SignedRoster, Stamp};
 
 use crate::home::Home;
 use crate::reader::{Fault, Reader};
@@ -15,6 +15,9 @@ pub(crate) struct ChannelSlot {
     pub(crate) state: ChannelState,
     /// A group's newest roster.
     pub(crate) roster: Option<Arc<SignedRoster>>,
+    /// The greatest stamp followed here since the channel was loaded: behind a chain's end that is too far ahead to be
+    /// followed there may be one that was.
+    pub(crate) followed: Stamp,
     /// The last message, where it has been seen.
     last: Option<Arc<LogEntry>>,
     /// The latest rows with their steps and messages, without gaps up to the head; at least those not yet committed.
@@ -26,7 +29,7 @@ const ROWS_KEPT: usize = 32;
 
 impl ChannelSlot {
     pub(crate) fn new(state: ChannelState) -> Self {
-        Self { state, roster: None, last: None, rows: VecDeque::new() }
+        Self { state, roster: None, followed: Stamp(0), last: None, rows: VecDeque::new() }
     }
 
     /// The last message is gone, and all before it.

@@ -395,10 +395,10 @@ impl Hub {
 
     /// About once a second: marks, sessions that are gone, what is owed to homes out of reach, what is too old.
     fn tick(&mut self) -> Result<(), HubError> {
-        let now = (self.now)();
         self.want_owed();
         self.compare_clocks();
         self.home.tick(&*self.store.clone(), now)?;
+        let now = self.now_ms();
         self.collect_effects(None)?;
         self.retry_repairs()?;
         self.sweep(now)?;
@@ -422,6 +422,16 @@ impl Hub {
     }
 
     /// Looks whether this home's clock can be believed.
+    /// Unix milliseconds for what is decided: where this clock is known to be wrong, what it should show. Stamps of
+    /// others are measured by it, and when a thing came.
+    pub(super) fn now_ms(&self) -> u64 {
+        let shown = (self.now)();
+        match self.clock_wrong_by {
+            Some(wrong_ms) => shown.saturating_add_signed(wrong_ms.saturating_neg()),
+            None => shown,
+        }
+    }
+
     pub(super) fn compare_clocks(&mut self) {
         let directory = &self.directory;
         let pinned = |home: &HomeId| directory.name(home).is_some();
@@ -444,7 +454,7 @@ impl Hub {
         if input.origin().is_some_and(|(peer, from)| self.connections.get(peer) != Some(&from)) {
             return Ok(()); // the dropped reply ends the old stream
         }
-        let now = (self.now)();
+        let now = self.now_ms();
         let store = self.store.clone();
         match input {
             Input::Connect { client, outbox, reply } => {

@@ -54,7 +54,7 @@ impl Hub {
     }
 
     pub(super) fn net_event(&mut self, event: NetEvent) -> Result<(), HubError> {
-        let now = (self.now)();
+        let now = self.now_ms();
         match event {
             NetEvent::Listening { address } => debug!(address, "listening for homes"),
             NetEvent::PeerUp { home, record, hello } => {
@@ -309,7 +309,7 @@ impl Hub {
         control: Control,
         reply: oneshot::Sender<Result<ControlReply, ControlError>>,
     ) -> Result<(), HubError> {
-        let now = (self.now)();
+        let now = self.now_ms();
         let store = self.store.clone();
         let result = match crate::control::apply(&mut self.home, &*store, now, &self.live, control)
         {
