@@ -243,7 +243,8 @@ impl Hub {
         let committer = Committer::start(parts.store.clone())?;
         let pinned = parts.directory.pinned().len();
         let moment = Moment { wall_ms: (parts.now)(), steady_ms: 0 };
-        let clocks = Clocks::new(moment, parts.store.meta().stamp.ms());
+        let newest_ms = parts.store.meta().stamp.ms();
+        let clocks = Clocks::new(moment, newest_ms);
         let reconciling = |peer: homing_core::PeerState| peer.reconcile.then_some(peer.home);
         let restored = homing_core::Reader::peers(&*parts.store)
             .map_err(std::io::Error::other)?
@@ -279,7 +280,7 @@ impl Hub {
             wanted: BTreeSet::new(),
             gatekeeper: parts.gatekeeper,
             reads: Arc::new(Semaphore::new(parts.limits.reads_at_once)),
-            retention: parts.limits.retention.map(|l| Retention::new(l, (parts.now)())),
+            retention: parts.limits.retention.map(|l| Retention::new(l, (parts.now)(), newest_ms)),
             limits: parts.limits,
             draining: None,
             now: parts.now,
@@ -397,8 +398,8 @@ impl Hub {
     fn tick(&mut self) -> Result<(), HubError> {
         self.want_owed();
         self.compare_clocks();
-        self.home.tick(&*self.store.clone(), now)?;
         let now = self.now_ms();
+        self.home.tick(&*self.store.clone(), now)?;
         self.collect_effects(None)?;
         self.retry_repairs()?;
         self.sweep(now)?;
@@ -421,7 +422,6 @@ impl Hub {
         Moment { wall_ms: (self.now)(), steady_ms }
     }
 
-    /// Looks whether this home's clock can be believed.
     /// Unix milliseconds for what is decided: where this clock is known to be wrong, what it should show. Stamps of
     /// others are measured by it, and when a thing came.
     pub(super) fn now_ms(&self) -> u64 {
@@ -432,6 +432,7 @@ impl Hub {
         }
     }
 
+    /// Looks whether this home's clock can be believed.
     pub(super) fn compare_clocks(&mut self) {
         let directory = &self.directory;
         let pinned = |home: &HomeId| directory.name(home).is_some();
