@@ -356,8 +356,7 @@ impl Home {
         command: &SendCommand,
     ) -> Result<Arc<LogEntry>, Refusal> {
         let (home, epoch, now_ms) = (self.id, self.epoch, self.now_ms);
-        self.stamp = self.stamp.tick(now_ms);
-        let stamp = self.stamp;
+        let stamp = self.next_stamp(id);
         let Some(slot) = self.change_channel(id) else { return Err(NO_CHANNEL) };
         let roster = slot.state.group.as_ref().map_or(0, |group| group.version);
         let end = slot.state.chain(&home, epoch);

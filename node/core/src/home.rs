@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use homing_wire::limits::STAMP_FOLLOW_MS;
 use homing_wire::{
     ChannelId, Epoch, HomeId, Local, OpId, Outcome, Seq, SignedRoster, Stamp, UserRef,
 };
@@ -190,8 +191,12 @@ pub struct Home {
     pub(crate) id: HomeId,
     pub(crate) epoch: Epoch,
     pub(crate) policy: Policy,
-    /// Unix milliseconds, never falling.
+    /// Unix milliseconds, as the caller gives them: falls where a clock that ran ahead was put right.
     pub(crate) now_ms: u64,
+    /// The latest of them. Nothing was ever decided later.
+    latest_ms: u64,
+    /// The greatest stamp ever given or followed, in whatever channel: what is given next is above those of its
+    /// channel alone ([`Home::next_stamp`]).
     pub(crate) stamp: Stamp,
     pub(crate) change: u64,
     step: u64,
@@ -253,6 +258,7 @@ impl Home {
             id,
             epoch,
             now_ms,
+            latest_ms: ids_since_ms,
             stamp,
             change,
             step: 1,
@@ -348,7 +354,7 @@ impl Home {
         while self.list_rows.front().is_some_and(|(step, ..)| *step <= self.committed) {
             self.list_rows.pop_front();
         }
-        self.ids.turn(self.committed, self.step, self.now_ms);
+        self.ids.turn(self.committed, self.step, self.latest_ms);
     }
 
     /// A user of this home, as homes know one.
@@ -423,9 +429,44 @@ impl Home {
 
     // What the parts of the core share.
 
-    /// Follows this home's clock; it never falls.
+    /// Follows this home's clock, also where it was put back: what was given while it ran ahead must not be given
+    /// on and on. What has to be monotone has a floor of its own: stamps their channel's, remembered ids
+    /// `latest_ms`, times of marks the last of the member's.
     pub(crate) fn at(&mut self, now_ms: u64) {
-        self.now_ms = self.now_ms.max(now_ms);
+        self.now_ms = now_ms;
+        self.latest_ms = self.latest_ms.max(now_ms);
+    }
+
+    /// The stamp of the next entry that this home writes into a channel: above all that this life has written there,
+    /// for a chain's stamps never fall, and above what was seen there of others, for an answer comes after what it
+    /// answers; but not above what was stamped by a clock that is far ahead.
+    pub(crate) fn next_stamp(&mut self, channel: ChannelId) -> Stamp {
+        let (home, epoch, now_ms) = (self.id, self.epoch, self.now_ms);
+        let near = |stamp: &Stamp| stamp.ms() <= now_ms.saturating_add(STAMP_FOLLOW_MS);
+        let floor = self.channels.peek(&channel).and_then(|slot| {
+            let written = |origin: HomeId| origin == home || origin == HomeId::LOCAL;
+            slot.state
+                .chains
+                .iter()
+                .filter(|c| (written(c.origin) && c.epoch == epoch) || near(&c.stamp))
+                .map(|c| c.stamp)
+                .chain(Some(slot.followed).filter(near))
+                .max()
+        });
+        let stamp = floor.unwrap_or(Stamp(0)).tick(now_ms);
+        self.stamp = self.stamp.max(stamp);
+        stamp
+    }
+
+    /// A stamp of another home was seen in a channel.
+    pub(crate) fn follow_stamp(&mut self, channel: ChannelId, stamp: Stamp) {
+        if stamp.ms() > self.now_ms.saturating_add(STAMP_FOLLOW_MS) {
+            return;
+        }
+        self.stamp = self.stamp.max(stamp);
+        if let Some(slot) = self.channels.peek_mut(&channel) {
+            slot.followed = slot.followed.max(stamp);
+        }
     }
 
     pub(crate) fn slot(

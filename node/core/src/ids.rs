@@ -6,6 +6,9 @@
 //! *unless* the client's clock ran ahead of ours when it was committed. Such ids leave the greatest time
 //! seen in the sender's account (`ids_ahead_ms`), and ids up to there are looked up. So the rule holds
 //! whatever clients' clocks show, and costs only those whose clocks are wrong, or who use other UUIDs.
+//!
+//! A restart begins with the greatest stamp on disk, for nothing was decided later. A restore does not take over one from
+//! the future: it leaves it in every account's `ids_ahead_ms` instead.
 
 use std::sync::Arc;
 
@@ -63,13 +66,13 @@ impl RecentIds {
 
     /// Lets the older generation go when the younger is full, if all of it is on disk: what is
     /// forgotten must be found by the reader. `step` is the one being decided.
-    pub(crate) fn turn(&mut self, committed: u64, step: u64, now_ms: u64) {
+    pub(crate) fn turn(&mut self, committed: u64, step: u64, latest_ms: u64) {
         if self.young_bytes > self.generation_bytes && self.old_step <= committed {
             self.old = std::mem::take(&mut self.young);
             self.old_step = step;
             self.since_ms = self.young_since_ms;
-            // The clock may have been set back since the last life: what counts is the later moment.
-            self.young_since_ms = self.young_since_ms.max(now_ms);
+            // The clock may have been set back, in this life or since the last: what counts is the latest moment.
+            self.young_since_ms = self.young_since_ms.max(latest_ms);
             self.young_bytes = 0;
         }
     }

@@ -197,9 +197,9 @@ impl Home {
         body: String,
     ) -> Option<std::sync::Arc<crate::state::LogEntry>> {
         let (epoch, now_ms) = (self.epoch, self.now_ms);
-        self.stamp = self.stamp.tick(now_ms);
+        let stamp = self.next_stamp(channel);
         let end = self.end_of(channel, HomeId::LOCAL, epoch);
-        let (seq, stamp) = (end.seq.next(), self.stamp);
+        let seq = end.seq.next();
         let body = Bytes::from(body);
         let name = [&channel.as_bytes()[..], &epoch.0.to_be_bytes(), &seq.0.to_be_bytes()].concat();
         let header = Header {

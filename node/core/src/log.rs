@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use homing_wire::{ChannelId, Epoch, Event, HomeId, Pos, Seq, SignedRoster, UserRef};
+use homing_wire::{ChannelId, Epoch, Event, HomeId, Pos, Seq, SignedRoster, Stamp, UserRef};
 
 use crate::home::Home;
 use crate::reader::{Fault, Reader};
@@ -15,6 +15,9 @@ pub(crate) struct ChannelSlot {
     pub(crate) state: ChannelState,
     /// A group's newest roster.
     pub(crate) roster: Option<Arc<SignedRoster>>,
+    /// The greatest stamp followed here since the channel was loaded: behind a chain's end that is too far ahead to be
+    /// followed there may be one that was.
+    pub(crate) followed: Stamp,
     /// The last message, where it has been seen.
     last: Option<Arc<LogEntry>>,
     /// What members are shown instead, from whom it is hidden ([`Member::veil`]), where that has been seen.
@@ -28,7 +31,14 @@ const ROWS_KEPT: usize = 32;
 
 impl ChannelSlot {
     pub(crate) fn new(state: ChannelState) -> Self {
-        Self { state, roster: None, last: None, veiled: Vec::new(), rows: VecDeque::new() }
+        Self {
+            state,
+            roster: None,
+            followed: Stamp(0),
+            last: None,
+            veiled: Vec::new(),
+            rows: VecDeque::new(),
+        }
     }
 
     /// The last message is gone, and all before it.

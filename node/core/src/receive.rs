@@ -4,7 +4,7 @@
 //! A range is applied whole or not at all, and only with the proof of its end ([`ProvenHead`]): so whatever
 //! is held of a chain can be proven to anybody, for ever.
 
-use homing_wire::limits::{BODY_BYTES, LIVES, STAMP_ACCEPT_MS, STAMP_FOLLOW_MS};
+use homing_wire::limits::{BODY_BYTES, LIVES, STAMP_ACCEPT_MS};
 use homing_wire::{
     ChannelId, Epoch, Event, Fence, Hash, Head, HeaderError, HomeId, Kind, Local, ProvenHead,
     Right, Role, Seq, UserRef, body::Body,
@@ -471,9 +471,7 @@ impl Home {
             self.move_chain(id, end);
             return Ok(verdict);
         }
-        if header.stamp.ms() <= self.now_ms + STAMP_FOLLOW_MS {
-            self.stamp = self.stamp.max(header.stamp);
-        }
+        self.follow_stamp(id, header.stamp);
         let arrived_at = match way {
             // It came back: it was here before.
             Way::Adoption => self.now_ms.min(header.stamp.ms()),

@@ -136,6 +136,10 @@ impl Home {
     /// Peers that had to ask for what they missed, and have, or ask no more: what is new is pushed again, and
     /// what they did not take by themselves, which they then answer channel by channel.
     pub(crate) fn resume_pulled(&mut self, reader: &dyn Reader) -> Result<(), Fault> {
+        for since in self.pulling.values_mut() {
+            // Noted while the clock ran ahead: it is not waited for until then.
+            *since = (*since).min(self.now_ms);
+        }
         let quiet = |since: &u64| since.saturating_add(PULL_QUIET_MS) <= self.now_ms;
         let done: Vec<HomeId> = self
             .pulling

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::control::{Applied, Control, ControlError, ControlReply, PeerLive, PeersLive, apply};
 use crate::jobs::{self, Jobs};
 use crate::keys::{AdminToken, Keys};
+use crate::node::{Displaced, check_folder, check_life};
 use crate::wiring;
 
 /// How long connecting to the admin listener may take: it is on this machine, or near.
@@ -44,6 +45,8 @@ pub struct Stopped {
     home: Home,
     peers: PeersLive,
     place: Option<Place>,
+    /// Why no node may be started on the store: then nothing is changed there either.
+    displaced: Option<Displaced>,
 }
 
 /// What came of asking the admin listener.
@@ -180,7 +183,8 @@ impl Running {
 impl Stopped {
     fn open(config: &Config, keys: &Keys) -> anyhow::Result<Self> {
         let store = Arc::new(wiring::open_store(config, keys.home_id())?);
-        let meta = store.meta();
+        let (folder, meta) = (config.store_folder(), store.meta());
+        let displaced = check_folder(&folder).and_then(|()| check_life(&folder, meta.epoch)).err();
         let home = Home::new(
             meta.home,
             meta.epoch,
@@ -191,12 +195,17 @@ impl Stopped {
             &*store,
         )?;
         let peers = Names::new(config, keys.home_id()).peers();
-        Ok(Self { store, home, peers, place: None })
+        Ok(Self { store, home, peers, place: None, displaced })
     }
 
     fn control(&mut self, control: Control) -> anyhow::Result<ControlReply> {
         if matches!(control, Control::PeerRetry { .. }) {
             bail!("the node is stopped: it dials when it is started");
+        }
+        // What `homing check` asks reads alone; so do jobs.
+        let reads = Jobs::takes(&control) || matches!(control, Control::Status | Control::PeerList);
+        if let (Some(why), false) = (&self.displaced, reads) {
+            bail!("nothing was changed: {why}");
         }
         if let (true, Some(place)) = (Jobs::takes(&control), &self.place) {
             return Ok(ControlReply::Job { job: jobs::run(&*self.store, place, &control) });

@@ -105,6 +105,21 @@ async fn a_directory_that_was_set_back_is_not_written_on() {
     assert!(said.contains("this directory was set back"), "{said}");
     assert!(said.contains("homing restore"), "it says what to do: {said}");
 
+    // It is not started again, whatever is deleted: after a few starts its number would be the highest.
+    let store = there.join("store");
+    for start in 0..6 {
+        let (status, said) = until_it_ends(&party, &config).await;
+        assert!(!status.success());
+        assert!(said.contains("was stopped for good"), "{start}: {said}");
+        assert!(said.contains("homing restore FILE --force"), "{start}: {said}");
+        if start == 0 {
+            std::fs::remove_file(store.join("displaced")).unwrap();
+        }
+    }
+    // Nor does a command change anything in it.
+    let shut = party.homes[0].command(&["user", "disable", "alice"]).await;
+    assert!(shut.unwrap_err().to_string().contains("was stopped for good"));
+
     // What it says helps.
     let file = there.parent().unwrap().join("behind.homing");
     let file = file.to_str().unwrap();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use homing_link::*;
-use homing_wire::{ChannelId, Epoch, HomeId, MessageId, Order, Seq, Stamp};
+use homing_wire::{Address, ChannelId, Epoch, HomeId, MessageId, Order, Seq, Stamp};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
@@ -317,13 +317,24 @@ impl State {
             Call::AccountDelete { password } if self.passwords[&user] == password.0 => {
                 Ok(Answer::Done)
             }
-            Call::GroupsCreate { .. }
-            | Call::GroupsInvite { .. }
-            | Call::GroupsRemove { .. }
-            | Call::GroupsJoin { .. }
-            | Call::GroupsLeave { .. }
-            | Call::GroupsUpdate { .. }
-            | Call::GroupsMembers { .. } => refused(Code::NotFound, "channel_not_found"),
+            Call::GroupsCreate { .. } => Ok(Answer::Channel(Box::new(self.chat(chat())))),
+            Call::GroupsInvite { users, .. } | Call::GroupsRemove { users, .. } => {
+                let row =
+                    |user: Address| UserResult { user: user.to_string(), ok: true, reason: None };
+                let (state, roster) = (None, 7);
+                let results = users.into_iter().map(row).collect();
+                Ok(Answer::GroupChanged(GroupChanged { state, results, roster }))
+            }
+            Call::GroupsJoin { .. } | Call::GroupsUpdate { .. } => Ok(Answer::Pending),
+            Call::GroupsLeave { .. } => Ok(Answer::Done),
+            Call::GroupsMembers { .. } => Ok(Answer::Members(MembersPage {
+                members: vec![MemberRow {
+                    user: "bob@acme.example".into(),
+                    role: RoleView::Member,
+                    state: ChannelState::Active,
+                }],
+                cursor: None,
+            })),
             Call::AccountDelete { .. } => refused(Code::NotAllowed, "bad_credentials"),
         }
     }

@@ -38,6 +38,13 @@ async fn every_method_is_answered() {
         ("contacts.remove", json!({"user": "bob@globex.example"})),
         ("blocks.remove", json!({"user": "eve@globex.example"})),
         ("account.delete", json!({"password": "correct horse"})),
+        ("groups.create", json!({"name": "n", "members": ["bob@acme.example"]})),
+        ("groups.invite", json!({"channel": channel, "users": ["Bob@acme.example"]})),
+        ("groups.remove", json!({"channel": channel, "users": ["bob@acme.example"]})),
+        ("groups.join", json!({"channel": channel})),
+        ("groups.update", json!({"channel": channel, "roles": {"bob@acme.example": "admin"}})),
+        ("groups.leave", json!({"channel": channel})),
+        ("groups.members", json!({"channel": channel})),
     ] {
         answers.push(alice.ok(method, params).await);
         called.push(method);
@@ -55,6 +62,15 @@ async fn every_method_is_answered() {
     assert_eq!(answers[13], json!({"users": ["bob@globex.example"]}));
     assert_eq!(answers[14], json!({"users": ["eve@globex.example"]}));
     assert_eq!(answers[17], json!({}));
+    assert_eq!(answers[18]["channel"], channel);
+    let rows = json!([{"user": "bob@acme.example", "ok": true}]);
+    assert_eq!(answers[19], json!({"results": rows, "roster": 7}));
+    assert_eq!(answers[20], json!({"results": rows, "roster": 7}));
+    assert_eq!(answers[21], json!({"state": "pending"}));
+    assert_eq!(answers[22], json!({"state": "pending"}));
+    assert_eq!(answers[23], json!({}));
+    let member = json!({"user": "bob@acme.example", "role": "member", "state": "active"});
+    assert_eq!(answers[24], json!({"members": [member]}));
 
     let mut documented: Vec<String> = homing_bridge::openrpc()["methods"]
         .as_array()
@@ -102,7 +118,7 @@ async fn what_is_not_json_rpc() {
         (r#"{"jsonrpc":"2.0","id":{},"method":"rpc.discover"}"#, -32600, json!(null)),
         (r#"{"jsonrpc":"2.0","id":6,"id":6,"method":"rpc.discover"}"#, -32600, json!(null)),
         (r#"{"jsonrpc":"2.0","id":6,"method":"a","method":"rpc.discover"}"#, -32600, json!(6)),
-        (r#"{"jsonrpc":"2.0","id":8,"method":"groups.create"}"#, -32601, json!(8)),
+        (r#"{"jsonrpc":"2.0","id":8,"method":"groups.link"}"#, -32601, json!(8)),
         (r#"{"jsonrpc":"2.0","id":9,"method":"channels.list","params":[1]}"#, -32602, json!(9)),
         (r#"{"jsonrpc":"2.0","id":9,"method":"channels.get"}"#, -32602, json!(9)),
     ] {

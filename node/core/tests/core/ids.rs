@@ -161,3 +161,29 @@ fn what_is_not_on_disk_is_not_forgotten() {
         }
     }
 }
+
+/// The ids of the hour ahead stay known when the clock is put right, though their generation is let go by then.
+#[test]
+fn ids_used_while_the_clock_ran_ahead_are_known() {
+    const HOUR_MS: u64 = 3_600_000;
+    let mut acme = forgetful();
+    let bob = acme.user("bob");
+    acme.now += HOUR_MS;
+    // Made by a client with the home's clock, and by one whose clock was right.
+    let mut commands = Vec::new();
+    for (n, ms) in [(1, acme.now), (2, acme.now - HOUR_MS / 2), (3, MONDAY_MS)] {
+        let mut command = acme.command("alice", &bob, &format!("ahead {n}"));
+        command.id = Some(v7(ms, n));
+        let pos = acme.run(&command).unwrap().pos;
+        commands.push((command, pos));
+    }
+    acme.now -= HOUR_MS;
+    acme.tick(); // their generation ends now, not in the hour ahead
+    for round in 0..3 {
+        chatter(&mut acme);
+        for (command, pos) in &commands {
+            let again = acme.run(command).unwrap();
+            assert!(again.repeated && again.pos == *pos, "{round}: {:?}", command.id);
+        }
+    }
+}

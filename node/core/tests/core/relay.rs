@@ -276,3 +276,31 @@ fn what_is_read_in_passing_does_not_fill_the_memory() {
     let (channels, accounts, lists) = acme.home.cached();
     assert!(channels <= 3 && accounts <= 2 && lists <= 2, "{:?}", acme.home.cached());
 }
+
+/// A clock that jumped an hour ahead and was put right: what is written then is stamped with the right time, but above
+/// what this home has written in the same channel, whose stamps never fall.
+#[test]
+fn a_clock_that_was_put_right_stamps_right() {
+    const HOUR_MS: u64 = 3_600_000;
+    let mut acme = Node::new(1, accepting(), &["alice", "bob", "eve"]);
+    let (alice, bob, eve) = (acme.user("alice"), acme.user("bob"), acme.user("eve"));
+    let before = acme.send("alice", &eve, "before");
+    acme.settle();
+    acme.now += HOUR_MS;
+    acme.home.tick(&acme.store, acme.now).unwrap();
+    let ahead = acme.send("alice", &bob, "ahead");
+    assert_eq!(ahead.sent_at, acme.now);
+    acme.settle();
+    acme.now -= HOUR_MS;
+    for _ in 0..2 {
+        acme.now += 1_000;
+        let right = acme.send("alice", &eve, "right");
+        assert_eq!(right.sent_at, acme.now);
+        assert!(right.order > before.order);
+        let above = acme.send("bob", &alice, "in the channel of the hour ahead");
+        assert!(above.order > ahead.order, "a chain's stamps never fall");
+        acme.settle();
+        assert!(acme.store.stamp.ms() >= ahead.sent_at, "the greatest ever given is kept");
+        acme.crash();
+    }
+}

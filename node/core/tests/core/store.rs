@@ -208,7 +208,8 @@ impl TestStore {
             if let Some(row) = row {
                 assert_eq!(row.active_at, state.active_for(member));
                 assert!(row.changed <= state.changed);
-                assert!(row.changed == state.changed || self.blocked.contains(&id));
+                let differs = self.blocked.contains(&id) || state.group.is_some();
+                assert!(row.changed == state.changed || differs);
             }
         }
         for cursor in &state.cursors {

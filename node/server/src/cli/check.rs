@@ -17,7 +17,7 @@ use super::{ConfigArg, output};
 use crate::config::{Config, PeerAddress, Pin};
 use crate::control::{Control, ControlReply, PeerRow};
 use crate::keys::{AdminToken, Keys};
-use crate::node::displaced;
+use crate::node::{Displaced, check_folder, check_life};
 use crate::operator::{Operator, now_ms};
 use crate::wiring;
 
@@ -128,11 +128,12 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<()> {
     // The store first: it tells whether the node runs, on which the rest depends.
     let (finding, home) = store(&config, &keys).await;
     report.put(finding)?;
-    if let Some(why) = displaced(&config.store_folder()) {
+    let displaced = check_folder(&config.store_folder()).err().or(home.displaced);
+    if let Some(why) = displaced {
         report.put(Finding::fail(
             "only one of its kind",
-            why,
-            "keep one of the two directories",
+            why.to_string(),
+            "the node is not started on this store",
         ))?;
     }
     report.put(clock(home.last_stamp_ms))?;
@@ -183,6 +184,7 @@ struct Found {
     running: bool,
     last_stamp_ms: Option<u64>,
     peers: Vec<PeerRow>,
+    displaced: Option<Displaced>,
 }
 
 async fn store(config: &Config, keys: &Keys) -> (Finding, Found) {
@@ -217,6 +219,7 @@ fn stopped_store(config: &Config, keys: &Keys, found: &mut Found) -> Finding {
         Ok(store) => {
             let meta = store.meta();
             found.last_stamp_ms = Some(meta.stamp.ms()).filter(|ms| *ms > 0);
+            found.displaced = check_life(&config.store_folder(), meta.epoch).err();
             Finding::ok(
                 "store",
                 format!(

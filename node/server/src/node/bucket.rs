@@ -36,7 +36,8 @@ impl Bucket {
 
     fn fill(&mut self, per_s: u32, burst: u32, now_ms: u64) {
         let passed_ms = now_ms.saturating_sub(self.at_ms);
-        self.at_ms = self.at_ms.max(now_ms);
+        // A clock that was put back fills nothing, and is not waited for either.
+        self.at_ms = now_ms;
         // A token a second is a thousandth a millisecond.
         let more = passed_ms.saturating_mul(u64::from(per_s));
         self.thousandths = (self.thousandths.saturating_add(more)).min(u64::from(burst) * WHOLE);
@@ -57,8 +58,11 @@ mod tests {
         assert_eq!(bucket.take(2, 3, 500), Ok(()));
         assert_eq!(bucket.take(2, 3, 500), Err(500));
         assert!(bucket.is_full(2, 3, 2_000));
-        // A clock that goes back gives nothing twice.
-        assert_eq!(bucket.take(2, 3, 0), Ok(()));
-        assert!(!bucket.is_full(2, 3, 2_000));
+        // A clock that is put back gives nothing by itself, and what it showed before is not waited for.
+        for _ in 0..3 {
+            assert_eq!(bucket.take(2, 3, 0), Ok(()));
+        }
+        assert_eq!(bucket.take(2, 3, 0), Err(500));
+        assert_eq!(bucket.take(2, 3, 500), Ok(()));
     }
 }

@@ -132,7 +132,7 @@ impl Hub {
         call: Call,
         looked_up: Option<&Lookup>,
     ) -> Result<Outcome, Stop> {
-        let now = (self.now)();
+        let now = self.now_ms();
         let store = self.store.clone();
         let reader = &*store;
         if let Call::Open { token, since, cursor } = &call {
@@ -290,7 +290,7 @@ impl Hub {
         call: Call,
         looked_up: Option<&Lookup>,
     ) -> Result<Outcome, Stop> {
-        let now = (self.now)();
+        let now = self.now_ms();
         let store = self.store.clone();
         if store.disk_low() {
             return Err(Refused::new(

@@ -32,6 +32,8 @@ pub(super) struct Clocks {
     began: i64,
     /// At the start the clock stood far from what the disk knows of: it may be wrong.
     doubtful: bool,
+    /// A home that is believed has shown the same time since.
+    confirmed: bool,
     /// The same of other homes, as they said hello.
     others: BTreeMap<HomeId, i64>,
 }
@@ -44,7 +46,7 @@ impl Clocks {
         let began = now.apart().saturating_add_unsigned(behind);
         // A new store knows of nothing.
         let doubtful = newest_ms > 0 && now.wall_ms.abs_diff(newest_ms) > STAMP_ACCEPT_MS;
-        Self { began, doubtful, others: BTreeMap::new() }
+        Self { began, doubtful, confirmed: false, others: BTreeMap::new() }
     }
 
     /// Whether nothing should be stamped before other homes have been heard, of which `known` could be believed: after
@@ -59,6 +61,14 @@ impl Clocks {
     ) -> bool {
         let heard = self.others.keys().filter(|home| counts(home)).count();
         self.doubtful && now.steady_ms < wait_ms && heard < known.min(2)
+    }
+
+    /// Whether what cannot be undone may be done by this clock: it stood near the newest stamp on disk at the start, or
+    /// one of those that count has shown the same time since. Unlike [`Clocks::must_wait`] it waits for as long as it takes.
+    pub(super) fn is_confirmed(&mut self, now: Moment, counts: impl Fn(&HomeId) -> bool) -> bool {
+        let near = |other: i64| now.apart().saturating_sub(other).unsigned_abs() <= STAMP_ACCEPT_MS;
+        self.confirmed |= self.others.iter().any(|(home, other)| counts(home) && near(*other));
+        !self.doubtful || self.confirmed
     }
 
     /// A home has said hello, with its clock.
@@ -157,6 +167,21 @@ mod tests {
         assert!(!waits(-6, 0, 0, 10), "nobody could be heard");
         assert!(!waits(-6, 0, 2, 3_000), "they are away");
         assert!(!Clocks::new(at(0, 0), 0).must_wait(at(1, 0), 3_000, 2, |_| true), "a new store");
+    }
+
+    #[test]
+    fn a_doubtful_clock_is_confirmed_by_a_home_that_shows_the_same_time() {
+        let late = NOW - 3_600_000;
+        assert!(Clocks::new(at(0, 0), NOW).is_confirmed(at(9_000, 0), |_| true), "no doubt");
+        let mut clocks = Clocks::new(at(0, 0), late);
+        assert!(!clocks.is_confirmed(at(9_000, 0), |_| true), "nobody was heard");
+        clocks.heard(home(1), at(1, 0), at(1, -6 * MINUTE).wall_ms);
+        assert!(!clocks.is_confirmed(at(9_000, 0), |_| true), "it shows another");
+        clocks.heard(home(2), at(1, 0), at(1, MINUTE).wall_ms);
+        assert!(!clocks.is_confirmed(at(9_000, 0), |other| *other == home(1)), "a stranger");
+        assert!(clocks.is_confirmed(at(9_000, 0), |_| true));
+        clocks.gone(&home(2));
+        assert!(clocks.is_confirmed(at(9_000, 0), |_| true), "it need not stay");
     }
 
     #[test]

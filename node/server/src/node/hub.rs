@@ -254,7 +254,8 @@ impl Hub {
         let committer = Committer::start(parts.store.clone())?;
         let pinned = parts.directory.pinned().len();
         let moment = Moment { wall_ms: (parts.now)(), steady_ms: 0 };
-        let clocks = Clocks::new(moment, parts.store.meta().stamp.ms());
+        let newest_ms = parts.store.meta().stamp.ms();
+        let clocks = Clocks::new(moment, newest_ms);
         let reconciling = |peer: homing_core::PeerState| peer.reconcile.then_some(peer.home);
         let restored = homing_core::Reader::peers(&*parts.store)
             .map_err(std::io::Error::other)?
@@ -294,7 +295,7 @@ impl Hub {
             wanted: BTreeSet::new(),
             gatekeeper: parts.gatekeeper,
             reads: Arc::new(Semaphore::new(parts.limits.reads_at_once)),
-            retention: parts.limits.retention.map(|l| Retention::new(l, (parts.now)())),
+            retention: parts.limits.retention.map(|l| Retention::new(l, (parts.now)(), newest_ms)),
             limits: parts.limits,
             draining: None,
             now: parts.now,
@@ -410,9 +411,9 @@ impl Hub {
 
     /// About once a second: marks, sessions that are gone, what is owed to homes out of reach, what is too old.
     fn tick(&mut self) -> Result<(), HubError> {
-        let now = (self.now)();
         self.want_owed();
         self.compare_clocks();
+        let now = self.now_ms();
         self.home.tick(&*self.store.clone(), now)?;
         self.collect_effects(None)?;
         self.retry_repairs()?;
@@ -435,6 +436,16 @@ impl Hub {
     pub(super) fn moment(&self) -> Moment {
         let steady_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Moment { wall_ms: (self.now)(), steady_ms }
+    }
+
+    /// Unix milliseconds for what is decided: where this clock is known to be wrong, what it should show. Stamps of
+    /// others are measured by it, and when a thing came.
+    pub(super) fn now_ms(&self) -> u64 {
+        let shown = (self.now)();
+        match self.clock_wrong_by {
+            Some(wrong_ms) => shown.saturating_add_signed(wrong_ms.saturating_neg()),
+            None => shown,
+        }
     }
 
     /// Looks whether this home's clock can be believed.
@@ -460,7 +471,7 @@ impl Hub {
         if input.origin().is_some_and(|(peer, from)| self.connections.get(peer) != Some(&from)) {
             return Ok(()); // the dropped reply ends the old stream
         }
-        let now = (self.now)();
+        let now = self.now_ms();
         let store = self.store.clone();
         match input {
             Input::Connect { client, outbox, reply } => {

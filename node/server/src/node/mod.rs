@@ -29,7 +29,7 @@ mod tell;
 mod tests;
 
 pub use directory::{Directory, Pin};
-pub(crate) use displaced::displaced;
+pub(crate) use displaced::{Displaced, behind_of, check_folder, check_life};
 pub use hub::HubError;
 pub use metrics::NodeMetrics;
 pub use serve::{ControlDoor, ServeOptions, serve};

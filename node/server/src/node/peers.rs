@@ -85,7 +85,7 @@ impl Hub {
     }
 
     pub(super) fn net_event(&mut self, event: NetEvent) -> Result<(), HubError> {
-        let now = (self.now)();
+        let now = self.now_ms();
         match event {
             NetEvent::Listening { address } => debug!(address, "listening for homes"),
             NetEvent::PeerUp { home, record, hello } => {
@@ -406,7 +406,7 @@ impl Hub {
         control: Control,
         reply: oneshot::Sender<Result<ControlReply, ControlError>>,
     ) -> Result<(), HubError> {
-        let now = (self.now)();
+        let now = self.now_ms();
         let store = self.store.clone();
         let result = match crate::control::apply(&mut self.home, &*store, now, &self.live, control)
         {

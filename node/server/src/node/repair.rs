@@ -55,7 +55,7 @@ impl Hub {
 
     /// Repairs that could not go on.
     pub(super) fn retry_repairs(&mut self) -> Result<(), HubError> {
-        let now = (self.now)();
+        let now = self.now_ms();
         let due: Vec<HomeId> = self
             .repairs
             .iter()
@@ -75,7 +75,7 @@ impl Hub {
         number: u64,
         answer: Result<Answered, &'static str>,
     ) -> Result<(), HubError> {
-        let (now, store) = ((self.now)(), self.store.clone());
+        let (now, store) = (self.now_ms(), self.store.clone());
         let Some(run) = self.repairs.get_mut(&peer).filter(|run| run.number == number) else {
             return Ok(());
         };

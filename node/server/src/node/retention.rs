@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use homing_core::has_older;
 use homing_wire::ChannelId;
-use tracing::{error, info};
+use homing_wire::limits::STAMP_ACCEPT_MS;
+use tracing::{error, info, warn};
 
 use super::hub::{Hub, HubError};
 
@@ -39,13 +40,30 @@ pub(super) struct Retention {
     removed: u64,
     /// When it was started, by a clock that nobody sets and by the one that people set.
     started: (Instant, u64),
+    /// By the clock of the start everything in the store is too old: the clock is wrong, or nobody has written for long.
+    everything: bool,
+    /// It was said that nothing is removed for now.
+    said: bool,
     stopped: bool,
 }
 
 impl Retention {
-    pub(super) fn new(limits: RetentionLimits, now_ms: u64) -> Self {
+    /// `newest_ms`: the time of the newest stamp on disk, Unix milliseconds.
+    pub(super) fn new(limits: RetentionLimits, now_ms: u64, newest_ms: u64) -> Self {
         let started = (Instant::now(), now_ms);
-        Self { limits, after: None, next_at: 0, removed: 0, started, stopped: false }
+        // A clock that is wrong by less is right.
+        let most = limits.age_ms.max(STAMP_ACCEPT_MS);
+        let everything = newest_ms > 0 && now_ms.saturating_sub(newest_ms) > most;
+        Self {
+            limits,
+            after: None,
+            next_at: 0,
+            removed: 0,
+            started,
+            everything,
+            said: false,
+            stopped: false,
+        }
     }
 
     /// Whether the clock says what a clock can say after so long.
@@ -67,9 +85,35 @@ impl Retention {
 impl Hub {
     /// Looks at the next channels, and removes what is too old there.
     pub(super) fn sweep(&mut self, now_ms: u64) -> Result<(), HubError> {
-        let store = self.store.clone();
+        let (store, moment) = (self.store.clone(), self.moment());
         let Some(retention) = &mut self.retention else { return Ok(()) };
         if retention.stopped || now_ms < retention.next_at {
+            return Ok(());
+        }
+        // What is removed does not come back: not by a clock that is wrong, or may be.
+        if self.clock_wrong_by.is_some() {
+            return Ok(());
+        }
+        let directory = &self.directory;
+        let pinned = |home: &homing_wire::HomeId| directory.name(home).is_some();
+        if self.pinned > 0 && !self.clocks.is_confirmed(moment, pinned) {
+            if !std::mem::replace(&mut retention.said, true) {
+                warn!(
+                    "the clock stands far from the newest message: retention removes nothing before a pinned home has \
+                     been reached and shows the same time"
+                );
+            }
+            return Ok(());
+        }
+        if self.pinned == 0 && retention.everything {
+            if !std::mem::replace(&mut retention.said, true) {
+                error!(
+                    age_ms = retention.limits.age_ms,
+                    "by this clock every message is past its retention, and no home is pinned that could confirm the \
+                     clock: nothing is removed. Check the clock (`timedatectl`, `chronyc tracking`). If it is right: \
+                     restart once somebody has written a message, or pin a home"
+                );
+            }
             return Ok(());
         }
         if !retention.believes(now_ms, retention.started.0.elapsed()) {
@@ -111,7 +155,7 @@ mod tests {
     #[test]
     fn a_clock_that_jumps_is_not_believed() {
         let limits = RetentionLimits { age_ms: 1, channels: 1 };
-        let retention = Retention::new(limits, 1_000_000);
+        let retention = Retention::new(limits, 1_000_000, 0);
         let minute = Duration::from_secs(60);
         assert!(retention.believes(1_000_000 + 60_000, minute));
         assert!(retention.believes(1_000_000 + 60_000 + 3_600_000, minute));
@@ -122,7 +166,7 @@ mod tests {
     #[test]
     fn a_round_is_followed_by_a_rest() {
         for (age_ms, rest) in [(2_000, 1_000), (86_400_000, 864_000), (31_536_000_000, 3_600_000)] {
-            let mut retention = Retention::new(RetentionLimits { age_ms, channels: 1 }, 0);
+            let mut retention = Retention::new(RetentionLimits { age_ms, channels: 1 }, 0, 0);
             retention.rest(10);
             assert_eq!(retention.next_at, 10 + rest);
         }

@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 
 use super::admission::Gatekeeper;
 use super::directory::{Directory, Pin};
-use super::displaced::{self, displaced};
+use super::displaced;
 use super::faults::{FaultLimits, Faults};
 use super::hub::{Hub, HubError, HubLimits, HubParts};
 use super::input::Input;
@@ -98,13 +98,14 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
         CLOCK_OFFSET_MS.store(config.testing.clock_offset_ms, Ordering::Relaxed);
     }
     let mut signals = Signals::new()?;
-    if let Some(why) = displaced(&config.store_folder()) {
-        anyhow::bail!(why);
-    }
+    let folder = config.store_folder();
+    displaced::check_folder(&folder)?;
     let keys = Keys::load(&config.keys_folder())?;
     let token = AdminToken::load(&config)?;
     let store: Arc<dyn Store> = open_store(&config, keys.home_id()).await?;
     let meta = store.meta();
+    displaced::check_life(&folder, meta.epoch)?;
+    displaced::clear(&folder);
     let home = Home::new(
         keys.home_id(),
         meta.epoch,
@@ -145,6 +146,7 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
         now,
     })?;
     let (ended, mut hub_ended) = oneshot::channel();
+    let (life, boot) = (meta.epoch, meta.boot);
     std::thread::Builder::new().name("hub".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let result = match runtime {
@@ -152,6 +154,10 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
             Err(error) => Err(HubError::Store(error.to_string())),
         };
         Hub::log_end(&result);
+        if let Err(error) = &result {
+            // Here: who waits for the end may be told to stop at this very moment, and ask no more.
+            displaced::note(&folder, life, boot, error);
+        }
         let _serve_is_gone = ended.send(result);
     })?;
     tokio::spawn(forward(events, input.clone()));
@@ -185,10 +191,7 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
     let result = loop {
         tokio::select! {
             ended = &mut hub_ended => break match ended {
-                Ok(result) => result.map_err(|error| {
-                    displaced::note(&config.store_folder(), &error);
-                    anyhow::Error::from(error)
-                }),
+                Ok(result) => result.map_err(anyhow::Error::from),
                 Err(_) => Err(anyhow::anyhow!("the node's thread ended")),
             },
             wish = signals.next() => match wish {

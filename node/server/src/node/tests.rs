@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::admission::Gatekeeper;
-use super::directory::Directory;
+use super::directory::{Directory, Pin};
 use super::faults::{FaultLimits, Faults};
 use super::hub::{Hub, HubError, HubLimits, HubParts};
 use super::input::{ConnectionNo, Input};
@@ -147,9 +147,19 @@ struct Running {
 
 /// A hub that does not run, and where its inputs come in and out.
 fn hub_of(node: Node, limits: HubLimits) -> (Hub, mpsc::Sender<Input>, mpsc::Receiver<Input>) {
+    hub_at(node, limits, &[], || NOW_MS)
+}
+
+/// The same, of a home that has pinned others, with that clock.
+fn hub_at(
+    node: Node,
+    limits: HubLimits,
+    pins: &[Pin],
+    now: fn() -> u64,
+) -> (Hub, mpsc::Sender<Input>, mpsc::Receiver<Input>) {
     let Node { home, disk, key } = node;
     let own_name: homing_wire::HomeName = "acme.test".parse().unwrap();
-    let directory = Directory::new(home.id(), own_name.clone(), &[]);
+    let directory = Directory::new(home.id(), own_name.clone(), pins);
     let gatekeeper = Arc::new(Gatekeeper {
         directory: directory.clone(),
         own_name,
@@ -194,7 +204,7 @@ fn hub_of(node: Node, limits: HubLimits) -> (Hub, mpsc::Sender<Input>, mpsc::Rec
         })),
         runtime: tokio::runtime::Handle::current(),
         input: input.clone(),
-        now: || NOW_MS,
+        now,
     })
     .unwrap();
     (hub, input, inputs)
@@ -495,4 +505,46 @@ async fn strangers_who_are_refused_take_no_memory_and_name_no_metric() {
     (0..100).for_each(|id| hub.net_event(refused(id, Direction::ByUs, "closed")).unwrap());
     assert_eq!(hub.live.homes.len(), STRANGERS + 1);
     assert_eq!(hub.live.homes[&GLOBEX].last_error.as_deref(), Some("stopping: soon"));
+}
+
+/// What is removed does not come back: by a clock that is wrong, or may be, nothing is.
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_waits_for_a_clock_that_is_believed() {
+    const MINUTE_MS: u64 = 60_000;
+    fn later() -> u64 {
+        NOW_MS + 60 * MINUTE_MS
+    }
+    let written = || {
+        let mut acme = Node::new(ACME, "alice");
+        let channel = acme.send("alice", &UserRef::new(GLOBEX, local("bob")), 1);
+        (acme.disk.clone(), acme, channel)
+    };
+    let retention = Some(RetentionLimits { age_ms: 30 * MINUTE_MS, channels: 10 });
+    let limits = HubLimits { retention, ..limits() };
+    let sweep = |hub: &mut Hub, disk: &Disk, channel| {
+        hub.sweep(hub.now_ms()).unwrap();
+        let step = hub.home.take_step();
+        disk.commit(&step.batch).unwrap();
+        hub.home.committed(step.number);
+        disk.entries(channel, Pos(1), Pos(9), usize::MAX).unwrap().len()
+    };
+
+    // Nobody could confirm the clock, and everything would go.
+    let (disk, acme, channel) = written();
+    let (mut hub, ..) = hub_at(acme, limits.clone(), &[], later);
+    assert_eq!(sweep(&mut hub, &disk, channel), 1);
+
+    // A pinned home could: it is waited for, and then believed.
+    let (disk, acme, channel) = written();
+    let globex = Pin { name: "globex.test".parse().unwrap(), home: GLOBEX, addresses: Vec::new() };
+    let (mut hub, ..) = hub_at(acme, limits.clone(), std::slice::from_ref(&globex), later);
+    assert_eq!(sweep(&mut hub, &disk, channel), 1, "it was not heard");
+    hub.clocks.heard(GLOBEX, hub.moment(), NOW_MS);
+    assert_eq!(sweep(&mut hub, &disk, channel), 1, "it shows another time");
+    hub.clock_wrong_by = Some(3_600_000);
+    assert_eq!(hub.now_ms(), NOW_MS);
+    hub.clocks.heard(GLOBEX, hub.moment(), later());
+    assert_eq!(sweep(&mut hub, &disk, channel), 1, "this clock is known to be wrong");
+    hub.clock_wrong_by = None;
+    assert_eq!(sweep(&mut hub, &disk, channel), 0);
 }
