@@ -25,6 +25,13 @@ WRONG = {
     "receipts.delivered": {"channel": NOWHERE, "pos": -1},
     "receipts.read": {"channel": NOWHERE, "pos": "1"},
     "receipts.get": {"id": NOWHERE},
+    "groups.create": {"name": "n", "members": ["bob"]},
+    "groups.invite": {"channel": NOWHERE, "users": []},
+    "groups.remove": {"channel": NOWHERE},
+    "groups.join": {"channel": "no id"},
+    "groups.leave": {},
+    "groups.update": {"channel": NOWHERE},
+    "groups.members": {"channel": 7},
     "users.get": {"address": "alice"},
     "users.update": {"privacy": {"groups": "nobody"}},
     "contacts.list": {"limit": 1001},
@@ -38,8 +45,7 @@ WRONG = {
 }
 
 # What the contract names beside these. A name here is not built: it stands in no document.
-LATER = """channels.update requests.accept requests.decline messages.search messages.hide groups.create
-groups.invite groups.remove groups.join groups.leave groups.update groups.members groups.link groups.unlink
+LATER = """channels.update requests.accept requests.decline messages.search messages.hide groups.link groups.unlink
 groups.fork users.search presence.watch presence.unwatch typing.set media.copy media.url push.key push.subscribe
 push.unsubscribe devices.list devices.rename devices.revoke account.password""".split()
 
@@ -105,7 +111,7 @@ class Called:
             for notice in document["x-notifications"]
         }
 
-    async def call(self, sock, name, **params):
+    async def call(self, sock, name, /, **params):
         result = await sock.result(name, **params)
         self.hold(self.results[name], name, result)
         self.names.add(name)
@@ -186,6 +192,7 @@ async def call_all(called, network, alice, carol, bob):
     check(changed == [channel], f"changed since: {changed}, expected {channel}")
     await again.close()
 
+    await groups(called, alice, carol)
     await people(called, network, alice, carol)
 
     # Nothing of it is anybody else's.
@@ -200,6 +207,45 @@ async def call_all(called, network, alice, carol, bob):
     ):
         answer, _ = await carol.call(name, {"channel": channel, **params})
         check(answer.get("error", {}).get("code") == -32004, f"{name} in a foreign channel: {answer}")
+
+
+async def groups(called, alice, carol):
+    """A group of one home, from its making to its last member."""
+    group_id = uuid7()
+    group = await called.call(alice, "groups.create", name="contract", members=[CAROL], id=group_id)
+    check((group["channel"], group["kind"], group["role"]) == (group_id, "group", "owner"), f"groups.create told {group}")
+    again = await called.call(alice, "groups.create", name="contract", members=[CAROL], id=group_id)
+    check(again["channel"] == group_id, f"groups.create again told {again}")
+    joined = await called.call(carol, "groups.join", channel=group_id)
+    check((joined["state"], joined["role"]) == ("active", "member"), f"groups.join told {joined}")
+    sent = await carol.result("messages.send", channel=group_id, body={"type": "text", "text": "hello"})
+    page = await alice.result("messages.list", channel=group_id)
+    check([m["id"] for m in page["messages"]] == [sent["id"]], f"the group lists {page}")
+    members = await called.call(carol, "groups.members", channel=group_id)
+    roles = {row["user"]: row["role"] for row in members["members"]}
+    check(roles == {ALICE: "owner", CAROL: "member"}, f"groups.members told {members}")
+    changed = await called.call(alice, "groups.update", channel=group_id, name="contracts", roles={CAROL: "admin"})
+    check(changed["name"] == "contracts" and changed["roster"] > group["roster"], f"groups.update told {changed}")
+    told = await called.call(carol, "groups.invite", channel=group_id, users=[CAROL, "x@nowhere.test"])
+    check([row["ok"] for row in told["results"]] == [True, False], f"groups.invite told {told}")
+    for name, params, code, reason in (
+        ("groups.remove", {"users": [ALICE]}, None, "not_allowed"),
+        ("groups.update", {"name": ""}, -32602, "invalid_name"),
+        ("groups.create", {"name": "n", "members": [ALICE]}, -32602, "with_self"),
+        ("groups.create", {"name": "n", "members": [f"u{n}@{OTHER}" for n in range(100)]}, -32009, "group_full"),
+    ):
+        answer, _ = await carol.call(name, {"channel": group_id, **params}) if name != "groups.create" else await alice.call(name, params)
+        if code is None:
+            check(answer["result"]["results"][0]["reason"] == reason, f"{name}: {answer}")
+        else:
+            error = answer.get("error", {})
+            check((error.get("code"), error.get("data", {}).get("reason")) == (code, reason), f"{name}: {answer}")
+    told = await called.call(alice, "groups.remove", channel=group_id, users=[CAROL])
+    check(told["results"] == [{"user": CAROL, "ok": True}], f"groups.remove told {told}")
+    answer, _ = await carol.call("messages.send", {"channel": group_id, "body": {"type": "text", "text": "x"}})
+    check(answer.get("error", {}).get("code") == -32003, f"whoever was removed writes on: {answer}")
+    check(await called.call(alice, "groups.leave", channel=group_id) == {}, "groups.leave returns {}")
+    check((await alice.result("channels.get", channel=group_id))["state"] == "left", "alice has not left")
 
 
 async def people(called, network, alice, carol):

@@ -296,7 +296,7 @@ class Socket:
         await self.send(json.dumps(frame, ensure_ascii=False))
         return await self.wait(future, method)
 
-    async def result(self, method, **params):
+    async def result(self, method, /, **params):
         answer, _ = await self.call(method, params)
         if "error" in answer:
             raise Refused(method, answer["error"])

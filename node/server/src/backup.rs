@@ -1,30 +1,28 @@
-//! Backups of a home: its store, its keys and its configuration in one file; checked, and made into a home
-//! again.
+//! Backups of a home: its store, its keys and its configuration in one file; made and checked.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufReader, BufWriter, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{self, BufReader, BufWriter, Read as _, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use homing_core::ChannelState;
-use homing_store::{
-    BackupCounts, BackupFile, BackupHeader, JournalStore, Store, read_backup, restore_batch,
-    write_backup,
-};
+use homing_store::{BackupCounts, BackupFile, BackupHeader, Store, read_backup, write_backup};
 use homing_wire::{Epoch, Hash, HomeId, Pos, Seq};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::keys::{AdminToken, IDENTITY_FILE, Keys, NODE_FILE, SIGNING_FILE};
+use crate::keys::{IDENTITY_FILE, NODE_FILE, SIGNING_FILE};
 use crate::operator::now_ms;
-use crate::wiring;
 
 /// The configuration's name in a backup.
-const CONFIG: &str = "homing.toml";
+pub(crate) const CONFIG: &str = "homing.toml";
 /// Bytes of a key or of a configuration: more is something else.
 const FILE_BYTES: u64 = 1 << 20;
+/// Bytes written between two looks at the room on the disk.
+const LOOK_BYTES: u64 = 16 << 20;
 /// Channels checked between two looks at the list.
 const PAGE: usize = 256;
 /// Bytes of entries checked at once.
@@ -50,7 +48,7 @@ pub struct BackupRow {
 }
 
 impl BackupRow {
-    fn new(header: BackupHeader, counts: BackupCounts) -> Self {
+    pub(crate) fn new(header: BackupHeader, counts: BackupCounts) -> Self {
         Self {
             home: header.name,
             home_id: header.home,
@@ -85,6 +83,8 @@ pub struct Place {
     pub config: PathBuf,
     /// Where there is room for what is committed during the backup.
     pub spill: PathBuf,
+    /// With less room than this left there, the node takes no messages: a backup stops before.
+    pub min_free_bytes: u64,
 }
 
 impl Place {
@@ -95,6 +95,7 @@ impl Place {
             keys: config.keys_folder(),
             config: config_file.to_owned(),
             spill: config.home.data.clone(),
+            min_free_bytes: config.limits.min_free_disk_bytes,
         }
     }
 }
@@ -102,7 +103,8 @@ impl Place {
 /// Makes a backup at `to`, which must not exist. While it is being made it is `to` with `.partial` behind.
 pub fn make(store: &dyn Store, place: &Place, to: &Path) -> anyhow::Result<BackupRow> {
     ensure!(to.is_absolute(), "{} is no absolute path", to.display());
-    ensure!(!to.exists(), "{} exists: nothing was changed; give another name", to.display());
+    let exists = to.try_exists().with_context(|| format!("{}", to.display()))?;
+    ensure!(!exists, "{} exists: nothing was changed; give another name", to.display());
     let meta = store.meta();
     let header = BackupHeader {
         home: meta.home,
@@ -119,19 +121,50 @@ pub fn make(store: &dyn Store, place: &Place, to: &Path) -> anyhow::Result<Backu
     let mut partial = to.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
-    let made = write_to(store, &header, &files, &partial, place)
+    // It holds the home's keys.
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
+    let file = file.map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            anyhow!(
+                "{} exists: another backup is being made there, or one was cut off; if none is being made, delete it",
+                partial.display()
+            )
+        } else {
+            anyhow!("{}: {error}", partial.display())
+        }
+    })?;
+    let made = write_to(store, &header, &files, file, place)
         .with_context(|| format!("{}", partial.display()))
         .and_then(|counts| {
-            fs::rename(&partial, to).with_context(|| format!("{}", to.display()))?;
+            publish(&partial, to)?;
             sync_folder_of(to)?;
             Ok(counts)
         });
     match made {
         Ok(counts) => Ok(BackupRow::new(header, counts)),
         Err(error) => {
-            let _it_may_not_be_there = fs::remove_file(&partial);
+            let _it_may_have_its_name_already = fs::remove_file(&partial);
             Err(error)
         }
+    }
+}
+
+/// Gives a file its name, unless there is one of that name.
+fn publish(partial: &Path, to: &Path) -> anyhow::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    let renamed = match renameat_with(CWD, partial, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every file system can; a link never replaces anything either.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            fs::hard_link(partial, to).and_then(|()| fs::remove_file(partial))
+        }
+        renamed => renamed.map_err(io::Error::from),
+    };
+    match renamed {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            bail!("{} has appeared meanwhile: it was not replaced; give another name", to.display())
+        }
+        renamed => renamed.with_context(|| format!("{}", to.display())),
     }
 }
 
@@ -139,11 +172,9 @@ fn write_to(
     store: &dyn Store,
     header: &BackupHeader,
     files: &[BackupFile],
-    partial: &Path,
+    file: File,
     place: &Place,
 ) -> anyhow::Result<BackupCounts> {
-    // It holds the home's keys.
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(partial)?;
     let spill_path = place.spill.join(format!("backup-{}.spill", now_ms()));
     let spill = OpenOptions::new()
         .read(true)
@@ -154,11 +185,46 @@ fn write_to(
         .with_context(|| format!("{}", spill_path.display()))?;
     // Nobody else needs its name, and it shall not stay behind.
     fs::remove_file(&spill_path)?;
+    let file = Frugal { file, place, unlooked: LOOK_BYTES };
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let counts = write_backup(store, header, files, &mut out, spill)?;
-    let file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+    let Frugal { file, .. } = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()?;
     Ok(counts)
+}
+
+/// A file that does not take the room that the node needs.
+struct Frugal<'a> {
+    file: File,
+    place: &'a Place,
+    /// Written since the last look.
+    unlooked: u64,
+}
+
+impl Write for Frugal<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.unlooked >= LOOK_BYTES {
+            let stat = rustix::fs::statvfs(&self.place.spill)?;
+            let (free, least) = (stat.f_bavail * stat.f_frsize, self.place.min_free_bytes);
+            if free < least.saturating_add(LOOK_BYTES) {
+                return Err(io::Error::other(format!(
+                    "{}: {} MiB are free, and {} must stay so (limits.min_free_disk_bytes), or the node takes no \
+                     messages: make room, or back up to another disk",
+                    self.place.spill.display(),
+                    free >> 20,
+                    least >> 20,
+                )));
+            }
+            self.unlooked = 0;
+        }
+        let written = self.file.write(bytes)?;
+        self.unlooked += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 fn backed_up(path: &Path, name: &str) -> anyhow::Result<BackupFile> {
@@ -169,7 +235,7 @@ fn backed_up(path: &Path, name: &str) -> anyhow::Result<BackupFile> {
     Ok(BackupFile { name: name.to_owned(), content })
 }
 
-fn sync_folder_of(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn sync_folder_of(path: &Path) -> anyhow::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     File::open(folder)
         .and_then(|folder| folder.sync_all())
@@ -210,12 +276,22 @@ pub fn verify_store(store: &dyn Store) -> anyhow::Result<VerifyRow> {
 
 fn verify_log(store: &dyn Store, state: &ChannelState) -> anyhow::Result<u64> {
     let id = state.id;
+    let mut state = Cow::Borrowed(state);
     let mut ends: HashMap<(HomeId, Epoch), (Seq, Hash)> = HashMap::new();
     let mut pos = state.pruned;
     let mut count = 0;
     while pos < state.head {
         let entries = store.log(id, pos.next(), state.head, CHECK_BYTES)?;
-        ensure!(!entries.is_empty(), "channel {id}: the entry at pos {} is missing", pos.0 + 1);
+        if entries.first().is_none_or(|entry| entry.pos != pos.next()) {
+            // Of a node that runs, retention may have removed it since the state was read.
+            let newer = store.channel(id)?.filter(|newer| newer.pruned > pos);
+            let Some(newer) = newer else {
+                bail!("channel {id}: the entry at pos {} is missing", pos.0 + 1);
+            };
+            pos = newer.pruned;
+            state = Cow::Owned(newer);
+            continue;
+        }
         for entry in entries {
             let (event, header) = (&entry.event, &entry.event.header);
             let here = || format!("channel {id}, pos {}", entry.pos.0);
@@ -245,143 +321,86 @@ fn verify_log(store: &dyn Store, state: &ChannelState) -> anyhow::Result<u64> {
     Ok(count)
 }
 
-/// A life is named by its beginning: a name so far ahead is a mistake.
-const EPOCH_ROOM_MS: u64 = 366 * 86_400_000;
+#[cfg(test)]
+mod tests {
+    use homing_store::MemoryStore;
 
-/// What a home was restored to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RestoredRow {
-    /// What it was made from.
-    #[serde(flatten)]
-    pub backup: BackupRow,
-    /// Its new life, in Unix milliseconds.
-    pub new_epoch: u64,
-    /// What stood in its place, if anything: set aside, not deleted.
-    pub set_aside: Vec<PathBuf>,
-}
+    use super::*;
+    use crate::keys::Keys;
 
-/// Makes a home from a backup: its keys and its store, in a new life. Where there is no configuration, the one
-/// in the backup is written. `force`: what stands there is set aside. `epoch_above`: the new life begins above
-/// that one, whatever the clock says.
-pub fn restore(
-    from: &Path,
-    config_file: &Path,
-    force: bool,
-    epoch_above: Option<u64>,
-) -> anyhow::Result<RestoredRow> {
-    // 48 bits wide wherever it is kept; a year's room above the clock, or a mistyped digit would be for good.
-    let now = now_ms();
-    ensure!(
-        epoch_above.is_none_or(|above| above < now + EPOCH_ROOM_MS),
-        "--epoch-above is over a year ahead of the clock: is the clock right? nothing was changed"
-    );
-    // Everything is read once before anything is touched.
-    let mut files: Vec<BackupFile> = Vec::new();
-    let open = || File::open(from).map(|file| BufReader::with_capacity(1 << 20, file));
-    let mut input = open().with_context(|| format!("{}", from.display()))?;
-    let mut keep = |_: &BackupHeader, file| {
-        files.push(file);
-        Ok(())
-    };
-    let (header, counts) = read_backup(&mut input, &mut keep, &mut |_, _| Ok(()))
-        .with_context(|| format!("{}: nothing was changed", from.display()))?;
-    let file = |name: &str| files.iter().find(|file| file.name == name).map(|f| &f.content);
-    if !config_file.exists() {
-        let text = file(CONFIG).context("the backup holds no configuration: write one first")?;
-        if let Some(folder) = config_file.parent().filter(|f| !f.as_os_str().is_empty()) {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        }
-        write_new(config_file, text)?;
+    fn home() -> (tempfile::TempDir, MemoryStore, Place, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = dir.path().join("keys");
+        fs::create_dir(&keys).unwrap();
+        let home = Keys::create(&keys).unwrap().home_id();
+        let config = dir.path().join(CONFIG);
+        fs::write(&config, "").unwrap();
+        let spill = dir.path().to_owned();
+        let place = Place { name: "acme.test".into(), keys, config, spill, min_free_bytes: 0 };
+        let to = dir.path().join("made.homing");
+        (dir, MemoryStore::new(home, Epoch(1)), place, to)
     }
-    let config = Config::load(config_file)?;
-    if config.home.name.as_str() != header.name {
-        bail!(
-            "{} is the configuration of {}, the backup is of {}: nothing was changed",
-            config_file.display(),
-            config.home.name,
-            header.name
-        );
-    }
-    let (keys, store) = (config.keys_folder(), config.store_folder());
-    let standing: Vec<&PathBuf> = [&keys, &store].into_iter().filter(|p| is_there(p)).collect();
-    if let (Some(first), false) = (standing.first(), force) {
-        bail!(
-            "{} exists: nothing was changed; with --force it is set aside (stop the node first)",
-            first.display()
-        );
-    }
-    // A node that runs holds the store.
-    if is_there(&store) {
-        match JournalStore::open(&store, wiring::journal(&config)) {
-            Ok(open) => open.close()?,
-            Err(error @ homing_store::StoreError::Locked { .. }) => return Err(error.into()),
-            Err(_) => {} // damaged, perhaps: that is why there are backups
-        }
-    }
-    let above = epoch_above.unwrap_or(0).max(header.epoch.0);
-    let epoch = Epoch(now.max(above + 1));
-    let restoring = sibling(&store, &format!("restoring-{now}"));
-    let made = import(from, &restoring, &config, header.home, epoch);
-    if let Err(error) = made {
-        let _it_may_not_be_there = fs::remove_dir_all(&restoring);
-        return Err(error);
-    }
-    let mut set_aside = Vec::new();
-    for path in standing {
-        let aside = sibling(path, &format!("before-{now}"));
-        fs::rename(path, &aside).with_context(|| format!("{}", path.display()))?;
-        set_aside.push(aside);
-    }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&keys)?;
-    for name in [IDENTITY_FILE, SIGNING_FILE, NODE_FILE] {
-        let content = file(&format!("keys/{name}")).context("the backup holds no keys")?;
-        write_new(&keys.join(name), content)?;
-    }
-    let restored = Keys::load(&keys)?.home_id();
-    ensure!(restored == header.home, "the backup's keys are of another home than its store");
-    if !config.admin_token_file().exists() {
-        AdminToken::create(&config.admin_token_file())?;
-    }
-    // Last: without a store it is no home.
-    fs::rename(&restoring, &store).with_context(|| format!("{}", store.display()))?;
-    sync_folder_of(&store)?;
-    Ok(RestoredRow { backup: BackupRow::new(header, counts), new_epoch: epoch.0, set_aside })
-}
 
-fn import(
-    from: &Path,
-    to: &Path,
-    config: &Config,
-    home: HomeId,
-    epoch: Epoch,
-) -> anyhow::Result<()> {
-    JournalStore::create(to, home, epoch)?;
-    let store = JournalStore::open(to, wiring::journal(config))?;
-    let mut input = BufReader::with_capacity(1 << 20, File::open(from)?);
-    read_backup(&mut input, &mut |_, _| Ok(()), &mut |_, batch| restore_batch(&store, batch))
-        .with_context(|| format!("{}", from.display()))?;
-    store.close()?;
-    Ok(())
-}
+    #[test]
+    fn another_runs_half_made_file_stays() {
+        let (dir, store, place, to) = home();
+        let partial = dir.path().join("made.homing.partial");
+        fs::write(&partial, "theirs").unwrap();
+        let told = make(&store, &place, &to).unwrap_err().to_string();
+        assert!(told.contains("another backup is being made"), "{told}");
+        assert_eq!(fs::read(&partial).unwrap(), b"theirs");
+        fs::remove_file(&partial).unwrap();
+        make(&store, &place, &to).unwrap();
+        verify_file(&to).unwrap();
+    }
 
-fn is_there(path: &Path) -> bool {
-    fs::read_dir(path).is_ok_and(|mut files| files.next().is_some())
-}
+    #[test]
+    fn a_backup_leaves_the_node_its_room() {
+        let (dir, store, mut place, to) = home();
+        place.min_free_bytes = u64::MAX;
+        let told = format!("{:#}", make(&store, &place, &to).unwrap_err());
+        assert!(told.contains("limits.min_free_disk_bytes"), "{told}");
+        let left: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
+        assert_eq!(left.len(), 2, "keys and configuration alone: {left:?}");
+    }
 
-fn sibling(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{suffix}"));
-    path.with_file_name(name)
-}
+    #[test]
+    fn a_file_that_appears_meanwhile_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (partial, to) = (dir.path().join("partial"), dir.path().join("to"));
+        fs::write(&partial, "ours").unwrap();
+        fs::write(&to, "theirs").unwrap();
+        let told = publish(&partial, &to).unwrap_err().to_string();
+        assert!(told.contains("appeared meanwhile"), "{told}");
+        assert_eq!(fs::read(&to).unwrap(), b"theirs");
+        fs::remove_file(&to).unwrap();
+        publish(&partial, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"ours");
+    }
 
-fn write_new(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("{}", path.display()))?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    Ok(())
+    /// A node that runs removes what is old while it is looked through.
+    #[test]
+    fn what_retention_removes_meanwhile_is_not_missing() {
+        let (_dir, store, ..) = home();
+        let user = |n: u8| {
+            homing_wire::UserRef::new(
+                HomeId([n; 32]),
+                homing_wire::Local::canonical("alice").unwrap(),
+            )
+        };
+        let mut state = ChannelState::chat(user(1), user(2), 1);
+        state.head = Pos(5);
+        let read = state.clone();
+        let put = |state: ChannelState| {
+            let writes = vec![homing_core::Write::Channel(Box::new(state))];
+            store.commit(&homing_core::Batch { writes, ..homing_core::Batch::default() }).unwrap();
+        };
+        put(state.clone());
+        let told = verify_log(&store, &read).unwrap_err().to_string();
+        assert!(told.contains("the entry at pos 1 is missing"), "{told}");
+        state.pruned = Pos(5);
+        put(state);
+        assert_eq!(verify_log(&store, &read).unwrap(), 0);
+    }
 }

@@ -107,7 +107,7 @@ pub fn init(new: &NewHome) -> Result<MadeHome, InitError> {
     private_folder(&keys_folder)?;
     let keys = Keys::create(&keys_folder)?;
     AdminToken::create(&config.admin_token_file())?;
-    wiring::create_store(&config, keys.home_id(), Epoch(new.now_ms))?;
+    wiring::create_store(&config.store_folder(), keys.home_id(), Epoch(new.now_ms))?;
     let file = new.folder.join(FILE_NAME);
     write_new(&file, &text).map_err(InitError::io("write", &file))?;
     // The names of the new files are on disk too, before it is said that they are.

@@ -20,5 +20,6 @@ pub mod node;
 pub mod operator;
 pub mod password;
 pub mod record;
+pub mod restore;
 pub mod token;
 pub mod wiring;

@@ -1,6 +1,7 @@
 //! From the configuration to what each room of the house takes. A limit that is added there is mapped
 //! here, and the tests see to it that the defaults agree.
 
+use std::path::Path;
 use std::time::Duration;
 
 use homing_bridge::{BridgeConfig, BridgeLimits};
@@ -136,15 +137,14 @@ pub fn open_store(config: &Config, home: HomeId) -> Result<JournalStore, StoreEr
     )
 }
 
-/// Makes the store of a new home.
-pub fn create_store(config: &Config, home: HomeId, epoch: Epoch) -> Result<(), StoreError> {
-    let folder = config.store_folder();
-    JournalStore::create(&folder, home, epoch)?;
+/// Makes the store of a new home, or of a new life of one.
+pub fn create_store(folder: &Path, home: HomeId, epoch: Epoch) -> Result<(), StoreError> {
+    JournalStore::create(folder, home, epoch)?;
     // People's words: for the home's own account alone, wherever the folder is copied to.
-    std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(
+    std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(
         |e| StoreError::Io {
             what: "set permissions of",
-            path: folder,
+            path: folder.to_owned(),
             error: std::sync::Arc::new(e),
         },
     )

@@ -264,12 +264,20 @@ fn go_through(store: &dyn Store, out: &mut Out<'_>) -> Result<(), BackupError> {
         let Some(last) = states.last() else { break };
         after = Some(last.id);
         for state in states {
+            let mut state = state;
             // The entries that the state names, then the state: a head names what is there.
             let mut pos = state.pruned;
             while pos < state.head {
                 let entries = store.log(state.id, pos.next(), state.head, PART_BYTES)?;
-                let Some(last) = entries.last() else {
-                    return Err(Fault(format!("{}: nothing at {}", state.id, pos.0 + 1)).into());
+                let first = entries.first().map(|entry| entry.pos);
+                let (Some(last), true) = (entries.last(), first == Some(pos.next())) else {
+                    // Retention may have removed it since the state was read; its batch is behind all this, too.
+                    let newer = store.channel(state.id)?.filter(|newer| newer.pruned > pos);
+                    let Some(newer) = newer else {
+                        return Err(Fault(format!("{}: nothing at {}", state.id, pos.0 + 1)).into());
+                    };
+                    (pos, state) = (newer.pruned, newer);
+                    continue;
                 };
                 pos = last.pos;
                 for entry in entries {
@@ -567,13 +575,49 @@ fn from_bytes<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Option<T> {
     }
 }
 
+/// When a backup is restored, and up to when its home had stamped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RestoreTime {
+    /// Unix milliseconds.
+    pub now_ms: u64,
+    /// The greatest stamp in the backup, as reading it once has shown.
+    pub newest: Stamp,
+}
+
 /// Puts a batch of a backup into a new store: without tokens, and with every other home to be asked what it
-/// holds.
-pub fn restore_batch(store: &dyn Store, mut batch: Batch) -> Result<(), BackupError> {
+/// holds. What the home had stamped by a clock that ran ahead does not move the new life ahead as well.
+pub fn restore_batch(
+    store: &dyn Store,
+    mut batch: Batch,
+    time: RestoreTime,
+) -> Result<(), BackupError> {
+    let now = Stamp::from_ms(time.now_ms);
     for write in &mut batch.writes {
-        if let Write::Peer(peer) = write {
-            peer.reconcile = true;
+        match write {
+            Write::Peer(peer) => peer.reconcile = true,
+            // The greatest stamp said up to when a message can have been stored: without it, ids up to there have to
+            // be looked up, or a repeated message would be taken for a new one.
+            Write::Account(account) if time.newest > now => {
+                account.ids_ahead_ms = account.ids_ahead_ms.max(time.newest.ms());
+            }
+            Write::Account(_)
+            | Write::Entry(_)
+            | Write::Channel(_)
+            | Write::Pruned { .. }
+            | Write::Listing { .. }
+            | Write::Device(_)
+            | Write::DeviceGone { .. }
+            | Write::Invite(_)
+            | Write::InviteGone(_)
+            | Write::Owed { .. }
+            | Write::Listed { .. }
+            | Write::Roster { .. }
+            | Write::Letter { .. }
+            | Write::LetterGone { .. }
+            | Write::Op { .. }
+            | Write::OpGone { .. } => {}
         }
     }
+    batch.stamp = batch.stamp.min(now);
     Ok(store.commit(&batch)?)
 }

@@ -37,10 +37,11 @@ use homing_core::{Batch, Reader};
 use homing_wire::{Epoch, HomeId, Stamp};
 
 pub use backup::{
-    BackupCounts, BackupError, BackupFile, BackupHeader, read_backup, restore_batch, write_backup,
+    BackupCounts, BackupError, BackupFile, BackupHeader, RestoreTime, read_backup, restore_batch,
+    write_backup,
 };
 pub use error::StoreError;
-pub use journal::{Flush, JournalConfig, JournalStore};
+pub use journal::{Flush, JournalConfig, JournalStore, Lock};
 pub use memory::MemoryStore;
 pub use stats::{StoreStats, TIMING_BUCKETS, Timing};
 

@@ -7,9 +7,9 @@ use homing_core::{
     Question, Reader as _, Repair, SentReply, Step,
 };
 use homing_store::{
-    BackupHeader, MemoryStore, Store as _, read_backup, restore_batch, write_backup,
+    BackupHeader, MemoryStore, RestoreTime, Store as _, read_backup, restore_batch, write_backup,
 };
-use homing_wire::{ChannelId, Epoch, HomeId, Local, MessageId, Pos, UserId, UserRef};
+use homing_wire::{ChannelId, Epoch, HomeId, Local, MessageId, Pos, Stamp, UserId, UserRef};
 use uuid::Uuid;
 
 use super::Broken;
@@ -248,8 +248,13 @@ impl Member {
         self.restores += 1;
         self.store = MemoryStore::new(self.id, self.epoch);
         let (backup, store) = (&self.backup, &self.store);
+        let mut time = RestoreTime { now_ms: clock, newest: Stamp(0) };
         read_backup(&mut &backup[..], &mut |_, _| Ok(()), &mut |_, batch| {
-            restore_batch(store, batch)
+            time.newest = time.newest.max(batch.stamp);
+            Ok(())
+        })?;
+        read_backup(&mut &backup[..], &mut |_, _| Ok(()), &mut |_, batch| {
+            restore_batch(store, batch, time)
         })?;
         // Tokens are dead: clients sign in anew and begin anew; an old `since` means nothing in this life.
         self.clients.values_mut().for_each(|client| *client = Client::default());

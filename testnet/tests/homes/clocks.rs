@@ -67,3 +67,32 @@ async fn a_wrong_clock_on_purpose_is_for_tests_alone() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("serve --testing"), "{said}");
 }
+
+/// The clock ran days ahead, and somebody wrote: put right, the home says how it goes on, and that helps.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_whose_clock_ran_days_ahead_is_restored_to_the_present() {
+    const TWO_DAYS_MS: i64 = 2 * 86_400_000;
+    let mut party = Party::of(&["acme.test"]).await;
+    party.homes[0].register("bob").await.unwrap();
+    restart_with_offset(&mut party, Some(TWO_DAYS_MS)).await;
+    let (alice, _) = party.client(0, "alice").await;
+    let ahead = say(&alice, "bob@acme.test", "from the future").await;
+    alice.close().await;
+    party.homes[0].stop().await.unwrap();
+    party.homes[0].set_clock_offset(None);
+    let told = party.homes[0].start().await.unwrap_err().to_string();
+    let log = std::fs::read_to_string(party.homes[0].log()).unwrap_or_default();
+    let said = format!("{told}\n{log}\n{}", party.homes[0].last_words());
+    assert!(said.contains("homing backup FILE; homing restore FILE --force"), "{said}");
+
+    let file = party.homes[0].dir().parent().unwrap().join("ahead.homing");
+    let file = file.to_str().unwrap();
+    party.homes[0].command(&["backup", file]).await.unwrap();
+    party.homes[0].command(&["restore", file, "--force"]).await.unwrap();
+    party.homes[0].forget_logins();
+    party.homes[0].start().await.unwrap();
+    let (alice, _) = party.client(0, "alice").await;
+    let now = say(&alice, "bob@acme.test", "from the present").await;
+    assert!(ahead.sent_at > now.sent_at + 86_400_000, "{ahead:?} {now:?}");
+    assert_eq!(history(&alice, now.channel).await.len(), 2, "nothing is lost");
+}

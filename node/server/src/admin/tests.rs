@@ -56,6 +56,7 @@ async fn start_one(folder: &std::path::Path) -> Running {
                 keys: "keys".into(),
                 config: "homing.toml".into(),
                 spill: std::env::temp_dir(),
+                min_free_bytes: 0,
             },
             store.clone(),
         ),

@@ -9,6 +9,7 @@ use clap::Args;
 use super::{ConfigArg, output, reach, user::wrong};
 use crate::backup::{self, BackupRow, Place};
 use crate::control::{Control, ControlReply, JobRow};
+use crate::restore;
 
 /// How often the running node is asked whether it is done.
 const POLL: Duration = Duration::from_millis(100);
@@ -92,7 +93,7 @@ pub(super) async fn restore(args: RestoreArgs) -> anyhow::Result<()> {
     let (from, config, force) = (args.from, args.config.config, args.force);
     let above = args.epoch_above;
     let restored =
-        tokio::task::spawn_blocking(move || backup::restore(&from, &config, force, above)).await?;
+        tokio::task::spawn_blocking(move || restore::restore(&from, &config, force, above)).await?;
     let row = restored?;
     if args.json {
         return output::line(&row);

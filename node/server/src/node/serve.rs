@@ -257,7 +257,8 @@ async fn open_store(config: &Config, home: HomeId) -> anyhow::Result<Arc<dyn Sto
     );
     anyhow::ensure!(
         meta.stamp.ms() < now() + 86_400_000,
-        "the clock is more than a day behind the last message: set it, then start again"
+        "the clock is more than a day behind the last message. If it is wrong: set it, then start again. If it is right, \
+         and was wrong when that was written: homing backup FILE; homing restore FILE --force, which begins a new life"
     );
     Ok(Arc::new(store))
 }

@@ -27,12 +27,15 @@ pub(crate) fn create_dir(dir: &Path) -> Result<(), StoreError> {
 }
 
 /// Held while a store is open; the operating system lets it go with the process, however that ends.
-pub(crate) struct Lock {
+#[derive(Debug)]
+pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    pub(crate) fn take(dir: &Path) -> Result<Self, StoreError> {
+    /// Takes the lock of the store in a directory: for whoever does something to the directory itself, and must know
+    /// that nobody has the store open meanwhile. It stays with the directory where that is moved to.
+    pub fn take(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join("lock");
         let mut file = OpenOptions::new()
             .read(true)

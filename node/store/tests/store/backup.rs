@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use homing_core::{Batch, Reader, UserList, Write};
 use homing_store::{
-    BackupError, BackupFile, BackupHeader, JournalStore, MemoryStore, Store, read_backup,
-    restore_batch, write_backup,
+    BackupError, BackupFile, BackupHeader, JournalStore, MemoryStore, RestoreTime, Store,
+    read_backup, restore_batch, write_backup,
 };
-use homing_wire::{Pos, UserRef};
+use homing_wire::{Pos, Stamp, UserRef};
 
 use crate::conformance::small;
 use crate::sample::{self, EPOCH, HOME};
@@ -34,7 +34,14 @@ fn back_up(store: &dyn Store) -> Vec<u8> {
     bytes
 }
 
+/// Later than all that is stamped in what is backed up here.
+const LATER: RestoreTime = RestoreTime { now_ms: u64::MAX >> 16, newest: Stamp(0) };
+
 fn restore(bytes: &[u8], to: &dyn Store) -> Result<(), BackupError> {
+    restore_at(bytes, to, LATER)
+}
+
+fn restore_at(bytes: &[u8], to: &dyn Store, time: RestoreTime) -> Result<(), BackupError> {
     let mut found = Vec::new();
     let (read, counts) = read_backup(
         &mut &bytes[..],
@@ -42,7 +49,7 @@ fn restore(bytes: &[u8], to: &dyn Store) -> Result<(), BackupError> {
             found.push(file);
             Ok(())
         },
-        &mut |_, batch| restore_batch(to, batch),
+        &mut |_, batch| restore_batch(to, batch, time),
     )?;
     assert_eq!((read, counts.bytes, found), (header(), bytes.len() as u64, files()));
     Ok(())
@@ -145,6 +152,28 @@ fn everything() -> Vec<Write> {
     writes
 }
 
+/// A clock ran ahead when the backup was made: the restored home is not as far ahead, but knows up to when ids may have
+/// been used.
+#[test]
+fn a_stamp_of_the_future_is_not_restored() {
+    let memory = MemoryStore::new(HOME, EPOCH);
+    let mut far = sample::account("bob");
+    far.ids_ahead_ms = 9_000;
+    let writes =
+        vec![Write::Account(Box::new(sample::account("alice"))), Write::Account(Box::new(far))];
+    memory.commit(&Batch { change: 3, stamp: Stamp::from_ms(5_000), writes }).unwrap();
+    let bytes = back_up(&memory);
+    for (now_ms, stamp_ms, ahead) in [(1_000, 1_000, [5_000, 9_000]), (6_000, 5_000, [0, 9_000])] {
+        let again = MemoryStore::new(HOME, EPOCH);
+        restore_at(&bytes, &again, RestoreTime { now_ms, newest: Stamp::from_ms(5_000) }).unwrap();
+        assert_eq!(again.meta().stamp.ms(), stamp_ms);
+        let accounts = again.accounts(None, 9).unwrap();
+        let before = sample::account("alice").ids_ahead_ms;
+        assert_eq!(accounts[0].ids_ahead_ms, ahead[0].max(before));
+        assert_eq!(accounts[1].ids_ahead_ms, ahead[1]);
+    }
+}
+
 #[test]
 fn everything_survives_between_engines() {
     let (memory, dir) = (MemoryStore::new(HOME, EPOCH), tempfile::tempdir().unwrap());
@@ -235,4 +264,69 @@ fn a_damaged_backup_is_found_out_wherever_it_is_damaged() {
     let longer = [&bytes[..], &[0]].concat();
     assert_eq!(read(&longer).unwrap_err().reason(), "backup_trailing");
     assert_eq!(read(b"something else altogether").unwrap_err().reason(), "not_a_backup");
+}
+
+/// Retention removes what the backup was about to read: of a channel that it had not come to, and of the one that it was
+/// reading.
+#[test]
+fn what_is_pruned_meanwhile_is_not_missed() {
+    /// Commits something once so much has been written.
+    struct Meanwhile<'a> {
+        bytes: Vec<u8>,
+        at: usize,
+        then: Option<&'a dyn Fn()>,
+    }
+    impl std::io::Write for Meanwhile<'_> {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.bytes.extend_from_slice(bytes);
+            if self.bytes.len() > self.at
+                && let Some(then) = self.then.take()
+            {
+                then();
+            }
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    JournalStore::create(dir.path(), HOME, EPOCH).unwrap();
+    let journal = JournalStore::open(dir.path(), small()).unwrap();
+    let memory = MemoryStore::new(HOME, EPOCH);
+    for store in [&memory as &dyn Store, &journal] {
+        commit(store, 1, everything());
+        // The first channel is read in parts: it is larger than one.
+        let mut ids: Vec<_> = (1..=3).map(sample::channel).collect();
+        ids.sort_unstable();
+        for pos in 71..=270 {
+            let body = vec![b'x'; 40_000].into();
+            let entry = Write::Entry(sample::entry_with(ids[0], pos, body));
+            commit(
+                store,
+                1,
+                vec![entry, Write::Channel(Box::new(sample::channel_at(ids[0], pos)))],
+            );
+        }
+        let prune = || {
+            for (id, upto, head) in [(ids[0], 250, 270), (ids[1], 50, 70), (ids[2], 70, 70)] {
+                let mut state = sample::channel_at(id, head);
+                state.pruned = Pos(upto);
+                let pruned = Write::Pruned { channel: id, upto: Pos(upto) };
+                commit(store, 2, vec![Write::Channel(Box::new(state)), pruned]);
+            }
+        };
+        // The first record with entries: the part that it is of has been read, the next has not.
+        let mut to = Meanwhile { bytes: Vec::new(), at: 1 << 20, then: Some(&prune) };
+        let spill = tempfile::tempfile().unwrap();
+        write_backup(store, &header(), &files(), &mut to, spill).unwrap();
+        assert!(to.then.is_none());
+        let restored = MemoryStore::new(HOME, EPOCH);
+        restore(&to.bytes, &restored).unwrap();
+        for id in ids {
+            assert_eq!(restored.channel(id).unwrap(), store.channel(id).unwrap());
+            let log = |store: &dyn Store| store.entries(id, Pos(1), Pos(999), usize::MAX).unwrap();
+            assert_eq!(log(&restored), log(store));
+        }
+    }
 }
