@@ -123,12 +123,15 @@ pub fn make(store: &dyn Store, place: &Place, to: &Path) -> anyhow::Result<Backu
     let partial = PathBuf::from(partial);
     // It holds the home's keys.
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
-    let file = file.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => anyhow!(
-            "{} exists: another backup is being made there, or one was cut off; if none is being made, delete it",
-            partial.display()
-        ),
-        _ => anyhow!("{}: {error}", partial.display()),
+    let file = file.map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            anyhow!(
+                "{} exists: another backup is being made there, or one was cut off; if none is being made, delete it",
+                partial.display()
+            )
+        } else {
+            anyhow!("{}: {error}", partial.display())
+        }
     })?;
     let made = write_to(store, &header, &files, file, place)
         .with_context(|| format!("{}", partial.display()))
