@@ -246,7 +246,7 @@ fn clock(last_stamp_ms: Option<u64>) -> Finding {
         Some(last) if last > now + CLOCK_BEHIND_MS => Finding::fail(
             "clock",
             format!("{} UTC, but the last message is of {}", output::time(now), output::time(last)),
-            "set the clock (NTP); messages cannot be stamped before the last one",
+            "set the clock (NTP); if it is right, and was wrong then: homing backup, homing restore --force",
         ),
         Some(_) | None => Finding::ok("clock", format!("{} UTC", output::time(now))),
     }
