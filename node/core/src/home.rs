@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use homing_wire::limits::STAMP_FOLLOW_MS;
+use homing_wire::limits::{STAMP_ACCEPT_MS, STAMP_FOLLOW_MS};
 use homing_wire::{
     ChannelId, Epoch, HomeId, Local, OpId, Outcome, Seq, SignedRoster, Stamp, UserRef,
 };
@@ -438,17 +438,22 @@ impl Home {
     }
 
     /// The stamp of the next entry that this home writes into a channel: above all that this life has written there,
-    /// for a chain's stamps never fall, and above what was seen there of others, for an answer comes after what it
-    /// answers; but not above what was stamped by a clock that is far ahead.
+    /// for a chain's stamps never fall; above what earlier lives have, as far ahead as others take it, for a restore must
+    /// not put later messages before earlier ones; and above what was seen there of others, for an answer comes after
+    /// what it answers. But not above what was stamped by a clock that is far ahead.
     pub(crate) fn next_stamp(&mut self, channel: ChannelId) -> Stamp {
         let (home, epoch, now_ms) = (self.id, self.epoch, self.now_ms);
         let near = |stamp: &Stamp| stamp.ms() <= now_ms.saturating_add(STAMP_FOLLOW_MS);
+        let taken = |stamp: &Stamp| stamp.ms() <= now_ms.saturating_add(STAMP_ACCEPT_MS);
         let floor = self.channels.peek(&channel).and_then(|slot| {
             let written = |origin: HomeId| origin == home || origin == HomeId::LOCAL;
             slot.state
                 .chains
                 .iter()
-                .filter(|c| (written(c.origin) && c.epoch == epoch) || near(&c.stamp))
+                .filter(|c| match written(c.origin) {
+                    true => c.epoch == epoch || taken(&c.stamp),
+                    false => near(&c.stamp),
+                })
                 .map(|c| c.stamp)
                 .chain(Some(slot.followed).filter(near))
                 .max()

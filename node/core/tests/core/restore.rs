@@ -504,6 +504,25 @@ fn a_peer_that_cuts_what_it_gives_back_is_found_out() {
     same_history(&acme, &globex, channel);
 }
 
+/// The clock ran four minutes ahead, within what others take; then the home was restored, and the clock put right: what is
+/// written now stands behind what was written before. (Found by chaos.)
+#[test]
+fn a_restore_puts_nothing_before_what_was_written() {
+    let (mut acme, mut globex, channel) = crate::repair::homes();
+    let backup = acme.store.clone();
+    acme.now += 240_000;
+    let carol = globex.user("carol");
+    let before = acme.send("alice", &carol, "ahead");
+    acme.deliver(&mut globex);
+    acme.now -= 230_000;
+    acme.restore(backup);
+    crate::repair::fetch(&mut acme, &mut globex, &mut crate::repair::honest).unwrap();
+    let after = acme.send("alice", &carol, "after");
+    assert!(after.order > before.order, "{} after {}", after.order, before.order);
+    acme.deliver(&mut globex);
+    crate::repair::same_history(&acme, &globex, channel);
+}
+
 /// Longer than what is remembered of a walk: it is walked more than once.
 #[test]
 fn a_chain_longer_than_a_walk_comes_back() {
