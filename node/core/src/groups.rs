@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use homing_wire::limits::{GROUP_NAME_BYTES, ROSTER_MEMBERS};
+use homing_wire::limits::{GROUP_NAME_BYTES, LETTER_BYTES, ROSTER_BYTES, ROSTER_MEMBERS};
 use homing_wire::{
     Change, ChannelId, Command, Epoch, Fence, HomeId, Letter, Local, OpId, Outcome, Policy, Pos,
-    Right, Role, Roster, RosterHistory, Seq, SignedRoster, Signs, Target, UserRef,
+    Right, Role, Roster, RosterError, RosterHistory, Seq, SignedRoster, Signs, Target, UserRef,
 };
 
 use crate::home::{Effect, Home};
@@ -74,6 +74,11 @@ const BAD_NAME: Refusal = Refusal::new(
     Class::Invalid,
     "invalid_name",
     "a group's name has 1 to 256 bytes and no control characters",
+);
+const NO_OWNER: Refusal = Refusal::new(
+    Class::NotAllowed,
+    "last_owner",
+    "people of the group's home would be in it without an owner: name one of them first",
 );
 const WORN_OUT: Refusal = Refusal::new(
     Class::Limit,
@@ -179,6 +184,9 @@ impl Home {
         // What the roster that is held forbids need not be asked.
         let roster = self.roster(group).ok_or(NO_CHANNEL)?;
         may_change(roster.roster(), &me, &change)?;
+        if let Change::Update { name: Some(name), .. } = &change {
+            check_name(name)?;
+        }
         self.post(of.owner, &Letter::Command(Command { group, op, user: user.clone(), change }))?;
         self.hurry();
         Ok(Asked::Pending)
@@ -311,7 +319,16 @@ impl Home {
             // A later life must be able to begin above it.
             return Err(Refusal::new(Class::Limit, "too_fast", "too many changes at once").into());
         }
-        Ok(self.follow(reader, next.sign(sealer.key, sealer.record.clone()))?)
+        // What nobody could read is not signed: this home least of all, which keeps it.
+        let signed = next.sign(sealer.key, sealer.record.clone());
+        let sound = SignedRoster::stored(signed.bytes().clone());
+        if sound.is_err() || signed.bytes().len() > ROSTER_BYTES {
+            return Err(match sound {
+                Err(RosterError::Field("owner")) => NO_OWNER.into(),
+                Ok(_) | Err(_) => WORN_OUT.into(),
+            });
+        }
+        Ok(self.follow(reader, signed)?)
     }
 
     /// What a home has written in a group, as far as it is held: the end of its latest chain.
@@ -478,6 +495,11 @@ impl Home {
 
     /// Notes a letter, to go when the peer can be reached.
     fn post(&mut self, peer: HomeId, letter: &Letter) -> Result<(), Refusal> {
+        let encoded = letter.encode();
+        if encoded.len() > LETTER_BYTES {
+            return Err(Refusal::new(Class::Limit, "too_much", "ask for less at once")
+                .with_limit(LETTER_BYTES as u64));
+        }
         let waiting = self.letters.entry(peer).or_default();
         if waiting.len() >= LETTERS {
             return Err(Refusal::new(
@@ -489,7 +511,7 @@ impl Home {
         }
         let last = waiting.keys().next_back().copied().unwrap_or(0);
         let number = self.peers.get(&peer).map_or(0, |known| known.letters).max(last) + 1;
-        let letter = letter.encode();
+        let letter = encoded;
         waiting.insert(number, letter.clone());
         if let Some(known) = self.peers.get(&peer).cloned() {
             // Kept beside the letters: the last may be taken, and its number must not come again.

@@ -60,6 +60,10 @@ impl Home {
         self.at(now_ms);
         let (home, life) = (self.id, self.epoch);
         let state = self.channel(reader, channel)?;
+        if state.is_some_and(|state| state.group.is_some()) {
+            // Whether a message of a group counts is what its roster says, and no home's word.
+            return Ok(Ok(0));
+        }
         let Some((state, cursor)) = state.and_then(|s| s.cursor(&peer).map(|c| (s, c))) else {
             return Ok(Err(PeerFault("not_a_member")));
         };

@@ -29,7 +29,11 @@ impl Home {
     ) -> Result<Result<(), PeerFault>, Fault> {
         let (home, life) = (self.id, self.epoch);
         let Some(state) = self.channel(reader, channel)? else { return Ok(Ok(())) };
-        let Some(cursor) = state.cursor(&peer) else { return Ok(Err(PeerFault("not_a_member"))) };
+        let Some(cursor) = state.cursor(&peer) else {
+            // Its answer was on its way when a roster took it out of the group.
+            let was_in = state.group.is_some();
+            return Ok(if was_in { Ok(()) } else { Err(PeerFault("not_a_member")) });
+        };
         // Of what was never for it, it need hold nothing.
         let have = if epoch == cursor.begins.0 { have.max(cursor.begins.1) } else { have };
         if epoch < cursor.begins.0 {

@@ -868,6 +868,27 @@ fn a_home_answers_for_whoever_knows_the_inviter() {
     assert!(state.member(&gone).is_none_or(|member| member.left));
 }
 
+/// A home signs no roster that nobody could read: it would keep it, and never start again.
+#[test]
+fn people_of_the_groups_home_are_never_without_an_owner() {
+    let (mut world, group, anns) = group_of(2);
+    let bea = world.user(0, "bea");
+    let roles = |roles: Vec<(UserRef, Role)>| Change::Update { name: None, policy: None, roles };
+    world.done(&anns[0], group, roles(vec![(bea.clone(), Role::Owner)]));
+    let both = roles(vec![(anns[0].clone(), Role::Member), (bea.clone(), Role::Member)]);
+    assert_eq!(world.ask(&anns[0], group, both).unwrap_err().reason, "last_owner");
+    world.flow();
+    world.nodes[0].crash();
+    assert_eq!(world.role(0, group, &anns[0]), Some(Role::Owner));
+    assert_eq!(world.role(1, group, &bea), Some(Role::Owner));
+    // A name that no letter holds is refused where it is asked for.
+    world.done(&anns[0], group, roles(vec![(anns[1].clone(), Role::Admin)]));
+    world.flow();
+    let long = Change::Update { name: Some("x".repeat(100_000)), policy: None, roles: Vec::new() };
+    assert_eq!(world.ask(&anns[1], group, long).unwrap_err().reason, "invalid_name");
+    assert!(world.nodes[1].store.letters.is_empty());
+}
+
 #[test]
 fn a_crash_loses_no_roster_and_no_letter() {
     let (mut world, group, anns) = group_of(3);
