@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use homing_wire::limits::{STAMP_ACCEPT_MS, STAMP_FOLLOW_MS};
+use homing_wire::limits::STAMP_FOLLOW_MS;
 use homing_wire::{
     ChannelId, Epoch, HomeId, Local, OpId, Outcome, Seq, SignedRoster, Stamp, UserRef,
 };
@@ -182,6 +182,10 @@ pub struct Step {
 
 /// `op`s in memory beyond the uncommitted: a repeat comes soon after the first try, if at all.
 const OPS_CACHED: usize = 10_000;
+
+/// What earlier lives of this home stamped further ahead than this, in milliseconds, does not move a new one: a clock
+/// that was off by more keeps a home from starting until it is restored, and then it has to be in the present.
+const EARLIER_LIFE_MS: u64 = 24 * 3_600_000;
 
 /// Invites in memory beyond the uncommitted.
 const INVITES_CACHED: usize = 100;
@@ -438,20 +442,20 @@ impl Home {
     }
 
     /// The stamp of the next entry that this home writes into a channel: above all that this life has written there,
-    /// for a chain's stamps never fall; above what earlier lives have, as far ahead as others take it, for a restore must
-    /// not put later messages before earlier ones; and above what was seen there of others, for an answer comes after
+    /// for a chain's stamps never fall; above what earlier lives have, up to a day ahead, for a restore must not put
+    /// later messages before earlier ones; and above what was seen there of others, for an answer comes after
     /// what it answers. But not above what was stamped by a clock that is far ahead.
     pub(crate) fn next_stamp(&mut self, channel: ChannelId) -> Stamp {
         let (home, epoch, now_ms) = (self.id, self.epoch, self.now_ms);
         let near = |stamp: &Stamp| stamp.ms() <= now_ms.saturating_add(STAMP_FOLLOW_MS);
-        let taken = |stamp: &Stamp| stamp.ms() <= now_ms.saturating_add(STAMP_ACCEPT_MS);
+        let bearable = |stamp: &Stamp| stamp.ms() <= now_ms.saturating_add(EARLIER_LIFE_MS);
         let floor = self.channels.peek(&channel).and_then(|slot| {
             let written = |origin: HomeId| origin == home || origin == HomeId::LOCAL;
             slot.state
                 .chains
                 .iter()
                 .filter(|c| match written(c.origin) {
-                    true => c.epoch == epoch || taken(&c.stamp),
+                    true => c.epoch == epoch || bearable(&c.stamp),
                     false => near(&c.stamp),
                 })
                 .map(|c| c.stamp)

@@ -521,6 +521,17 @@ fn a_restore_puts_nothing_before_what_was_written() {
     assert!(after.order > before.order, "{} after {}", after.order, before.order);
     acme.deliver(&mut globex);
     crate::repair::same_history(&acme, &globex, channel);
+    // Further than others take it at once: also then, a day at most.
+    for (ahead, above) in [(400_000, true), (25 * 3_600_000, false)] {
+        acme.now += ahead;
+        let before = acme.send("alice", &carol, "far ahead");
+        acme.settle();
+        acme.now -= ahead;
+        let store = acme.store.clone();
+        acme.restore(store);
+        let after = acme.send("alice", &carol, "in time");
+        assert_eq!(after.order > before.order, above, "{ahead} ms");
+    }
 }
 
 /// Longer than what is remembered of a walk: it is walked more than once.
