@@ -55,6 +55,12 @@ impl TestStore {
                     assert_eq!(entry.pos, last.next(), "a gap in a log");
                     log.insert(entry.pos, (**entry).clone());
                     let header = &entry.event.header;
+                    let sender = header.user();
+                    let blocked = self.lists.keys().any(|(list, owner, other)| {
+                        let chat = || ChannelId::chat(&UserRef::new(home, owner.clone()), other);
+                        *list == UserList::Blocks && *other == sender && chat() == entry.channel()
+                    });
+                    assert_eq!(entry.hidden, blocked, "hidden: what a blocked user writes");
                     let row = (header.origin, header.epoch, header.seq);
                     let rows = self.rows.entry(entry.channel()).or_default();
                     assert_eq!(rows.insert(row, entry.pos), None, "an event is stored twice");

@@ -199,6 +199,9 @@ macro_rules! each_section {
     };
 }
 
+/// Bytes in the journal of a contact or block that is removed: both names may have 64 characters.
+const LISTED_BYTES: u64 = 168;
+
 impl Config {
     /// Reads `path`, then the environment of this process, which wins.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
@@ -416,6 +419,17 @@ impl Config {
             return wrong(format!(
                 "store.segment_bytes ({}) must be a multiple of 4096",
                 self.store.segment_bytes
+            ));
+        }
+        // Who deletes the account deletes both lists in one batch, and a batch is in one file.
+        let lists = ((l.contacts + l.blocks) as u64).saturating_mul(LISTED_BYTES);
+        if lists > self.store.segment_bytes / 2 {
+            return wrong(format!(
+                "store.segment_bytes ({}) must hold limits.contacts ({}) and limits.blocks ({}) twice: at least {}",
+                self.store.segment_bytes,
+                l.contacts,
+                l.blocks,
+                (2 * lists).next_multiple_of(4_096)
             ));
         }
         // An address of port 0 is taken by the system, so two of them never collide.

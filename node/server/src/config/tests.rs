@@ -172,6 +172,11 @@ fn contradictions_are_refused() {
             "[limits]\nbackoff_max_ms = 100".to_owned(),
             "must not be less than limits.backoff_min_ms",
         ),
+        (
+            "[limits]\ncontacts = 100000\nblocks = 100000\n[store]\nsegment_bytes = 33554432"
+                .to_owned(),
+            "limits.blocks (100000) twice: at least 67203072",
+        ),
         ("[admin]\nlisten = \"127.0.0.1:8080\"".to_owned(), "expected two addresses"),
         (pin("acme.example"), "which is this home"),
         (pin("b.example") + &pin("b.example"), "names b.example twice"),
