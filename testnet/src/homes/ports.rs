@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use serde::Deserialize;
 
@@ -14,6 +15,12 @@ const LOWEST_BASE: u16 = 10_000;
 
 /// Ranges looked at until one is free: on a machine where half of them are taken, one is found.
 const BASES_TRIED: u32 = 50;
+
+/// From one home's first port to the next one's.
+const PORTS_A_HOME: u16 = 10;
+
+/// What this process holds of the ports: until it ends, since its homes come and go on them.
+static GUARDS: Mutex<Vec<TcpListener>> = Mutex::new(Vec::new());
 
 /// The three ports of a home.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,46 +34,50 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Those of home number `index`: ten apart.
+    /// Those of home number `index`: [`PORTS_A_HOME`] apart.
     pub fn from_base(base: u16, index: u16) -> Option<Self> {
-        let http = base.checked_add(index.checked_mul(10)?)?;
+        let http = base.checked_add(index.checked_mul(PORTS_A_HOME)?)?;
         Some(Self { http, p2p: http.checked_add(1)?, admin: http.checked_add(2)? })
     }
 
-    /// Three that are free now.
+    /// Three that are free now and stay so, as [`Self::base_for`] has it.
     pub fn free() -> Result<Self, HomesError> {
-        let taken = |e| HomesError::PortTaken(0, e);
-        let listener = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(taken);
-        let (http, admin) = (listener()?, listener()?);
-        let port = |l: &TcpListener| l.local_addr().map(|a| a.port()).map_err(taken);
-        loop {
-            let tcp = listener()?;
-            let p2p = port(&tcp)?;
-            if UdpSocket::bind((Ipv4Addr::LOCALHOST, p2p)).is_ok() {
-                return Ok(Self { http: port(&http)?, p2p, admin: port(&admin)? });
-            }
-        }
+        let base = Self::base_for(1, &mut rand::rng())?;
+        Self::from_base(base, 0).ok_or_else(none_free)
     }
 
-    /// A base for `count` homes that is free now and stays so: below the ports that the kernel gives to whoever
-    /// connects, so that no client sits on the port of a home that is down and wants to come back.
+    /// A base for `count` homes that is free now and stays so while this process lives: below the ports that the
+    /// kernel gives to whoever connects, so that no client sits on the port of a home that is down and wants to come
+    /// back; and kept from other testnets of this machine by a guard on the last of each ten.
     pub fn base_for(count: u16, rng: &mut impl rand::Rng) -> Result<u16, HomesError> {
-        let lowest = ephemeral_from();
-        let mut last = io::Error::other("no range of ports below the ephemeral ones is free");
-        if let Some(highest) = lowest.checked_sub(count.saturating_mul(10).saturating_add(1))
-            && highest > LOWEST_BASE
-        {
-            for _ in 0..BASES_TRIED {
-                let base = rng.random_range(LOWEST_BASE..highest);
-                let homes = (0..count).map(|index| Self::from_base(base, index));
-                match homes.flatten().try_for_each(|ports| ports.check()) {
-                    Ok(()) => return Ok(base),
-                    Err(HomesError::PortTaken(_, error)) => last = error,
-                    Err(other) => return Err(other),
+        let tens =
+            LOWEST_BASE / PORTS_A_HOME..(ephemeral_from() / PORTS_A_HOME).saturating_sub(count);
+        if tens.is_empty() {
+            return Err(none_free());
+        }
+        let mut last = none_free();
+        for _ in 0..BASES_TRIED {
+            let base = rng.random_range(tens.clone()) * PORTS_A_HOME;
+            let homes = (0..count).map(|index| Self::from_base(base, index).ok_or_else(none_free));
+            match homes.map(|ports| ports?.guarded()).collect::<Result<Vec<_>, _>>() {
+                Ok(guards) => {
+                    GUARDS.lock().unwrap_or_else(PoisonError::into_inner).extend(guards);
+                    return Ok(base);
                 }
+                Err(error @ HomesError::PortTaken(..)) => last = error,
+                Err(other) => return Err(other),
             }
         }
-        Err(HomesError::PortTaken(LOWEST_BASE, last))
+        Err(last)
+    }
+
+    /// What keeps the ten to which these belong from others that ask the same way, where all of them are free.
+    fn guarded(&self) -> Result<TcpListener, HomesError> {
+        let last = self.http + (PORTS_A_HOME - 1);
+        let guard = TcpListener::bind((Ipv4Addr::LOCALHOST, last))
+            .map_err(|e| HomesError::PortTaken(last, e))?;
+        self.check()?;
+        Ok(guard)
     }
 
     /// Refuses by name what somebody else holds.
@@ -79,6 +90,11 @@ impl Ports {
             .map_err(|e| HomesError::PortTaken(self.p2p, e))?;
         Ok(())
     }
+}
+
+fn none_free() -> HomesError {
+    let why = io::Error::other("no range of ports below the ephemeral ones is free");
+    HomesError::PortTaken(LOWEST_BASE, why)
 }
 
 /// The first port that the kernel gives out by itself.
@@ -163,5 +179,12 @@ mod tests {
         let last = Ports::from_base(base, 2).unwrap();
         assert!(last.admin < ephemeral_from());
         last.check().unwrap();
+    }
+
+    #[test]
+    fn nobody_else_is_given_the_ports_of_a_home_that_is_down() {
+        let first = Ports::free().unwrap();
+        first.check().unwrap();
+        assert!(matches!(first.guarded(), Err(HomesError::PortTaken(..))));
     }
 }
