@@ -34,7 +34,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Those of home number `index`: [`PORTS_A_HOME`] apart.
+    /// Those of home number `index`: ten apart.
     pub fn from_base(base: u16, index: u16) -> Option<Self> {
         let http = base.checked_add(index.checked_mul(PORTS_A_HOME)?)?;
         Some(Self { http, p2p: http.checked_add(1)?, admin: http.checked_add(2)? })
