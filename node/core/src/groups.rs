@@ -9,8 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use homing_wire::limits::{GROUP_NAME_BYTES, LETTER_BYTES, ROSTER_BYTES, ROSTER_MEMBERS};
 use homing_wire::{
-    Change, ChannelId, Command, Epoch, Fence, HomeId, Letter, Local, OpId, Outcome, Policy, Pos,
-    Right, Role, Roster, RosterError, RosterHistory, Seq, SignedRoster, Signs, Target, UserRef,
+    ChainPos, Change, ChannelId, Command, Epoch, Fence, HomeId, Letter, Local, OpId, Outcome,
+    Policy, Pos, Right, Role, Roster, RosterError, RosterHistory, Seq, SignedRoster, Signs, Target,
+    Tenure, UserRef,
 };
 
 use crate::home::{Effect, Home};
@@ -18,9 +19,7 @@ use crate::reader::{Fault, Reader};
 use crate::refusal::{Class, DISABLED, Failure, NO_CHANNEL, NO_USER, Refusal};
 use crate::relay::PeerFault;
 use crate::roster::{Edit, WornOut, amend, first};
-use crate::state::{
-    AccountState, ChannelState, Cursor, GroupState, GroupsFrom, Member, PeerState, Span,
-};
+use crate::state::{AccountState, ChannelState, Cursor, GroupState, GroupsFrom, Member, PeerState};
 use crate::write::Write;
 
 /// What signs this home's rosters.
@@ -66,6 +65,14 @@ pub enum Asked {
 
 /// Letters that may wait for one home: a person makes a few, a script is told to wait.
 const LETTERS: usize = 1_000;
+
+/// Events of one chain looked at when a roster turns some of them: beyond them nobody is told, and unread counts are
+/// not put right.
+const TURNED_EVENTS: u64 = 4_096;
+
+/// Events that whoever leaves may have written and the owner home not have received yet. A home that claims more
+/// could let its user write on for ever.
+const LEAVE_AHEAD: u64 = 10_000;
 
 const NOT_ALLOWED: Refusal =
     Refusal::new(Class::NotAllowed, "not_allowed", "your role in this group does not let you");
@@ -178,6 +185,9 @@ impl Home {
         if let Change::Leave { .. } = change {
             return self.leave(reader, sealer, group, &of, &member, op);
         }
+        if change == (Change::Join { link: None }) && of.owner != self.id {
+            return self.accept(group, &of, &member, op);
+        }
         if of.owner == self.id {
             return Ok(Asked::Done(self.change_group(reader, sealer, group, &me, &change)?));
         }
@@ -190,6 +200,48 @@ impl Home {
         self.post(of.owner, &Letter::Command(Command { group, op, user: user.clone(), change }))?;
         self.hurry();
         Ok(Asked::Pending)
+    }
+
+    /// A user of this home agrees to be in a group of another.
+    fn accept(
+        &mut self,
+        group: ChannelId,
+        of: &GroupState,
+        member: &Member,
+        op: OpId,
+    ) -> Result<Asked, Failure> {
+        let Some(signed) = self.roster(group) else { return Err(NO_CHANNEL.into()) };
+        let roster = signed.roster();
+        let me = &member.user;
+        let in_it = roster.role(me).is_some_and(|role| role >= Role::Member);
+        if member.accepted {
+            return Ok(Asked::Done(Changed { users: Vec::new(), version: of.version }));
+        }
+        if !in_it {
+            let change = Change::Join { link: None };
+            let command = Command { group, op, user: me.local.clone(), change };
+            self.post(of.owner, &Letter::Command(command))?;
+        }
+        self.agree(group, roster, me);
+        if !in_it {
+            self.hurry();
+            return Ok(Asked::Pending);
+        }
+        let change = self.changed(group);
+        self.follows(Effect::Channel { channel: group, change });
+        self.hurry();
+        Ok(Asked::Done(Changed { users: Vec::new(), version: of.version }))
+    }
+
+    /// Notes that a user of this home wants to be in a group: in effect as soon as the roster says so, too.
+    fn agree(&mut self, group: ChannelId, roster: &Roster, user: &UserRef) {
+        let Some(state) = self.state_mut(group) else { return };
+        let head = state.head;
+        let Some(member) = state.member_mut(user) else { return };
+        if !member.agrees() {
+            member.agree(head);
+        }
+        self.enter(group, roster, user);
     }
 
     /// Leaving takes effect at once, whatever the owner home does.
@@ -223,10 +275,7 @@ impl Home {
         let head = state.head;
         let Some(member) = state.member_mut(user) else { return };
         member.left = true;
-        member.mentions.clear();
-        for span in member.spans.iter_mut().filter(|span| span.upto.is_none()) {
-            span.upto = Some(head);
-        }
+        member.shut(head);
     }
 
     /// Makes a change in a group of this home.
@@ -278,9 +327,10 @@ impl Home {
             }
             Change::Leave { from, fence } => {
                 // One that left long ago and has come back meanwhile is not meant.
-                let now = old.member_since(by).or_else(|| old.tenure(by).map(|t| t.from));
-                if now == Some(*from) {
-                    edits.push(Edit::Role { user: by.clone(), role: None, fence: *fence });
+                if old.named_since(by) == Some(*from) {
+                    let held = self.written(group, &by.home);
+                    let fence = fence.as_ref().map(|claimed| within_reach(claimed, &held));
+                    edits.push(Edit::Role { user: by.clone(), role: None, fence });
                     edits.extend(successor(old, by));
                 }
             }
@@ -331,12 +381,11 @@ impl Home {
         Ok(self.follow(reader, signed)?)
     }
 
-    /// What a home has written in a group, as far as it is held: the end of its latest chain.
+    /// What a home has written in a group, as far as it is held.
     fn written(&self, group: ChannelId, home: &HomeId) -> Fence {
         let chains = self.state(group).map(|state| state.chains.iter());
         let of_home = chains.into_iter().flatten().filter(|chain| chain.origin == *home);
-        let last = of_home.max_by_key(|chain| chain.epoch);
-        last.map_or(Fence::NOTHING, |chain| Fence { epoch: chain.epoch, seq: chain.seq })
+        Fence::new(of_home.map(|chain| ChainPos { epoch: chain.epoch, seq: chain.seq }))
     }
 
     /// As what a user comes in who is asked by another: directly, or invited. Users of other homes are always
@@ -368,9 +417,8 @@ impl Home {
         user: &Local,
         by: &UserRef,
     ) -> Result<Option<bool>, Fault> {
-        let active = self
-            .account(reader, user)?
-            .is_some_and(|account| account.state == AccountState::Active);
+        let account = self.account(reader, user)?;
+        let active = account.is_some_and(|account| account.state == AccountState::Active);
         if !active || self.has_blocked(reader, user, by)? {
             return Ok(Some(false));
         }
@@ -411,7 +459,7 @@ impl Home {
             .with_limit(most))
     }
 
-    /// A letter of another home. Each is taken once, in order.
+    /// A letter of another home; `None`: one that this version cannot read. Each is taken once, in order.
     pub fn receive_letter(
         &mut self,
         reader: &dyn Reader,
@@ -419,7 +467,7 @@ impl Home {
         sealer: &Sealer<'_>,
         peer: HomeId,
         name: (Epoch, u64),
-        letter: &Letter,
+        letter: Option<&Letter>,
     ) -> Result<Result<(), PeerFault>, Fault> {
         self.at(now_ms);
         let Some(known) = self.peers.get(&peer).cloned() else {
@@ -431,10 +479,11 @@ impl Home {
         }
         self.put_peer(PeerState { letters_done: name, ..known });
         match letter {
-            Letter::Command(command) => self.carry_out(reader, sealer, peer, command)?,
-            Letter::Outcome(outcome) => {
+            Some(Letter::Command(command)) => self.carry_out(reader, sealer, peer, command)?,
+            Some(Letter::Outcome(outcome)) => {
                 self.follows(Effect::Settled { peer, outcome: outcome.clone() });
             }
+            None => {}
         }
         Ok(Ok(()))
     }
@@ -518,7 +567,9 @@ impl Home {
             self.put_peer(PeerState { letters: number, ..known });
         }
         self.write(Write::Letter { peer, number, letter: letter.clone() });
-        self.follows(Effect::Letter { peer, number, letter });
+        if !self.asked_first(&peer) {
+            self.follows(Effect::Letter { peer, number, letter });
+        }
         Ok(())
     }
 
@@ -641,8 +692,9 @@ impl Home {
             group.forked = None;
         }
         self.write(Write::Roster { channel: id, signed: signed.bytes().clone() });
-        let asked = self.follow_members(id, new);
-        self.follow_homes(id, new, &signed);
+        let before = old.as_ref().map(|signed| signed.roster());
+        let asked = self.follow_members(reader, id, before, new)?;
+        self.follow_homes(id, before, &signed);
         if let Some(old) = old {
             self.turn(reader, id, old.roster(), new)?;
         }
@@ -654,10 +706,15 @@ impl Home {
         Ok(())
     }
 
-    /// Members as a roster has them. Answers with users of this home who are newly asked, and by whom.
-    fn follow_members(&mut self, id: ChannelId, new: &Roster) -> Vec<(Local, UserRef)> {
+    /// Members as a roster has them. Answers with users of this home whom another home has newly named, and by whom.
+    fn follow_members(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        old: Option<&Roster>,
+        new: &Roster,
+    ) -> Result<Vec<(Local, UserRef)>, Fault> {
         let own = self.id;
-        let mut asked = Vec::new();
         let gone: Vec<UserRef> = self
             .state(id)
             .into_iter()
@@ -668,63 +725,93 @@ impl Home {
         for user in gone {
             self.end_membership(id, &user);
         }
-        let Some(state) = self.state_mut(id) else { return asked };
-        let (head, counted) = (state.head, state.counted);
-        let stays = |m: &Member| {
-            m.user.home == own || new.role(&m.user).is_some_and(|role| role >= Role::Member)
-        };
-        state.members.retain(stays);
-        let history = new.policy().history;
-        for tenure in new.present() {
-            let here = tenure.user.home == own;
-            let in_it = tenure.role >= Role::Member;
-            if !here && !in_it {
-                continue;
-            }
-            let since = new.member_since(&tenure.user).unwrap_or(tenure.from);
-            let member = match state.members.iter().position(|m| m.user == tenure.user) {
-                Some(place) => &mut state.members[place],
+        let Some(state) = self.state_mut(id) else { return Ok(Vec::new()) };
+        let in_it = |user: &UserRef| new.role(user).is_some_and(|role| role >= Role::Member);
+        state.members.retain(|m| m.user.home == own || in_it(&m.user));
+        for tenure in new.present().filter(|t| t.user.home != own && t.role >= Role::Member) {
+            let since = new.named_since(&tenure.user).unwrap_or(tenure.from);
+            match state.member_mut(&tenure.user) {
+                Some(member) => member.since = since,
                 None => {
-                    state
-                        .members
-                        .push(Member { since: 0, ..Member::new(tenure.user.clone(), false) });
-                    let last = state.members.len() - 1;
-                    &mut state.members[last]
+                    let member = Member { since, ..Member::new(tenure.user.clone(), true) };
+                    state.members.push(member);
                 }
-            };
-            if !here {
-                (member.accepted, member.since) = (true, since);
-                continue;
             }
-            let is_new = member.since != since;
-            if member.left && !is_new {
-                continue; // left here; the owner home has not heard of it yet
-            }
-            let entered = in_it && (!member.accepted || member.left);
-            (member.since, member.left) = (since, false);
-            if !in_it {
-                member.accepted = false;
-                if is_new {
-                    member.spans.push(Span { above: head, upto: Some(head) });
-                    asked.push((tenure.user.local.clone(), tenure.by.clone()));
-                }
-            } else if entered {
-                member.accepted = true;
-                let above = if history == RosterHistory::All { Pos(0) } else { head };
-                member.spans.push(Span { above, upto: None });
-                // What was there before is not unread.
-                member.mark.delivered = member.mark.delivered.max(head);
-                member.mark.read = member.mark.read.max(head);
-                member.read_counted = counted;
-            }
-            let more = member.spans.len().saturating_sub(Member::SPANS);
-            member.spans.drain(..more);
         }
-        asked
+        let mut asked = Vec::new();
+        for tenure in new.present().filter(|t| t.user.home == own) {
+            if self.name(reader, id, (old, new), tenure)? {
+                asked.push((tenure.user.local.clone(), tenure.by.clone()));
+            }
+        }
+        Ok(asked)
+    }
+
+    /// A roster names a user of this home. True: newly, and another home has signed it, so that there is something to
+    /// answer. Whatever role a roster gives, nobody is in a group of another home who has not agreed here.
+    fn name(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        (old, new): (Option<&Roster>, &Roster),
+        tenure: &Tenure,
+    ) -> Result<bool, Fault> {
+        let user = &tenure.user;
+        let since = new.named_since(user).unwrap_or(tenure.from);
+        let mine = new.owner == self.id;
+        let known = self.state(id).is_some_and(|state| state.member(user).is_some());
+        let account = self.account(reader, &user.local)?;
+        if !known && !mine && account.is_none_or(|a| a.state != AccountState::Active) {
+            // Nobody of that name can be in it; that is said once.
+            return Ok(old.is_none_or(|old| since > old.version));
+        }
+        let Some(state) = self.state_mut(id) else { return Ok(false) };
+        let head = state.head;
+        if !known {
+            state.members.push(Member::new(user.clone(), false));
+        }
+        let Some(member) = state.member_mut(user) else { return Ok(false) };
+        let is_new = member.since != since;
+        if !is_new && member.left {
+            return Ok(false); // left here; the owner home has not heard of it yet
+        }
+        if is_new {
+            member.shut(head);
+            (member.since, member.left, member.accepted) = (since, false, false);
+        } else if tenure.role < Role::Member && member.accepted {
+            member.shut(head);
+            member.accepted = false;
+        }
+        if mine && tenure.role >= Role::Member && !member.agrees() {
+            member.agree(head); // it was asked before the roster was made
+        }
+        self.enter(id, new, user);
+        Ok(is_new && !mine)
+    }
+
+    /// Whoever agrees and is in it by the roster sees what comes from now on, and before as the group has it.
+    fn enter(&mut self, id: ChannelId, roster: &Roster, user: &UserRef) {
+        let Some(state) = self.state_mut(id) else { return };
+        let (head, counted) = (state.head, state.counted);
+        let Some(member) = state.member_mut(user) else { return };
+        let in_it = roster.role(user).is_some_and(|role| role >= Role::Member);
+        if member.accepted || !in_it || !member.agrees() {
+            return;
+        }
+        member.accepted = true;
+        if let Some(span) = member.spans.last_mut() {
+            let all = roster.policy().history == RosterHistory::All;
+            span.above = if all { Pos(0) } else { head };
+        }
+        // What was there before is not unread.
+        member.mark.delivered = member.mark.delivered.max(head);
+        member.mark.read = member.mark.read.max(head);
+        member.read_counted = counted;
     }
 
     /// Which homes take this home's events, and which have still to hear of the roster.
-    fn follow_homes(&mut self, id: ChannelId, new: &Roster, signed: &Arc<SignedRoster>) {
+    fn follow_homes(&mut self, id: ChannelId, old: Option<&Roster>, signed: &Arc<SignedRoster>) {
+        let new = signed.roster();
         let (own, epoch) = (self.id, self.epoch);
         let Some(state) = self.state(id) else { return };
         let end = state.chain(&own, epoch).map_or(Seq(0), |chain| chain.seq);
@@ -736,7 +823,10 @@ impl Home {
         homes.dedup();
         homes.retain(|home| *home != own);
         for home in homes {
-            let inside = here && new.home_since(&home).is_some();
+            let since = new.home_since(&home).filter(|_| here);
+            let inside = since.is_some();
+            // It was out for a while between two rosters that are held.
+            let came_back = old.is_some_and(|old| since.is_some_and(|since| since > old.version));
             if !inside && !mine {
                 self.drop_cursor(id, home);
                 continue;
@@ -747,14 +837,16 @@ impl Home {
                 state.cursors.push(Cursor { outside: true, ..Cursor::new(home, epoch) });
             }
             self.owe(id, home, |cursor| {
-                if inside && cursor.outside {
+                if inside && (cursor.outside || came_back) {
                     // What was written before is not for it.
                     (cursor.epoch, cursor.acked, cursor.begins) = (epoch, end, (epoch, end));
-                    cursor.refused = None;
                 }
+                // Whoever took nothing may have people in it again.
+                cursor.refused = None;
                 cursor.outside = !inside;
                 cursor.marks_owed &= inside;
             });
+            self.push(id, home);
             if mine {
                 self.follows(roster_effect(home, signed));
             }
@@ -779,22 +871,20 @@ impl Home {
     ) -> Result<(), Fault> {
         // From each fence that is new, whatever its home has written beyond.
         let ended = new.tenures.iter().filter(|t| t.until.is_some_and(|until| until > old.version));
-        let mut fences: Vec<(HomeId, Fence)> =
-            ended.filter_map(|t| Some((t.user.home, t.fence?))).collect();
+        let ended = ended.filter_map(|t| Some((t.user.home, t.fence.as_ref()?)));
         let shut = new.policies.iter().filter(|span| span.from > old.version);
-        fences.extend(shut.flat_map(|span| span.fences.iter().copied()));
-        fences.sort_unstable();
-        let mut done: Option<HomeId> = None;
-        for (home, fence) in fences {
-            if done.replace(home) == Some(home) {
-                continue; // the lowest of a home comes first, and covers the others
-            }
-            let chains = self.state(id).map(|s| s.chains.clone()).unwrap_or_default();
-            let beyond = chains.iter().filter(|c| c.origin == home && c.epoch >= fence.epoch);
-            for chain in beyond {
-                let from = if chain.epoch == fence.epoch { fence.seq.next() } else { Seq(1) };
-                self.turn_chain(reader, id, (old, new), (home, chain.epoch), (from, chain.seq))?;
-            }
+        let shut = shut.flat_map(|span| span.fences.iter().map(|(home, fence)| (*home, fence)));
+        let fences: Vec<(HomeId, &Fence)> = ended.chain(shut).collect();
+        let chains = self.state(id).map(|s| s.chains.clone()).unwrap_or_default();
+        for chain in chains {
+            let of_home = fences.iter().filter(|(home, _)| *home == chain.origin);
+            let Some(counts) = of_home.map(|(_, fence)| fence.end_of(chain.epoch)).min() else {
+                continue;
+            };
+            // What lies far back is judged where it is shown, like everything; this step has an end.
+            let first = counts.0.max(chain.seq.0.saturating_sub(TURNED_EVENTS)) + 1;
+            let part = (Seq(first), chain.seq);
+            self.turn_chain(reader, id, (old, new), (chain.origin, chain.epoch), part)?;
         }
         Ok(())
     }
@@ -813,7 +903,7 @@ impl Home {
             seq = row.seq.next();
             let Some(entry) = self.entry_at(reader, id, row.pos)? else { continue };
             let header = &entry.event.header;
-            let (user, at) = (header.user(), Fence { epoch, seq: row.seq });
+            let (user, at) = (header.user(), ChainPos { epoch, seq: row.seq });
             let may = |roster: &Roster| roster.may(&user, Right::Write, header.roster, at);
             if may(old).is_err() || may(new).is_ok() {
                 continue;
@@ -847,21 +937,29 @@ impl Home {
             return Ok(()); // decided when it was made
         }
         let me = self.user(user);
-        let since = roster.tenure(&me).map_or(0, |tenure| tenure.from);
-        let change = match self.answers(reader, user, by)? {
-            Some(true) => Change::Join { link: None },
-            Some(false) => {
-                Change::Leave { from: since, fence: Some(self.written(group, &self.id)) }
-            }
+        let since = roster.named_since(&me).unwrap_or(0);
+        let yes = match self.answers(reader, user, by)? {
+            Some(yes) => yes,
             None => return Ok(()),
         };
-        let declines = matches!(change, Change::Leave { .. });
-        // Nobody waits for the outcome: the next roster shows it.
-        let name = [&group.as_bytes()[..], user.as_str().as_bytes(), &since.to_be_bytes()].concat();
-        let op = OpId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, &name));
-        let command = Command { group, op, user: user.clone(), change };
-        let posted = self.post(roster.owner, &Letter::Command(command));
-        if posted.is_ok() && declines {
+        let change = if yes {
+            Change::Join { link: None }
+        } else {
+            Change::Leave { from: since, fence: Some(self.written(group, &self.id)) }
+        };
+        if !yes || roster.role(&me) == Some(Role::Invited) {
+            // Nobody waits for the outcome: the next roster shows it.
+            let name =
+                [&group.as_bytes()[..], user.as_str().as_bytes(), &since.to_be_bytes()].concat();
+            let op = OpId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, &name));
+            let command = Command { group, op, user: user.clone(), change };
+            if self.post(roster.owner, &Letter::Command(command)).is_err() {
+                return Ok(());
+            }
+        }
+        if yes {
+            self.agree(group, roster, &me);
+        } else {
             self.end_membership(group, &me);
         }
         Ok(())
@@ -879,10 +977,13 @@ impl Home {
         if member.left {
             return Err(LEFT);
         }
+        if !member.accepted {
+            return Err(NO_CHANNEL);
+        }
         let roster = signed.roster();
         roster
-            .may(me, Right::Write, roster.version, Fence::NOTHING)
-            .map_err(|_| if member.accepted { NOT_ALLOWED } else { NO_CHANNEL })
+            .may(me, Right::Write, roster.version, ChainPos { epoch: Epoch(0), seq: Seq(0) })
+            .map_err(|_| NOT_ALLOWED)
     }
 }
 
@@ -912,6 +1013,12 @@ impl ChannelState {
 
 fn roster_effect(peer: HomeId, signed: &Arc<SignedRoster>) -> Effect {
     Effect::Roster { peer, signed: signed.clone() }
+}
+
+/// What a leaver's home says it has written, as far as it can be true where so much of it is held.
+fn within_reach(claimed: &Fence, held: &Fence) -> Fence {
+    let most = |end: &ChainPos| Seq(held.end_of(end.epoch).0.saturating_add(LEAVE_AHEAD));
+    Fence::new(claimed.ends().iter().map(|end| ChainPos { seq: end.seq.min(most(end)), ..*end }))
 }
 
 fn role_of(user: &UserRef, role: Option<Role>) -> Edit {

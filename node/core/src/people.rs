@@ -307,7 +307,10 @@ impl Home {
     }
 
     /// Notes what is known of another home.
-    pub fn put_peer(&mut self, peer: PeerState) {
+    pub fn put_peer(&mut self, mut peer: PeerState) {
+        // Letters may wait for a home that was never met. Their numbers do not come again.
+        let waiting = self.letters.get(&peer.home).and_then(|letters| letters.keys().next_back());
+        peer.letters = peer.letters.max(waiting.copied().unwrap_or(0));
         if peer.reconcile {
             self.reconciling.insert(peer.home);
         } else {

@@ -6,7 +6,7 @@
 
 use homing_wire::limits::{BODY_BYTES, LIVES, STAMP_ACCEPT_MS};
 use homing_wire::{
-    ChannelId, Epoch, Event, Fence, Hash, Head, HeaderError, HomeId, Kind, Local, ProvenHead,
+    ChainPos, ChannelId, Epoch, Event, Hash, Head, HeaderError, HomeId, Kind, Local, ProvenHead,
     Right, Role, Seq, UserRef, body::Body,
 };
 
@@ -532,7 +532,7 @@ impl Home {
             let other = header.target.as_ref().is_some_and(|target| target.sender != sender);
             let right =
                 if header.kind == Kind::Delete && other { Right::Moderate } else { Right::Write };
-            let at = Fence { epoch: header.epoch, seq: header.seq };
+            let at = ChainPos { epoch: header.epoch, seq: header.seq };
             let roster = self.roster(id)?;
             if roster.roster().may(&sender, right, header.roster, at).is_err() {
                 return Some(REMOVED);

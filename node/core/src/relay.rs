@@ -182,13 +182,17 @@ impl Home {
     /// Tells the courier of `peer` what is owed of a channel, unless the peer has to ask or be asked first. Whoever
     /// was never met is asked first, for it may know this home from before a restore.
     pub(crate) fn push(&mut self, channel: ChannelId, peer: HomeId) {
-        let asked_first = self.reconciling.contains(&peer) || !self.peers.contains_key(&peer);
-        if asked_first || self.pulling.contains_key(&peer) {
+        if self.asked_first(&peer) || self.pulling.contains_key(&peer) {
             return;
         }
         if let Some(effect) = owed_effect(self.id, self.state(channel), peer) {
             self.follows(effect);
         }
+    }
+
+    /// Whether a peer has to be asked what it holds before it is sent anything.
+    pub(crate) fn asked_first(&self, peer: &HomeId) -> bool {
+        self.reconciling.contains(peer) || !self.peers.contains_key(peer)
     }
 
     /// Changes a cursor, and the set of what is owed with it.

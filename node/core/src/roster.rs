@@ -2,7 +2,8 @@
 
 use homing_wire::limits::{ROSTER_POLICIES, ROSTER_TENURES};
 use homing_wire::{
-    ChannelId, Epoch, Fence, Hash, HomeId, Policy, PolicySpan, Right, Role, Roster, Tenure, UserRef,
+    ChainPos, ChannelId, Epoch, Fence, Hash, HomeId, Policy, PolicySpan, Right, Role, Roster, Seq,
+    Tenure, UserRef,
 };
 
 /// One change of a roster.
@@ -68,7 +69,7 @@ pub(crate) fn amend(
             Edit::Name(name) => new.name.clone_from(name),
             Edit::Policy(policy) => set_policy(&mut new, *policy, &written),
             Edit::Role { user, role, fence } => {
-                let fence = fence.unwrap_or_else(|| written(&user.home));
+                let fence = fence.clone().unwrap_or_else(|| written(&user.home));
                 set_role(&mut new, user, *role, by, fence);
             }
         }
@@ -104,7 +105,7 @@ fn set_role(roster: &mut Roster, user: &UserRef, role: Option<Role>, by: &UserRe
     roster.tenures.retain(|t| t.user != *user || t.from < version);
     for tenure in roster.tenures.iter_mut().filter(|t| t.user == *user && t.until.is_none()) {
         tenure.until = Some(version);
-        tenure.fence = Some(fence);
+        tenure.fence = Some(fence.clone());
     }
     if let Some(role) = role {
         let (user, by) = (user.clone(), by.clone());
@@ -115,11 +116,11 @@ fn set_role(roster: &mut Roster, user: &UserRef, role: Option<Role>, by: &UserRe
 /// Fences stand only where a right was lost: a promotion has none.
 fn fence_losses(old: &Roster, new: &mut Roster, written: &impl Fn(&HomeId) -> Fence) {
     let version = new.version;
-    let before = Fence { epoch: Epoch(0), seq: homing_wire::Seq(0) };
+    let first = ChainPos { epoch: Epoch(0), seq: Seq(0) };
     let lost = |user: &UserRef, roster: &Roster| {
         [Right::Write, Right::Moderate].into_iter().any(|right| {
-            old.may(user, right, old.version, before).is_ok()
-                && roster.may(user, right, version, before).is_err()
+            old.may(user, right, old.version, first).is_ok()
+                && roster.may(user, right, version, first).is_err()
         })
     };
     let ended: Vec<(usize, bool)> = new

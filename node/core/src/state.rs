@@ -476,6 +476,29 @@ impl Member {
         self.spans.is_empty() || self.spans.iter().any(|span| span.has(pos))
     }
 
+    /// Whether the member, a user of this home, wants to be in the group. In it is who is also named by the roster.
+    pub fn agrees(&self) -> bool {
+        self.spans.last().is_some_and(|span| span.upto.is_none())
+    }
+
+    /// The member of a group agrees: what comes above `head` can be seen.
+    pub(crate) fn agree(&mut self, head: Pos) {
+        self.spans.push(Span { above: head, upto: None });
+        let more = self.spans.len().saturating_sub(Self::SPANS);
+        self.spans.drain(..more);
+    }
+
+    /// The member of a group sees nothing above `head`. There is a span afterwards, for none at all would mean everything.
+    pub(crate) fn shut(&mut self, head: Pos) {
+        self.mentions.clear();
+        for span in self.spans.iter_mut().filter(|span| span.upto.is_none()) {
+            span.upto = Some(head);
+        }
+        if self.spans.is_empty() {
+            self.spans.push(Span { above: head, upto: Some(head) });
+        }
+    }
+
     /// Times kept of a mark (DESIGN, "Ticks").
     pub const TIMES: usize = 32;
     /// Mentions counted above the read mark; more show as this many.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::address::{Local, UserRef};
-use crate::id::{ChannelId, Epoch, Hash, OpId, Seq};
+use crate::id::{ChannelId, Hash, OpId};
 use crate::limits;
 use crate::proto::group::v1 as pb;
 use crate::roster::{Fence, Policy, Role};
@@ -173,7 +173,7 @@ fn command_out(command: &Command) -> pb::Command {
             What::Join(pb::Join { link: link.as_ref().map_or_else(Bytes::new, |l| copy(l)) })
         }
         Change::Leave { from, fence } => {
-            What::Leave(pb::Leave { from: *from, fence: fence.map(Fence::to_proto) })
+            What::Leave(pb::Leave { from: *from, fence: fence.as_ref().map(Fence::to_proto) })
         }
         Change::MakeLink { expires, uses, secret } => What::MakeLink(pb::MakeLink {
             expires: expires.unwrap_or(0),
@@ -264,8 +264,8 @@ fn users_in(raw: &pb::Users) -> Option<Vec<UserRef>> {
 
 /// `Some(None)`: there is none.
 fn fence_in(raw: Option<pb::Fence>) -> Option<Option<Fence>> {
-    let Some(raw) = raw else { return Some(None) };
-    let counter = |n: u64| n >> 48 == 0;
-    (counter(raw.epoch) && counter(raw.seq))
-        .then_some(Some(Fence { epoch: Epoch(raw.epoch), seq: Seq(raw.seq) }))
+    match raw {
+        Some(raw) => Fence::from_proto(&raw).map(Some),
+        None => Some(None),
+    }
 }

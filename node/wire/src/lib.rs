@@ -33,8 +33,8 @@ pub use letter::{Change, Command, Letter, LetterError, Outcome};
 pub use order::Order;
 pub use record::{HomeRecord, Node, RecordError};
 pub use roster::{
-    Fence, Policy, PolicySpan, Right, Role, Roster, RosterError, RosterHistory, SignedRoster,
-    Tenure, Unfit, Who,
+    ChainPos, Fence, Policy, PolicySpan, Right, Role, Roster, RosterError, RosterHistory,
+    SignedRoster, Tenure, Unfit, Who,
 };
 pub use statement::{Instance, Statement, StatementError};
 

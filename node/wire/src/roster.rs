@@ -166,27 +166,63 @@ impl Policy {
     }
 }
 
-/// Up to there a chain counts.
+/// An event's place in what its home has written in a group.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Fence {
-    /// The life of the writer's home.
+pub struct ChainPos {
+    /// The life of the home's store.
     pub epoch: Epoch,
-    /// The last event that counts; 0: none does.
+    /// The event's number there.
     pub seq: Seq,
 }
 
+/// Up to where what a home has written counts, life by life. Of a life that is not listed nothing does: a home that
+/// was told to stop can begin a chain in any life it likes, below its latest one, too.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fence(Vec<ChainPos>);
+
 impl Fence {
     /// Nothing counts.
-    pub const NOTHING: Self = Self { epoch: Epoch(0), seq: Seq(0) };
+    pub const NOTHING: Self = Self(Vec::new());
 
-    /// As it is on the wire.
-    pub fn to_proto(self) -> pb::Fence {
-        pb::Fence { epoch: self.epoch.0, seq: self.seq.0 }
+    /// The ends of a home's chains. Of more than [`limits::LIVES`], the latest.
+    pub fn new(ends: impl IntoIterator<Item = ChainPos>) -> Self {
+        let mut ends: Vec<ChainPos> = ends.into_iter().collect();
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        ends.dedup_by_key(|end| end.epoch);
+        ends.truncate(limits::LIVES);
+        ends.reverse();
+        Self(ends)
     }
 
-    /// From the wire.
-    pub fn from_proto(raw: &pb::Fence) -> Self {
-        Self { epoch: Epoch(raw.epoch), seq: Seq(raw.seq) }
+    /// By rising life.
+    pub fn ends(&self) -> &[ChainPos] {
+        &self.0
+    }
+
+    /// The last event of a life that counts; 0: none does.
+    pub fn end_of(&self, epoch: Epoch) -> Seq {
+        self.0.iter().find(|end| end.epoch == epoch).map_or(Seq(0), |end| end.seq)
+    }
+
+    /// Whether an event counts.
+    pub fn covers(&self, at: ChainPos) -> bool {
+        at.seq <= self.end_of(at.epoch)
+    }
+
+    /// As it is on the wire.
+    pub fn to_proto(&self) -> pb::Fence {
+        let life = |end: &ChainPos| pb::ChainPos { epoch: end.epoch.0, seq: end.seq.0 };
+        pb::Fence { lives: self.0.iter().map(life).collect() }
+    }
+
+    /// From the wire; `None`: too many lives, or not in order, or numbers over 48 bits.
+    pub fn from_proto(raw: &pb::Fence) -> Option<Self> {
+        let counter = |n: u64| n >> 48 == 0;
+        let sound = raw.lives.len() <= limits::LIVES
+            && raw.lives.is_sorted_by(|a, b| a.epoch < b.epoch)
+            && raw.lives.iter().all(|end| counter(end.epoch) && counter(end.seq));
+        let end = |raw: &pb::ChainPos| ChainPos { epoch: Epoch(raw.epoch), seq: Seq(raw.seq) };
+        sound.then(|| Self(raw.lives.iter().map(end).collect()))
     }
 }
 
@@ -328,14 +364,19 @@ impl Roster {
         self.tenure(user).map(|tenure| tenure.role)
     }
 
+    /// Since which version, without a break, a user has been named: invited, or more.
+    pub fn named_since(&self, user: &UserRef) -> Option<u64> {
+        since(self.tenures.iter().filter(|t| t.user == *user), Role::Invited)
+    }
+
     /// Since which version, without a break, a user has been a member at least.
     pub fn member_since(&self, user: &UserRef) -> Option<u64> {
-        since(self.tenures.iter().filter(|t| t.user == *user))
+        since(self.tenures.iter().filter(|t| t.user == *user), Role::Member)
     }
 
     /// Since which version, without a break, a home has had a member.
     pub fn home_since(&self, home: &HomeId) -> Option<u64> {
-        since(self.tenures.iter().filter(|t| t.user.home == *home))
+        since(self.tenures.iter().filter(|t| t.user.home == *home), Role::Member)
     }
 
     /// Whether a user had a right in a version: by role and policy.
@@ -350,7 +391,13 @@ impl Roster {
 
     /// Whether an event counts by which `user` uses `right`, naming `version`, at `at` of its chain. A later roster of the
     /// same life of the owner home may turn a yes into a no, never back.
-    pub fn may(&self, user: &UserRef, right: Right, version: u64, at: Fence) -> Result<(), Unfit> {
+    pub fn may(
+        &self,
+        user: &UserRef,
+        right: Right,
+        version: u64,
+        at: ChainPos,
+    ) -> Result<(), Unfit> {
         if version > self.version {
             return Err(Unfit::Newer);
         }
@@ -361,14 +408,14 @@ impl Roster {
             .tenures
             .iter()
             .filter(|t| t.user == *user)
-            .filter_map(|t| Some((t.until?, t.fence?)));
+            .filter_map(|t| Some((t.until?, t.fence.as_ref()?)));
         let shut = self.policies.iter().filter(|span| span.from > version).filter_map(|span| {
             let fence = span.fences.iter().find(|(home, _)| *home == user.home)?;
-            Some((span.from, fence.1))
+            Some((span.from, &fence.1))
         });
         let fenced = ends
             .chain(shut)
-            .any(|(end, fence)| end > version && at > fence && !self.had(user, right, end));
+            .any(|(end, fence)| end > version && !fence.covers(at) && !self.had(user, right, end));
         if fenced { Err(Unfit::Fenced) } else { Ok(()) }
     }
 
@@ -448,7 +495,7 @@ impl Roster {
                     role: t.role.code(),
                     from: t.from,
                     until: t.until.unwrap_or(0),
-                    fence: t.fence.map(Fence::to_proto),
+                    fence: t.fence.as_ref().map(Fence::to_proto),
                     by: t.by.to_string(),
                 })
                 .collect(),
@@ -648,9 +695,9 @@ impl SignedRoster {
     }
 }
 
-/// From which version on somebody of these has been a member at least, up to now and without a break.
-fn since<'a>(tenures: impl Iterator<Item = &'a Tenure>) -> Option<u64> {
-    let members: Vec<&Tenure> = tenures.filter(|t| t.role >= Role::Member).collect();
+/// From which version on somebody of these has been that at least, up to now and without a break.
+fn since<'a>(tenures: impl Iterator<Item = &'a Tenure>, role: Role) -> Option<u64> {
+    let members: Vec<&Tenure> = tenures.filter(|t| t.role >= role).collect();
     let mut start = members.iter().filter(|t| t.until.is_none()).map(|t| t.from).min()?;
     // Whoever was there until then, or longer, carries it on backwards.
     while let Some(earlier) = members
@@ -664,10 +711,6 @@ fn since<'a>(tenures: impl Iterator<Item = &'a Tenure>) -> Option<u64> {
     Some(start)
 }
 
-fn fence_in(raw: &pb::Fence) -> Option<Fence> {
-    (raw.epoch >> 48 == 0 && raw.seq >> 48 == 0).then(|| Fence::from_proto(raw))
-}
-
 fn span_in(raw: &pb::PolicySpan) -> Option<PolicySpan> {
     Some(PolicySpan {
         from: raw.from,
@@ -675,14 +718,16 @@ fn span_in(raw: &pb::PolicySpan) -> Option<PolicySpan> {
         fences: raw
             .fences
             .iter()
-            .map(|f| Some((HomeId::from_slice(&f.home).ok()?, fence_in(f.fence.as_ref()?)?)))
+            .map(|f| {
+                Some((HomeId::from_slice(&f.home).ok()?, Fence::from_proto(f.fence.as_ref()?)?))
+            })
             .collect::<Option<_>>()?,
     })
 }
 
 fn tenure_in(raw: &pb::Tenure) -> Option<Tenure> {
     let fence = match &raw.fence {
-        Some(fence) => Some(fence_in(fence)?),
+        Some(fence) => Some(Fence::from_proto(fence)?),
         None => None,
     };
     let until = (raw.until != 0).then_some(raw.until);

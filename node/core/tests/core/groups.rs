@@ -9,8 +9,8 @@ use homing_core::{
     ListCommand, NewGroup, PeerFault, Refusal, Sealer, SendCommand, Target, UserList,
 };
 use homing_wire::{
-    Change, ChannelId, Fence, HomeId, Letter, MessageId, OpId, Policy, Right, Role, Roster,
-    RosterHistory, SignedRoster, UserRef, Who,
+    ChainPos, Change, ChannelId, Command, Epoch, Fence, HomeId, Letter, MessageId, OpId, Policy,
+    Right, Role, Roster, RosterHistory, SignedRoster, Tenure, UserRef, Who,
 };
 use uuid::Uuid;
 
@@ -126,7 +126,7 @@ impl World {
                 let seal = Seal(node.id);
                 let sealer = Sealer { key: &seal, record: Bytes::new() };
                 node.home
-                    .receive_letter(&node.store, node.now, &sealer, sender, name, &letter)
+                    .receive_letter(&node.store, node.now, &sealer, sender, name, Some(&letter))
                     .unwrap()
                     .unwrap();
                 self.nodes[from].home.letters_taken(peer, number).unwrap();
@@ -291,7 +291,7 @@ impl World {
             if !header.kind.is_message() || !member.sees(entry.pos) {
                 continue;
             }
-            let place = Fence { epoch: header.epoch, seq: header.seq };
+            let place = ChainPos { epoch: header.epoch, seq: header.seq };
             if roster.may(&header.user(), Right::Write, header.roster, place).is_ok() {
                 let body = String::from_utf8(entry.event.body.to_vec()).unwrap();
                 shown.push((header.order().to_string(), header.id, body));
@@ -919,4 +919,152 @@ fn a_crash_before_the_roster_is_told_tells_it_later() {
     world.heal();
     assert_eq!(world.role(1, group, &cat), Some(Role::Invited));
     assert!(world.nodes[0].home.owed().is_empty());
+}
+
+/// Whatever role another home's roster gives: in its group is who has agreed at the own home.
+#[test]
+fn nobody_is_in_a_group_of_another_home_without_having_agreed() {
+    let (mut world, group, anns) = group_of(2);
+    let (bea, cat, gone) =
+        (world.user(1, "bea"), world.user(1, "cat"), UserRef::new(anns[1].home, local("gone")));
+    let held = world.roster(1, group);
+    let mut roster = after(&held);
+    for user in [&bea, &cat, &gone] {
+        roster.tenures.push(Tenure {
+            user: user.clone(),
+            role: Role::Member,
+            from: roster.version,
+            until: None,
+            fence: None,
+            by: anns[0].clone(),
+        });
+    }
+    bring(&mut world, roster, &Seal(anns[0].home)).unwrap();
+    world.nodes[1].settle();
+    world.say(&anns[1], group, "among us").unwrap();
+    world.nodes[1].settle();
+    let state = world.nodes[1].state(group);
+    assert!(state.member(&gone).is_none(), "nobody of that name is made");
+    assert_eq!(state.unread(state.member(&bea).unwrap()), 0);
+    assert_eq!(world.words(&bea, group), [""; 0], "she sees nothing");
+    assert_eq!(world.say(&bea, group, "x").unwrap_err().reason, "channel_not_found");
+    // Yes and no are hers to say, and take effect here.
+    let asked = world.ask(&bea, group, Change::Join { link: None }).unwrap();
+    assert!(matches!(asked, Asked::Done(_)), "the owner home has said yes already");
+    world.leave(&cat, group);
+    world.say(&anns[1], group, "with bea").unwrap();
+    world.say(&bea, group, "here").unwrap();
+    world.nodes[1].settle();
+    assert_eq!(world.words(&bea, group), ["with bea", "here"]);
+    assert_eq!(world.say(&cat, group, "x").unwrap_err().reason, "left");
+    assert_eq!(world.words(&cat, group), [""; 0]);
+}
+
+#[test]
+fn whoever_leaves_right_after_joining_is_out() {
+    let (mut world, group, anns) = group_of(2);
+    let cat = world.user(1, "cat");
+    world.done(&anns[0], group, Change::Invite(vec![cat.clone()]));
+    world.flow();
+    world.cut_off(0);
+    assert_eq!(world.ask(&cat, group, Change::Join { link: None }), Ok(Asked::Pending));
+    world.leave(&cat, group);
+    world.flow();
+    world.heal();
+    for home in 0..2 {
+        assert_eq!(world.role(home, group, &cat), None);
+    }
+    assert!(world.nodes[1].state(group).member(&cat).unwrap().left);
+}
+
+/// All people of a home leave and some come back, and a third home hears of both at once.
+#[test]
+fn a_home_that_was_out_unheard_takes_messages_again() {
+    let (mut world, group, anns) = group_of(3);
+    world.say(&anns[1], group, "1").unwrap();
+    world.flow();
+    world.cut.insert((0, 1));
+    world.cut.insert((1, 2));
+    world.leave(&anns[2], group);
+    world.flow();
+    // For the second home the third is still in: what it writes now is refused there.
+    world.say(&anns[1], group, "2").unwrap();
+    world.flow();
+    world.cut.remove(&(1, 2));
+    let ids: Vec<HomeId> = world.nodes.iter().map(|node| node.id).collect();
+    let second = &mut world.nodes[1];
+    second.home.resume(&second.store, ids[2]).unwrap();
+    world.flow();
+    assert_eq!(
+        world.nodes[1].state(group).cursor(&ids[2]).unwrap().refused.as_deref(),
+        Some("left")
+    );
+    world.done(&anns[0], group, Change::Invite(vec![anns[2].clone()]));
+    world.flow();
+    world.join(&anns[2], group);
+    world.heal();
+    world.say(&anns[1], group, "3").unwrap();
+    world.say(&anns[2], group, "4").unwrap();
+    world.flow();
+    assert_eq!(world.words(&anns[2], group), ["1", "3", "4"]);
+    assert_eq!(world.words(&anns[0], group), ["1", "2", "3", "4"]);
+    world.settled(group, 0);
+}
+
+/// A letter of a later version is passed over, and what comes after it is carried out.
+#[test]
+fn a_letter_that_cannot_be_read_holds_up_nothing() {
+    let (mut world, group, anns) = group_of(2);
+    let number = world.nodes[0].home.peer(&anns[1].home).unwrap().letters_done.1 + 1;
+    let (epoch, seal) = (world.nodes[1].epoch, Seal(anns[0].home));
+    let sealer = Sealer { key: &seal, record: Bytes::new() };
+    let leave = Letter::Command(Command {
+        group,
+        op: OpId(Uuid::from_u128(1)),
+        user: anns[1].local.clone(),
+        change: Change::Leave {
+            from: world.roster(0, group).named_since(&anns[1]).unwrap(),
+            fence: None,
+        },
+    });
+    let node = &mut world.nodes[0];
+    for (number, letter) in [(number, None), (number + 1, Some(&leave))] {
+        let (now, name) = (node.now, (epoch, number));
+        let taken = node.home.receive_letter(&node.store, now, &sealer, anns[1].home, name, letter);
+        assert_eq!(taken, Ok(Ok(())));
+    }
+    node.settle();
+    assert_eq!(world.role(0, group, &anns[1]), None);
+}
+
+/// A leaver's home says how far its user has written, and is believed within reason.
+#[test]
+fn a_leavers_home_sets_no_fence_that_lets_it_write_on() {
+    let (mut world, group, anns) = group_of(2);
+    world.say(&anns[1], group, "1").unwrap();
+    world.flow();
+    let far = anns[1].home;
+    let life = world.nodes[1].epoch;
+    let most = homing_wire::Seq((1 << 48) - 1);
+    let everything = Fence::new((0..16).map(|n| ChainPos { epoch: Epoch(life.0 + n), seq: most }));
+    let from = world.roster(0, group).named_since(&anns[1]).unwrap();
+    let leave = Change::Leave { from, fence: Some(everything) };
+    let (number, seal) =
+        (world.nodes[0].home.peer(&far).unwrap().letters_done.1 + 1, Seal(anns[0].home));
+    let letter = Letter::Command(Command {
+        group,
+        op: OpId(Uuid::from_u128(1)),
+        user: anns[1].local.clone(),
+        change: leave,
+    });
+    let node = &mut world.nodes[0];
+    let sealer = Sealer { key: &seal, record: Bytes::new() };
+    let (now, name) = (node.now, (life, number));
+    node.home.receive_letter(&node.store, now, &sealer, far, name, Some(&letter)).unwrap().unwrap();
+    node.settle();
+    let roster = world.roster(0, group);
+    let ended = roster.tenures.iter().rfind(|t| t.user == anns[1]).unwrap();
+    let fence = ended.fence.as_ref().unwrap();
+    assert!(fence.covers(ChainPos { epoch: life, seq: homing_wire::Seq(1) }));
+    assert!(fence.ends().iter().all(|end| end.seq.0 <= 10_001), "{fence:?}");
 }

@@ -12,7 +12,7 @@ use homing_wire::{
     Address, Change, ChannelId, HomeId, Local, OpId, Outcome as Settled, Policy, Role,
     RosterHistory, UserRef, Who,
 };
-use tracing::debug;
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::calls::{Outcome, Stop, no_channel};
@@ -308,11 +308,18 @@ impl Hub {
         &mut self,
         peer: HomeId,
         name: (homing_wire::Epoch, u64),
-        letter: &homing_wire::Letter,
+        letter: Result<Box<homing_wire::Letter>, homing_wire::LetterError>,
     ) -> Result<Result<(), homing_core::PeerFault>, HubError> {
         let (now, store) = ((self.now)(), self.store.clone());
         let (signer, record) = self.seal();
         let sealer = Sealer { key: &*signer, record };
+        if let Err(error) = &letter {
+            // It is acknowledged all the same: it would come again for ever, and whatever follows it with it.
+            let reason = error.reason();
+            self.metrics.not_read(reason);
+            warn!(peer = %self.directory.show(&peer), reason, "a home asks for something that this version cannot read");
+        }
+        let letter = letter.as_deref().ok();
         Ok(self.home.receive_letter(&*store, now, &sealer, peer, name, letter)?)
     }
 }

@@ -609,7 +609,7 @@ impl Hub {
                 });
             }
             Input::Letter { peer, name, letter, reply, .. } => {
-                let result = self.take_letter(peer, name, &letter)?;
+                let result = self.take_letter(peer, name, letter)?;
                 self.collect_effects(None)?;
                 self.reply(move || {
                     let _receiver_gone = reply.send(result);

@@ -4,7 +4,9 @@ use homing_core::{Answered, NewAccount, NewDevice, PeerFault, PeerMark, RangeIn,
 use homing_link::{ClientInfo, LoggedIn, OutboxSender, Refused, Registered, SessionNo};
 use homing_net::NetEvent;
 use homing_wire::proto::query::v1 as pb;
-use homing_wire::{ChannelId, Epoch, HomeId, Letter, ProvenHead, Seq, SignedRoster, UserRef};
+use homing_wire::{
+    ChannelId, Epoch, HomeId, Letter, LetterError, ProvenHead, Seq, SignedRoster, UserRef,
+};
 use tokio::sync::oneshot;
 
 use crate::control::{Control, ControlError, ControlReply};
@@ -123,7 +125,8 @@ pub(super) enum Input {
         connection: ConnectionNo,
         /// Of which life of the peer's store, and its number.
         name: (Epoch, u64),
-        letter: Box<Letter>,
+        /// Why it cannot be read, where it cannot: the peer may be of a later version.
+        letter: Result<Box<Letter>, LetterError>,
         reply: oneshot::Sender<Result<(), PeerFault>>,
     },
     /// A peer has a roster of ours, or lacks one.

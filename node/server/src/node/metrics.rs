@@ -151,6 +151,11 @@ impl NodeMetrics {
         }
     }
 
+    /// A letter of a peer was not understood.
+    pub(super) fn not_read(&self, reason: &str) {
+        count(&self.rejections, reason);
+    }
+
     /// A peer was at fault: in our words, for it could fill the table with its own.
     pub fn peer_fault(&self, reason: &str) {
         count(&self.peer_faults, reason);

@@ -160,12 +160,11 @@ impl Receiver {
                 self.hub.send(input).await.map_err(|_| Trouble::Over)
             }
             Some(pb::frame::Frame::Letter(sent)) => {
-                let letter = Letter::decode(&sent.letter)
-                    .map_err(|error| Trouble::Fault(PeerFault(error.reason()), None))?;
+                let letter = Letter::decode(&sent.letter).map(Box::new);
                 let (reply, answer) = oneshot::channel();
                 waiting.push_back(Waiting::Letter(sent.number, answer));
                 let name = (Epoch(sent.epoch), sent.number);
-                let (peer, connection, letter) = (self.peer, self.connection, Box::new(letter));
+                let (peer, connection) = (self.peer, self.connection);
                 let input = Input::Letter { peer, connection, name, letter, reply };
                 self.hub.send(input).await.map_err(|_| Trouble::Over)
             }

@@ -7,7 +7,7 @@ use hashlink::LruCache;
 use homing_core::{ChannelState, Fault, Home, LogEntry, Member, Reader};
 use homing_link::{ChannelKind, ChannelView, MarkView, MessageView, RawJson, RoleView};
 use homing_wire::{
-    ChannelId, Fence, HomeId, Kind, Local, Right, Role, Roster, SignedRoster, UserRef,
+    ChainPos, ChannelId, HomeId, Kind, Local, Right, Role, Roster, SignedRoster, UserRef,
 };
 use parking_lot::Mutex;
 
@@ -172,7 +172,7 @@ pub(super) fn role_view(role: Role) -> RoleView {
 pub(super) fn unfit(entry: &LogEntry, roster: Option<&SignedRoster>) -> Option<&'static str> {
     let header = &entry.event.header;
     let roster = roster.filter(|_| header.origin != HomeId::LOCAL)?.roster();
-    let at = Fence { epoch: header.epoch, seq: header.seq };
+    let at = ChainPos { epoch: header.epoch, seq: header.seq };
     roster.may(&header.user(), Right::Write, header.roster, at).err().map(|_| "no_right")
 }
 

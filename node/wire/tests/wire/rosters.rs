@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
-use homing_wire::limits::{GROUP_NAME_BYTES, ROSTER_MEMBERS};
+use homing_wire::limits::{GROUP_NAME_BYTES, LIVES, ROSTER_MEMBERS};
 use homing_wire::{
-    Change, ChannelId, Command, Epoch, Fence, Hash, HomeId, HomeName, HomeRecord, Letter,
+    ChainPos, Change, ChannelId, Command, Epoch, Fence, Hash, HomeId, HomeName, HomeRecord, Letter,
     LetterError, Local, Node, OpId, Outcome, Policy, PolicySpan, Right, Role, Roster, RosterError,
     Seq, SignedRoster, Signs as _, Tenure, Unfit, UserRef, Who,
 };
@@ -53,8 +53,13 @@ fn tenure(user: &UserRef, role: Role, from: u64, end: Option<(u64, Option<Fence>
     Tenure { user: user.clone(), role, from: EPOCH + from, until, fence, by }
 }
 
-fn at(seq: u64) -> Fence {
-    Fence { epoch: Epoch(5), seq: Seq(seq) }
+fn at(seq: u64) -> ChainPos {
+    ChainPos { epoch: Epoch(5), seq: Seq(seq) }
+}
+
+/// That much of what the far home wrote counts.
+fn upto(seq: u64) -> Fence {
+    Fence::new([at(seq)])
 }
 
 /// Ann owns it; bob was a member from 1, an admin from 3, and was removed in 6 with ten events counting; dan came in 7.
@@ -73,7 +78,7 @@ fn sample() -> Roster {
             tenure(&ann, Role::Owner, 0, None),
             tenure(&bob, Role::Invited, 0, Some((1, None))),
             tenure(&bob, Role::Member, 1, Some((3, None))),
-            tenure(&bob, Role::Admin, 3, Some((6, Some(at(10))))),
+            tenure(&bob, Role::Admin, 3, Some((6, Some(upto(10))))),
             tenure(&dan, Role::Member, 7, None),
         ],
         continues: Some(ChannelId(Uuid::from_u128(8))),
@@ -170,9 +175,11 @@ fn an_event_counts_by_the_version_that_it_names() {
     assert_eq!(may(&ann, Right::Moderate, 9, 1), Ok(()));
     assert_eq!(may(&ann, Right::Write, 10, 1), Err(Unfit::Newer));
     assert_eq!(may(&user(far(), "eve"), Right::Write, 9, 1), Err(Unfit::NoRight));
-    // A later life of the writer's home is beyond every fence of an earlier one.
-    let later = Fence { epoch: Epoch(6), seq: Seq(1) };
-    assert_eq!(roster.may(&bob, Right::Write, EPOCH + 5, later), Err(Unfit::Fenced));
+    // Other lives of the writer's home than those that were held, later or earlier, are beyond every fence.
+    for life in [4, 6] {
+        let other = ChainPos { epoch: Epoch(life), seq: Seq(1) };
+        assert_eq!(roster.may(&bob, Right::Write, EPOCH + 5, other), Err(Unfit::Fenced), "{life}");
+    }
     assert_eq!(roster.home_since(&far()), Some(EPOCH + 7), "the home was out in between");
     assert_eq!(roster.home_since(&owner_home()), Some(EPOCH));
     assert_eq!((roster.role(&bob), roster.role(&dan)), (None, Some(Role::Member)));
@@ -186,7 +193,7 @@ fn a_policy_that_shuts_members_out_has_a_fence_for_each_home() {
     roster.policies.push(PolicySpan {
         from: EPOCH + 9,
         policy: shut,
-        fences: vec![(far(), at(20))],
+        fences: vec![(far(), upto(20))],
     });
     assert_eq!(field(&roster), Ok(()));
     let may =
@@ -208,7 +215,7 @@ fn nothing_that_was_said_is_taken_back() {
     };
     assert!(next(|_| {}));
     assert!(next(|r| r.name = "foes".into()));
-    assert!(next(|r| (r.tenures[4].until, r.tenures[4].fence) = (Some(EPOCH + 10), Some(at(3)))));
+    assert!(next(|r| (r.tenures[4].until, r.tenures[4].fence) = (Some(EPOCH + 10), Some(upto(3)))));
     assert!(next(|r| r.tenures.push(tenure(&user(far(), "eve"), Role::Invited, 10, None))));
     assert!(
         next(|r| (r.version, r.prev) = (EPOCH + 12, Hash([4; 32]))),
@@ -221,7 +228,7 @@ fn nothing_that_was_said_is_taken_back() {
         |r| r.group = ChannelId(Uuid::from_u128(10)),
         |r| r.owner = far(),
         |r| r.continues = None,
-        |r| r.tenures[3].fence = Some(at(11)),
+        |r| r.tenures[3].fence = Some(upto(11)),
         |r| r.tenures[3].until = None,
         |r| r.tenures[4].until = Some(EPOCH + 9),
         |r| r.tenures[0].role = Role::Admin,
@@ -252,8 +259,9 @@ fn role() -> impl Strategy<Value = Role> {
 }
 
 fn fence() -> impl Strategy<Value = Option<Fence>> {
-    prop::option::of((0..1_u64 << 48, 0..1_u64 << 48))
-        .prop_map(|fence| fence.map(|(epoch, seq)| Fence { epoch: Epoch(epoch), seq: Seq(seq) }))
+    let end = (0..1_u64 << 48, 0..1_u64 << 48)
+        .prop_map(|(epoch, seq)| ChainPos { epoch: Epoch(epoch), seq: Seq(seq) });
+    prop::option::of(prop::collection::vec(end, 0..=LIVES).prop_map(Fence::new))
 }
 
 fn change() -> impl Strategy<Value = Change> {
