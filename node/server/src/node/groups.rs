@@ -12,7 +12,7 @@ use homing_wire::{
     Address, Change, ChannelId, HomeId, Local, OpId, Outcome as Settled, Policy, Role,
     RosterHistory, UserRef, Who,
 };
-use tracing::{debug, warn};
+use tracing::debug;
 use uuid::Uuid;
 
 use super::calls::{Outcome, Stop, no_channel};
@@ -317,7 +317,7 @@ impl Hub {
             // It is acknowledged all the same: it would come again for ever, and whatever follows it with it.
             let reason = error.reason();
             self.metrics.not_read(reason);
-            warn!(peer = %self.directory.show(&peer), reason, "a home asks for something that this version cannot read");
+            debug!(peer = %self.directory.show(&peer), reason, "a home asks for something that this version cannot read");
         }
         let letter = letter.as_deref().ok();
         Ok(self.home.receive_letter(&*store, now, &sealer, peer, name, letter)?)
