@@ -18,10 +18,12 @@
 mod cache;
 mod chat;
 mod courier;
+mod follow;
 mod groups;
 mod holdings;
 mod home;
 mod ids;
+mod letters;
 mod lists;
 mod local;
 mod log;

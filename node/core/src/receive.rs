@@ -10,7 +10,7 @@ use homing_wire::{
     Right, Role, Seq, UserRef, body::Body,
 };
 
-use crate::groups::REMOVED;
+use crate::follow::REMOVED;
 use crate::home::{Effect, Home};
 use crate::reader::{Fault, Reader};
 use crate::relay::PeerFault;

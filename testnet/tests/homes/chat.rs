@@ -99,6 +99,47 @@ async fn a_home_that_is_away_gets_what_it_missed_without_being_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_over_a_hundred_chats_come_without_being_asked() {
+    const CHATS: usize = 100;
+    const EACH: usize = 100;
+    let mut party = Party::of(&["acme.test", "globex.test"]).await;
+    let mut pairs = Vec::new();
+    for n in 0..CHATS {
+        let (sender, _) = party.client(0, &format!("a{n}")).await;
+        let (receiver, mut hears) = party.client(1, &format!("b{n}")).await;
+        let first = say(&sender, &format!("b{n}@globex.test"), "before").await;
+        next_message(&mut hears).await;
+        receiver.close().await;
+        pairs.push((sender, first.channel, vec![(first.id, first.order)]));
+    }
+    party.homes[1].stop().await.unwrap();
+    for (sender, channel, sent) in &mut pairs {
+        let mut answers = Vec::new();
+        for n in 0..EACH {
+            let (id, body) = (homing_client::new_message_id(), format!("while you were away {n}"));
+            let to = homing_client::Target::Channel(*channel);
+            answers.push(sender.submit_message(to, id, &TextBody::new(&body)).await.unwrap());
+        }
+        for answer in answers {
+            let answer = answer.await.unwrap();
+            sent.push((answer.id, answer.order));
+        }
+    }
+    // Nobody sends anything more: what waits goes by itself.
+    party.homes[1].start().await.unwrap();
+    for (n, (_, channel, sent)) in pairs.iter().enumerate() {
+        let (receiver, mut hears) = party.client(1, &format!("b{n}")).await;
+        let mut got = history(&receiver, *channel).await;
+        while got.len() < sent.len() {
+            next_message(&mut hears).await;
+            got = history(&receiver, *channel).await;
+        }
+        let got: Vec<_> = got.iter().map(|m| (m.id, m.order.clone())).collect();
+        assert_eq!(got, *sent, "chat {n}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_id_is_the_same_message_across_a_restart() {
     let mut party = Party::of(&["acme.test"]).await;
     let (alice, _) = party.client(0, "alice").await;

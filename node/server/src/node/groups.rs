@@ -78,7 +78,7 @@ impl Hub {
             members,
             policy: policy_of(Policy::default(), policy),
         };
-        let (now, store) = ((self.now)(), self.store.clone());
+        let (now, store) = (self.now_ms(), self.store.clone());
         let (signer, record) = self.seal();
         let sealer = Sealer { key: &*signer, record };
         let channel = self.home.create_group(&*store, now, &sealer, new)?;
@@ -112,7 +112,7 @@ impl Hub {
             return Ok(self.changed_answer(left_out, Changed { users: Vec::new(), version }));
         };
         let op = op.unwrap_or_else(|| OpId(Uuid::now_v7()));
-        let (now, store) = ((self.now)(), self.store.clone());
+        let (now, store) = (self.now_ms(), self.store.clone());
         let (signer, record) = self.seal();
         let sealer = Sealer { key: &*signer, record };
         let asked = self.home.ask_group(&*store, now, &sealer, user, (channel, op, change))?;
@@ -310,7 +310,7 @@ impl Hub {
         name: (homing_wire::Epoch, u64),
         letter: Result<Box<homing_wire::Letter>, homing_wire::LetterError>,
     ) -> Result<Result<(), homing_core::PeerFault>, HubError> {
-        let (now, store) = ((self.now)(), self.store.clone());
+        let (now, store) = (self.now_ms(), self.store.clone());
         let (signer, record) = self.seal();
         let sealer = Sealer { key: &*signer, record };
         if let Err(error) = &letter {

@@ -31,7 +31,7 @@ impl Hub {
             GroupsFrom::Everyone => homing_core::GroupsFrom::Everyone,
             GroupsFrom::Contacts => homing_core::GroupsFrom::Contacts,
         });
-        let (now, store) = ((self.now)(), self.store.clone());
+        let (now, store) = (self.now_ms(), self.store.clone());
         let change = ProfileChange { display_name, groups_from };
         let account = self.home.update_profile(&*store, now, user, change, op)?;
         Ok(Outcome::Answer(Answer::User(self.user_view(account, true))))
@@ -77,7 +77,7 @@ impl Hub {
             return Err(unknown_home().into());
         }
         let change = if add { ListChange::Add } else { ListChange::Remove };
-        let (now, store) = ((self.now)(), self.store.clone());
+        let (now, store) = (self.now_ms(), self.store.clone());
         let command = ListCommand { owner: user.clone(), list: list_of(list), other, change, op };
         self.home.change_list(&*store, now, &command)?;
         Ok(Outcome::Answer(Answer::Done))
@@ -125,7 +125,7 @@ impl Hub {
                 }
                 return Err(bad_credentials().into());
             }
-            let (now, store) = ((self.now)(), self.store.clone());
+            let (now, store) = (self.now_ms(), self.store.clone());
             let control = Control::UserDelete { user };
             match control::apply(&mut self.home, &*store, now, &self.live, control) {
                 Ok(applied) => Ok(applied.effects),

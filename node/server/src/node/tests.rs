@@ -12,6 +12,7 @@ use homing_core::{
     CourierLimits, Effect, Home, Mark, NewAccount, PeerState, Policy, RangeIn, RangeReply,
     Reader as _, SendCommand, Target,
 };
+use homing_link::GroupPolicy;
 use homing_net::{Direction, HelloInfo, NetConfig, NetEvent, NodeKey};
 use homing_store::Store;
 use homing_wire::proto::query::v1 as pb;
@@ -547,4 +548,19 @@ async fn retention_waits_for_a_clock_that_is_believed() {
     assert_eq!(sweep(&mut hub, &disk, channel), 1, "this clock is known to be wrong");
     hub.clock_wrong_by = None;
     assert_eq!(sweep(&mut hub, &disk, channel), 0);
+}
+
+/// A roster's time is the one that messages get, where this home's clock is known to be wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_dated_by_the_clock_that_is_put_right() {
+    fn later() -> u64 {
+        NOW_MS + 3_600_000
+    }
+    let (mut hub, ..) = hub_at(Node::new(ACME, "alice"), limits(), &[], later);
+    hub.clock_wrong_by = Some(3_600_000);
+    let group = ChannelId(Uuid::now_v7());
+    let alice = local("alice");
+    hub.create_group(&alice, "friends".into(), &[], Some(group), GroupPolicy::default()).unwrap();
+    let signed = hub.home.roster_of(&*hub.store.clone(), group).unwrap().unwrap();
+    assert_eq!(signed.roster().at, NOW_MS);
 }
