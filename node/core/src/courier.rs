@@ -166,6 +166,10 @@ pub struct Courier {
     rosters_under_way: BTreeMap<ChannelId, u64>,
     /// Letters to be sent.
     letters: BTreeMap<u64, Bytes>,
+    /// Letters that are sent and not answered.
+    letters_under_way: BTreeMap<u64, Bytes>,
+    /// No letter is sent before then: the peer has held some back.
+    letters_held_until: Option<u64>,
     /// The last letter that was sent, and the last that was answered.
     letters_sent: u64,
     letters_taken: u64,
@@ -188,6 +192,8 @@ struct Parcel {
     most: u64,
     /// Not before then: the peer holds back.
     held_until: Option<u64>,
+    /// The version of the roster that the peer was last given.
+    roster: Option<u64>,
     queued: bool,
 }
 
@@ -210,6 +216,8 @@ impl Courier {
             rosters: BTreeMap::new(),
             rosters_under_way: BTreeMap::new(),
             letters: BTreeMap::new(),
+            letters_under_way: BTreeMap::new(),
+            letters_held_until: None,
             letters_sent: 0,
             letters_taken: 0,
             heard_at: 0,
@@ -231,6 +239,7 @@ impl Courier {
             under_way: VecDeque::new(),
             most,
             held_until: None,
+            roster: None,
             queued: false,
         });
         parcel.owed.upto = parcel.owed.upto.max(owed.upto);
@@ -290,6 +299,7 @@ impl Courier {
             burst.push(Delivery::Roster(signed));
         }
         while burst.len() < self.limits.burst
+            && self.letters_held_until.is_none()
             && self.letters_sent.saturating_sub(self.letters_taken) < LETTERS_UNDER_WAY
         {
             let Some((number, letter)) = self.letters.pop_first() else { break };
@@ -297,6 +307,7 @@ impl Courier {
                 self.letters_taken = number - 1;
             }
             self.letters_sent = number;
+            self.letters_under_way.insert(number, letter.clone());
             burst.push(Delivery::Letter { number, letter });
         }
         while burst.len() < self.limits.burst && self.in_flight < self.limits.window_bytes {
@@ -390,7 +401,9 @@ impl Courier {
         }
         self.rosters_under_way.remove(&group);
         self.heard_at = now_ms;
+        // The same one again is no reason: what else holds the peer back takes its time.
         if let Some(parcel) = self.parcels.get_mut(&group)
+            && parcel.roster.replace(version) != Some(version)
             && let Some(until) = parcel.held_until.take()
         {
             self.held.remove(&(until, group));
@@ -408,6 +421,24 @@ impl Courier {
             self.letters_taken = upto;
             self.heard_at = now_ms;
         }
+        self.letters_under_way = self.letters_under_way.split_off(&(upto + 1));
+        Ok(())
+    }
+
+    /// The peer cannot take letters above that number yet: they come again in a while.
+    pub fn letters_held(&mut self, now_ms: u64, upto: u64) -> Result<(), PeerFault> {
+        if upto > self.letters_sent {
+            return Err(PeerFault("ack_ahead"));
+        }
+        if upto < self.letters_taken {
+            return Ok(()); // an answer to one that has gone again since
+        }
+        self.letters_taken = upto;
+        let mut again = std::mem::take(&mut self.letters_under_way).split_off(&(upto + 1));
+        self.letters.append(&mut again);
+        self.letters_sent = upto;
+        self.heard_at = now_ms;
+        self.letters_held_until = Some(now_ms.saturating_add(self.limits.held_back_ms));
         Ok(())
     }
 
@@ -437,7 +468,7 @@ impl Courier {
         let held = self.held.first().map(|(at, _)| *at);
         let late =
             (!self.is_answered()).then(|| self.heard_at.saturating_add(self.limits.answer_ms));
-        held.into_iter().chain(late).min()
+        held.into_iter().chain(self.letters_held_until).chain(late).min()
     }
 
     /// Time has passed: what was held back may be tried again; a peer that answers nothing is at fault.
@@ -449,6 +480,7 @@ impl Courier {
                 queue(parcel, channel, &mut self.turn);
             }
         }
+        self.letters_held_until = self.letters_held_until.filter(|until| *until > now_ms);
         let late = self.heard_at.saturating_add(self.limits.answer_ms) <= now_ms;
         if late && !self.is_answered() { Err(PeerFault("no_acknowledgement")) } else { Ok(()) }
     }

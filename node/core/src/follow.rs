@@ -13,7 +13,7 @@ use crate::home::{Effect, Home};
 use crate::reader::{Fault, Reader};
 use crate::refusal::{NO_CHANNEL, Refusal};
 use crate::relay::PeerFault;
-use crate::state::{AccountState, ChannelState, Cursor, GroupState, Member};
+use crate::state::{AccountState, ChannelState, Cursor, GroupState, LogEntry, Member};
 use crate::write::Write;
 
 /// Events of one chain looked at when a roster turns some of them: beyond them nobody is told, and unread counts are
@@ -33,12 +33,120 @@ impl Home {
     ) -> Result<Result<(), PeerFault>, Fault> {
         self.at(now_ms);
         self.hurry();
-        let own = self.id;
-        let new = signed.roster();
-        if new.owner == own {
+        if signed.roster().owner == self.id {
             // Nobody but this home makes them. Its own come back after a restore, by repair.
             return Ok(Ok(()));
         }
+        self.take_roster(reader, signed)
+    }
+
+    /// A roster that was asked for in a repair. This home's own come back that way, from before its disk was lost: as
+    /// long as it has signed none of the group in its present life, which would take back what they say.
+    pub fn repair_roster(
+        &mut self,
+        reader: &dyn Reader,
+        now_ms: u64,
+        peer: HomeId,
+        signed: SignedRoster,
+    ) -> Result<Result<(), PeerFault>, Fault> {
+        self.at(now_ms);
+        self.hurry();
+        let (own, epoch) = (self.id, self.epoch);
+        let (id, version) = (signed.roster().group, signed.roster().version);
+        if signed.roster().owner != own {
+            let lost = self.lost_members(reader, peer, signed.roster())?;
+            let taken = self.take_roster(reader, signed)?;
+            for user in lost {
+                self.agreed_before(id, &user);
+            }
+            return Ok(taken);
+        }
+        if self.channel(reader, id)?.is_none() {
+            self.add_channel(ChannelState::group(id, own, self.now_ms));
+        }
+        let held = self.roster(id);
+        let held = held.as_ref().map(|held| held.roster());
+        let later = held.is_none_or(|held| held.epoch < epoch && held.version < version);
+        if !later || signed.roster().epoch >= epoch {
+            return Ok(Ok(()));
+        }
+        let here: Vec<Local> = signed
+            .roster()
+            .present()
+            .filter(|t| t.user.home == own)
+            .map(|t| t.user.local.clone())
+            .collect();
+        for local in here {
+            self.hold_lost_name(reader, now_ms, &local)?;
+        }
+        self.follow(reader, signed)?;
+        Ok(Ok(()))
+    }
+
+    /// Users of this home whom a roster from before this life of its store makes members, and whom the store does not
+    /// know as that: their word was lost with the disk. Only while this home asks what it lost, and only of accounts
+    /// that are older than the roster: so no other home puts anybody into a group by a roster of its own making that
+    /// this home would have had to be asked for.
+    fn lost_members(
+        &mut self,
+        reader: &dyn Reader,
+        peer: HomeId,
+        roster: &Roster,
+    ) -> Result<Vec<UserRef>, Fault> {
+        let (own, epoch) = (self.id, self.epoch);
+        if !self.reconciling.contains(&peer) || roster.at >= epoch.0 {
+            return Ok(Vec::new());
+        }
+        self.channel(reader, roster.group)?;
+        let mut lost = Vec::new();
+        for tenure in roster.present().filter(|t| t.user.home == own && t.role >= Role::Member) {
+            let known = self.state(roster.group).and_then(|s| s.member(&tenure.user));
+            if known.is_some_and(|member| member.since >= tenure.from) {
+                continue;
+            }
+            let account = self.account(reader, &tenure.user.local)?;
+            if account.is_some_and(|account| account.created_at < roster.at) {
+                lost.push(tenure.user.clone());
+            }
+        }
+        Ok(lost)
+    }
+
+    /// A user of this home was in a group before this home's disk was lost: the group's home says so, or what the user
+    /// wrote there.
+    pub(crate) fn agreed_before(&mut self, group: ChannelId, user: &UserRef) {
+        let Some(signed) = self.roster(group) else { return };
+        let known = self.state(group).and_then(|state| state.member(user));
+        if known.is_some_and(|member| !member.accepted && !member.left) {
+            self.agree(group, signed.roster(), user);
+        }
+    }
+
+    /// What this home wrote in an earlier life has come back: whoever was in the group then may lack it.
+    pub(crate) fn owe_adopted(&mut self, group: ChannelId, entry: &LogEntry) {
+        let Some(signed) = self.roster(group) else { return };
+        let header = &entry.event.header;
+        let before = (header.epoch, Seq(header.seq.0 - 1));
+        for home in self.takers(group) {
+            let cursor = self.state(group).and_then(|state| state.cursor(&home));
+            let was_in = signed.roster().home_in_at(&home, header.roster).is_some();
+            if was_in && cursor.is_some_and(|cursor| cursor.begins.0 > header.epoch) {
+                self.owe(group, home, |cursor| {
+                    (cursor.epoch, cursor.acked) = before;
+                    cursor.begins = before;
+                });
+                self.push(group, home);
+            }
+        }
+    }
+
+    fn take_roster(
+        &mut self,
+        reader: &dyn Reader,
+        signed: SignedRoster,
+    ) -> Result<Result<(), PeerFault>, Fault> {
+        let own = self.id;
+        let new = signed.roster();
         let id = new.group;
         let Some(state) = self.channel(reader, id)? else {
             let ours = new.present().any(|tenure| tenure.user.home == own);

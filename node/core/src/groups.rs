@@ -62,6 +62,15 @@ pub enum Asked {
 /// could let its user write on for ever.
 const LEAVE_AHEAD: u64 = 10_000;
 
+/// For so long after a restore groups do not change while a home that may know newer rosters was not asked, in
+/// milliseconds: homes that are up are asked within seconds, and what one that is away may know is not waited for.
+const ROSTERS_AWAITED_MS: u64 = 600_000;
+
+const RECONCILING: Refusal = Refusal::new(
+    Class::Later,
+    "reconciling",
+    "this home was restored and asks the other homes of the group what it lost: try again in a minute",
+);
 pub(crate) const NOT_ALLOWED: Refusal =
     Refusal::new(Class::NotAllowed, "not_allowed", "your role in this group does not let you");
 pub(crate) const LEFT: Refusal =
@@ -350,6 +359,9 @@ impl Home {
         edits: &[Edit],
     ) -> Result<(), Failure> {
         let Some(old) = self.roster(group) else { return Err(NO_CHANNEL.into()) };
+        if self.awaits_rosters(old.roster()) {
+            return Err(RECONCILING.into());
+        }
         let (epoch, now_ms) = (self.epoch, self.now_ms);
         let written = |home: &HomeId| self.written(group, home);
         let next =
@@ -368,6 +380,15 @@ impl Home {
             });
         }
         Ok(self.follow(reader, signed)?)
+    }
+
+    /// Whether newer rosters of a group of this home may come back: it was restored, has signed none of the group since,
+    /// and has still to ask a home that is in it. A change now would take back what they say.
+    pub(crate) fn awaits_rosters(&self, held: &Roster) -> bool {
+        held.owner == self.id
+            && held.epoch < self.epoch
+            && self.now_ms < self.epoch.0.saturating_add(ROSTERS_AWAITED_MS)
+            && held.present().any(|tenure| self.reconciling.contains(&tenure.user.home))
     }
 
     /// What a home has written in a group, as far as it is held.

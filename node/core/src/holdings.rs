@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use homing_wire::limits::{ANSWER_BYTES, HOLDINGS, RANGE_EVENTS};
-use homing_wire::{ChannelId, Epoch, Hash, HomeId, Pos, Seq, UserRef};
+use homing_wire::{ChannelId, Epoch, Hash, HomeId, Pos, Roster, Seq, SignedRoster, UserRef};
 
 use crate::reader::{Fault, Reader};
 use crate::relay::PeerFault;
@@ -17,6 +17,12 @@ const LOOKED_AT: usize = 2_048;
 const ENVELOPE_BYTES: usize = 4_096;
 /// What an event takes in an answer beside header and body.
 const EVENT_BYTES: usize = 16;
+/// What a channel takes in an answer, its chains aside: two of the longest addresses, and numbers.
+const HOLDING_BYTES: usize = 640;
+/// What a chain takes in an answer.
+const CHAIN_BYTES: usize = 56;
+/// Chains of one channel that are named: what a group in which thousands came and went has beyond is not repaired.
+const CHAINS: usize = (ANSWER_BYTES - ENVELOPE_BYTES - HOLDING_BYTES) / CHAIN_BYTES;
 
 /// What is held of a channel.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +33,8 @@ pub struct Holding {
     pub parties: [UserRef; 2],
     /// What is held of each chain, and can be proven: (origin, epoch, seq).
     pub chains: Vec<(HomeId, Epoch, Seq)>,
+    /// Of a group: the version of its roster.
+    pub roster: Option<u64>,
 }
 
 /// A page of what is held.
@@ -64,6 +72,8 @@ pub struct RangeAnswer {
     pub end: Option<RangeEnd>,
     /// Everything up to here is gone by retention.
     pub pruned: Option<(Seq, Hash)>,
+    /// Of a group: from what was asked for up to here nothing is for the asking home, which had nobody in it then.
+    pub begins: Option<Seq>,
 }
 
 /// A head that proves a range.
@@ -86,13 +96,20 @@ pub fn holdings(
 ) -> Result<Holdings, Fault> {
     let mut page = Holdings { holdings: Vec::new(), next: after };
     let mut looked_at = 0;
+    let mut room = ANSWER_BYTES - ENVELOPE_BYTES;
     while looked_at < LOOKED_AT {
         let states = reader.channels(page.next, HOLDINGS)?;
         let some = !states.is_empty();
         for state in states {
             looked_at += 1;
+            let found = holding(&state, &own, &peer);
+            let size = found.as_ref().map_or(0, |h| HOLDING_BYTES + h.chains.len() * CHAIN_BYTES);
+            if size > room && !page.holdings.is_empty() {
+                return Ok(page);
+            }
+            room = room.saturating_sub(size);
             page.next = Some(state.id);
-            page.holdings.extend(holding(&state, &own, &peer));
+            page.holdings.extend(found);
             if page.holdings.len() == HOLDINGS {
                 return Ok(page);
             }
@@ -106,31 +123,57 @@ pub fn holdings(
 }
 
 fn holding(state: &ChannelState, own: &HomeId, peer: &HomeId) -> Option<Holding> {
-    if !state.has_home(peer) {
+    let is_in = state.has_home(peer);
+    let group = state.group.as_ref();
+    // Whoever was asked into a group, or is out of it, has nothing but its roster.
+    let is_told = group.is_some() && state.cursor(peer).is_some();
+    if !is_in && !is_told {
         return None;
     }
-    let [a, b] = state.members.get(..2)? else { return None };
-    let chains = state.chains.iter().filter(|c| c.origin != HomeId::LOCAL);
+    // Of a group they say nothing.
+    let a = state.members.first()?;
+    let b = state.members.get(1).unwrap_or(a);
+    let chains = state.chains.iter().filter(|c| is_in && c.origin != HomeId::LOCAL);
     Some(Holding {
         channel: state.id,
         parties: [a.user.clone(), b.user.clone()],
-        chains: chains.map(|c| (c.origin, c.epoch, c.proven(own))).collect(),
+        chains: chains.map(|c| (c.origin, c.epoch, c.proven(own))).take(CHAINS).collect(),
+        roster: group.map(|group| group.version),
     })
 }
 
-/// What this home holds of one chain. Only homes in the channel are told.
+/// The roster of a group, for homes that are, or were, named in it.
+pub fn roster_for(
+    reader: &dyn Reader,
+    peer: HomeId,
+    group: ChannelId,
+) -> Result<Option<Bytes>, Fault> {
+    let Some(signed) = held_roster(reader, group)? else { return Ok(None) };
+    let named = signed.roster().tenures.iter().any(|tenure| tenure.user.home == peer);
+    Ok(named.then(|| signed.bytes().clone()))
+}
+
+fn held_roster(reader: &dyn Reader, group: ChannelId) -> Result<Option<SignedRoster>, Fault> {
+    let Some(bytes) = reader.roster(group)? else { return Ok(None) };
+    let signed = SignedRoster::stored(bytes);
+    signed.map(Some).map_err(|error| Fault(format!("the stored roster of {group}: {error}")))
+}
+
+/// What this home holds of one chain. Only homes in the channel are told; of a group, what was written while they
+/// had somebody in it.
 pub fn range_of(
     reader: &dyn Reader,
     own: HomeId,
     peer: HomeId,
     question: &RangeQuestion,
 ) -> Result<Result<RangeAnswer, PeerFault>, Fault> {
-    let RangeQuestion { channel, origin, epoch, first, .. } = *question;
+    let RangeQuestion { channel, origin, epoch, mut first, .. } = *question;
     let Some(state) = reader.channel(channel)? else { return Ok(Ok(RangeAnswer::default())) };
     if !state.has_home(&peer) || origin == HomeId::LOCAL {
         return Ok(Err(PeerFault("not_a_member")));
     }
     let Some(chain) = state.chain(&origin, epoch) else { return Ok(Ok(RangeAnswer::default())) };
+    let roster = if state.group.is_some() { held_roster(reader, channel)? } else { None };
     let proven = chain.proven(&own);
     let last = question.last.map_or(proven, |last| last.min(proven));
     let mut answer = RangeAnswer { pruned: chain.pruned, ..RangeAnswer::default() };
@@ -142,7 +185,16 @@ pub fn range_of(
         answer.end = (origin == own).then_some(RangeEnd { seq, hash, proof: None });
         return Ok(Ok(answer));
     }
-    let part = Part { reader, channel, origin, epoch };
+    let may_see = roster.as_ref().map(|signed| Sight { roster: signed.roster(), peer });
+    let part = Part { reader, channel, origin, epoch, may_see };
+    match part.seen_from(own, first, proven)? {
+        Some(seen) if seen > first => (first, answer.begins) = (seen, Some(Seq(seen.0 - 1))),
+        Some(_) => {}
+        None => {
+            answer.begins = Some(proven);
+            return Ok(Ok(answer));
+        }
+    }
     if question.headers {
         answer.events = part.down(first, last)?;
     } else {
@@ -191,15 +243,88 @@ pub(crate) fn hole(
     }
 }
 
+/// What a home may see of a group.
+struct Sight<'a> {
+    roster: &'a Roster,
+    peer: HomeId,
+}
+
+impl Sight<'_> {
+    /// The first version, from that one on, whose events are for the home.
+    fn from(&self, version: u64) -> Option<u64> {
+        match self.roster.home_in_at(&self.peer, version) {
+            Some(_) => Some(version),
+            None => self.roster.home_next_in(&self.peer, version),
+        }
+    }
+
+    fn has(&self, version: u64) -> bool {
+        self.roster.home_in_at(&self.peer, version).is_some()
+    }
+}
+
 /// Entries of one chain. What was rejected has no entry: there a part ends, for nobody can be shown it.
 struct Part<'a> {
     reader: &'a dyn Reader,
     channel: ChannelId,
     origin: HomeId,
     epoch: Epoch,
+    /// Of a group.
+    may_see: Option<Sight<'a>>,
 }
 
 impl Part<'_> {
+    /// The first event, from `first` up to `last`, that is for the asking home; `first` where nothing can be said of
+    /// it, `None` where there is none. Along a chain the versions named never fall.
+    fn seen_from(&self, own: HomeId, first: Seq, last: Seq) -> Result<Option<Seq>, Fault> {
+        let Some(sight) = &self.may_see else { return Ok(Some(first)) };
+        let mut first = first;
+        loop {
+            let Some((seq, version)) = self.version_at(first)? else { return Ok(Some(first)) };
+            let Some(from) = sight.from(version) else { return Ok(None) };
+            if from == version {
+                // What is not here may be a hole, or what was written before this home was in. That is not for
+                // the other either, if it came later.
+                let begins_here = seq > first
+                    && self.origin != own
+                    && self.version_at(Seq(1))?.is_some_and(|(lowest, _)| lowest == seq)
+                    && self.held_from(&own, version);
+                return Ok(Some(if begins_here { seq } else { first }));
+            }
+            let (mut below, mut upto) = (seq, last.next());
+            while below.next() < upto {
+                let middle = Seq(below.0 + (upto.0 - below.0) / 2);
+                match self.version_at(middle)? {
+                    Some((_, version)) if version < from => below = middle,
+                    Some(_) | None => upto = middle,
+                }
+            }
+            if upto > last {
+                return Ok(None);
+            }
+            first = upto;
+        }
+    }
+
+    /// Whether this home has had somebody in the group for at least as long as the asking one.
+    fn held_from(&self, own: &HomeId, version: u64) -> bool {
+        let Some(Sight { roster, peer }) = &self.may_see else { return true };
+        let (mine, theirs) = (roster.home_in_at(own, version), roster.home_in_at(peer, version));
+        mine.is_some_and(|mine| theirs.is_some_and(|theirs| mine <= theirs))
+    }
+
+    /// The first event from `seq` on that has an entry, and the roster version that it names.
+    fn version_at(&self, seq: Seq) -> Result<Option<(Seq, u64)>, Fault> {
+        let row = self.reader.row_of_seq(self.channel, self.origin, self.epoch, seq)?;
+        let Some(row) = row else { return Ok(None) };
+        let entry = self.reader.entry(self.channel, row.pos)?;
+        Ok(entry.map(|entry| (row.seq, entry.event.header.roster)))
+    }
+
+    fn is_seen(&self, entry: &LogEntry) -> bool {
+        self.may_see.as_ref().is_none_or(|sight| sight.has(entry.event.header.roster))
+    }
+
     fn up(&self, first: Seq, last: Seq) -> Result<Vec<Arc<LogEntry>>, Fault> {
         let mut found: Vec<Arc<LogEntry>> = Vec::new();
         let mut room = ANSWER_BYTES - ENVELOPE_BYTES;
@@ -219,7 +344,8 @@ impl Part<'_> {
                     continue;
                 }
                 let size = entry.event.size_bytes() + EVENT_BYTES;
-                if header.seq != seq || seq > last || size > room || found.len() == RANGE_EVENTS {
+                let fits = size <= room && found.len() < RANGE_EVENTS;
+                if header.seq != seq || seq > last || !fits || !self.is_seen(&entry) {
                     break 'log;
                 }
                 room -= size;
@@ -240,7 +366,7 @@ impl Part<'_> {
             let Some(row) = row.filter(|row| row.seq == seq) else { break };
             let Some(entry) = self.reader.entry(self.channel, row.pos)? else { break };
             let size = entry.event.header_bytes.len() + EVENT_BYTES;
-            if size > room {
+            if size > room || !self.is_seen(&entry) {
                 break;
             }
             room -= size;

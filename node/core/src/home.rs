@@ -224,6 +224,8 @@ pub struct Home {
     /// Those that have to ask for what they missed, and when they last did. Nothing is pushed to them
     /// meanwhile.
     pub(crate) pulling: BTreeMap<HomeId, u64>,
+    /// The letter of a home that could not be taken yet: none behind it is, before it has come again.
+    pub(crate) held_letters: BTreeMap<HomeId, (Epoch, u64)>,
     /// Letters that wait for other homes, by number.
     pub(crate) letters: BTreeMap<HomeId, BTreeMap<u64, Bytes>>,
     /// Marks of this home's users that have risen since the last tick.
@@ -281,6 +283,7 @@ impl Home {
             asked_in_vain: BTreeMap::new(),
             pulling: BTreeMap::new(),
             letters,
+            held_letters: BTreeMap::new(),
             risen: BTreeMap::new(),
             dirty: BTreeSet::new(),
             writes: Vec::new(),

@@ -15,6 +15,26 @@ use crate::write::Write;
 /// Letters that may wait for one home: a person makes a few, a script is told to wait.
 const LETTERS: usize = 1_000;
 
+/// What to answer a letter with, once its step is committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LetterReply {
+    /// Everything up to that number is taken.
+    pub upto: u64,
+    /// What is above cannot be taken yet: it is to come again in a while, in order.
+    pub held: bool,
+}
+
+impl LetterReply {
+    fn taken(number: u64) -> Self {
+        Self { upto: number, held: false }
+    }
+
+    /// `number` is the first that is not taken.
+    fn held(number: u64) -> Self {
+        Self { upto: number.saturating_sub(1), held: true }
+    }
+}
+
 impl Home {
     /// A letter of another home; `None`: one that this version cannot read. Each is taken once, in order.
     pub fn receive_letter(
@@ -25,15 +45,26 @@ impl Home {
         peer: HomeId,
         name: (Epoch, u64),
         letter: Option<&Letter>,
-    ) -> Result<Result<(), PeerFault>, Fault> {
+    ) -> Result<Result<LetterReply, PeerFault>, Fault> {
         self.at(now_ms);
         let Some(known) = self.peers.get(&peer).cloned() else {
             return Ok(Err(PeerFault("letter_of_stranger")));
         };
         self.hurry();
         if name <= known.letters_done {
-            return Ok(Ok(()));
+            return Ok(Ok(LetterReply::taken(name.1)));
         }
+        match self.held_letters.get(&peer) {
+            Some((epoch, held)) if *epoch == name.0 && *held < name.1 => {
+                return Ok(Ok(LetterReply::held(*held)));
+            }
+            Some(_) | None => {}
+        }
+        if self.is_too_early(reader, letter)? {
+            self.held_letters.insert(peer, name);
+            return Ok(Ok(LetterReply::held(name.1)));
+        }
+        self.held_letters.remove(&peer);
         self.put_peer(PeerState { letters_done: name, ..known });
         match letter {
             Some(Letter::Command(command)) => self.carry_out(reader, sealer, peer, command)?,
@@ -42,7 +73,18 @@ impl Home {
             }
             None => {}
         }
-        Ok(Ok(()))
+        Ok(Ok(LetterReply::taken(name.1)))
+    }
+
+    /// Whether a letter asks for a change of a group that cannot be changed yet ([`Home::awaits_rosters`]).
+    fn is_too_early(
+        &mut self,
+        reader: &dyn Reader,
+        letter: Option<&Letter>,
+    ) -> Result<bool, Fault> {
+        let Some(Letter::Command(command)) = letter else { return Ok(false) };
+        let signed = self.roster_of(reader, command.group)?;
+        Ok(signed.is_some_and(|signed| self.awaits_rosters(signed.roster())))
     }
 
     /// A home asks for a change of a group of this home, and is told what came of it.

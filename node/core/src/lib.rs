@@ -41,8 +41,11 @@ mod write;
 pub use chat::{SendCommand, SentReply, Target};
 pub use courier::{Courier, CourierLimits, Delivery, OwedChannel};
 pub use groups::{Asked, Changed, NewGroup, Sealer};
-pub use holdings::{Holding, Holdings, RangeAnswer, RangeEnd, RangeQuestion, holdings, range_of};
+pub use holdings::{
+    Holding, Holdings, RangeAnswer, RangeEnd, RangeQuestion, holdings, range_of, roster_for,
+};
 pub use home::{Effect, Home, Policy, Step};
+pub use letters::LetterReply;
 pub use lists::{ListChange, ListCommand};
 pub use local::{Pruned, has_older};
 pub use marks::PeerMark;

@@ -386,6 +386,18 @@ impl Home {
         Ok(true)
     }
 
+    /// The same, with an id that every home would give the name.
+    pub(crate) fn hold_lost_name(
+        &mut self,
+        reader: &dyn Reader,
+        now_ms: u64,
+        local: &Local,
+    ) -> Result<bool, Fault> {
+        let name = [&self.id.0[..], local.as_str().as_bytes()].concat();
+        let id = UserId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, &name));
+        self.hold_name(reader, now_ms, local, id)
+    }
+
     /// Forgets `op`s that are too old to be repeated.
     pub fn forget_ops(&mut self, ops: Vec<(Local, OpId)>) {
         for (user, op) in ops {

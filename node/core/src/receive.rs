@@ -190,7 +190,8 @@ impl Home {
         if end.fork.is_some() {
             return Ok(Ok(RangeReply::refused("equivocation")));
         }
-        let begins = self.begins_here(range, &end);
+        let begins = self.begins_here(peer, range, &end);
+        let missing = begins.map_or(0, |(seq, _)| seq.0 - end.seq.0);
         if let Some((seq, hash)) = begins {
             (end.seq, end.hash, end.proof) = (seq, hash, None);
         }
@@ -224,6 +225,9 @@ impl Home {
         let mut reply = RangeReply::from(end.seq);
         if begins.is_some() {
             self.move_chain(id, end);
+            if way == Way::Adoption {
+                self.note_gap(id, missing);
+            }
         }
         for event in new {
             match self.take_event(reader, id, event, way)? {
@@ -241,13 +245,32 @@ impl Home {
     }
 
     /// Where a chain begins for this home, if this range is its first part: of a group that this home was not in before.
-    fn begins_here(&self, range: &RangeIn, end: &ChainEnd) -> Option<(Seq, Hash)> {
+    fn begins_here(&self, peer: HomeId, range: &RangeIn, end: &ChainEnd) -> Option<(Seq, Hash)> {
         let first = &range.events.first()?.as_ref().ok()?.header;
-        let since = self.roster(range.channel)?.roster().home_since(&self.id)?;
-        let begins = range.begins && first.seq == range.first && first.seq > end.seq.next();
-        // Within one time of this home's in the group nothing is left out.
-        (begins && first.roster >= since && end.roster < since)
-            .then(|| (Seq(first.seq.0 - 1), first.prev))
+        let signed = self.roster(range.channel)?;
+        let since = |home: &HomeId| signed.roster().home_in_at(home, first.roster);
+        let mine = since(&self.id)?;
+        if !range.begins || first.seq != range.first || first.seq <= end.seq.next() {
+            return None;
+        }
+        let begins = if range.origin == self.id {
+            // What is before was lost with the disk, and nobody who is left to be asked can have it.
+            self.is_last_to_ask(range.channel, peer)
+        } else {
+            // Within one time of this home's in the group nothing is left out; and whoever is not the origin has
+            // what is to be had only if it was there as long.
+            let knows = range.origin == peer || since(&peer).is_some_and(|theirs| theirs <= mine);
+            knows && end.roster < mine
+        };
+        begins.then(|| (Seq(first.seq.0 - 1), first.prev))
+    }
+
+    /// Whether, of the homes in a group, `peer` alone has still to be asked what it holds.
+    fn is_last_to_ask(&self, group: ChannelId, peer: HomeId) -> bool {
+        let Some(signed) = self.roster(group) else { return false };
+        let mut others =
+            signed.roster().present().map(|t| t.user.home).filter(|home| *home != peer);
+        others.all(|home| !self.reconciling.contains(&home))
     }
 
     /// Whether a chain of `origin` may be brought by `peer` into a channel.
@@ -262,7 +285,7 @@ impl Home {
     ) -> Result<Result<Opening, PeerFault>, Fault> {
         let own = self.id;
         let Some(state) = self.channel(reader, id)? else {
-            if id.0.get_version() == Some(uuid::Version::SortRand) {
+            if id.is_group() {
                 return Ok(Ok(Opening::NoRoster));
             }
             let [a, b] = parties;
@@ -296,7 +319,9 @@ impl Home {
             if !was_in(&peer) || !was_in(&origin) {
                 return Ok(Ok(Opening::NoRoster)); // it knows a newer one, perhaps
             }
-            if !was_in(&own) || self.state(id).is_none_or(|s| s.nobody_of(&own)) {
+            // What this home wrote itself may come back whoever is left.
+            let nobody = origin != own && self.state(id).is_none_or(|s| s.nobody_of(&own));
+            if !was_in(&own) || nobody {
                 return Ok(Ok(Opening::Refused("left")));
             }
         } else if !state.has_home(&peer) || !state.has_home(&origin) {
@@ -478,12 +503,16 @@ impl Home {
             Way::Relay | Way::Repair => self.now_ms,
         };
         self.unveil(id, &header.user());
+        if way == Way::Adoption {
+            self.agreed_before(id, &header.user());
+        }
         if let Some(entry) = self.append(id, event.clone(), arrived_at) {
             end.pos = entry.pos;
             self.move_chain(id, end);
             if way == Way::Adoption {
                 self.move_own_mark(id, &header.user(), &entry);
                 self.remember_id(reader, &entry)?;
+                self.owe_adopted(id, &entry);
             }
             let change = self.changed_for(id, |member| entry.is_shown_to(&member.user));
             self.follows(Effect::Message { entry, change });

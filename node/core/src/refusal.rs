@@ -15,6 +15,8 @@ pub enum Class {
     Conflict,
     /// A limit is reached.
     Limit,
+    /// Not now: the same may be asked again in a while.
+    Later,
 }
 
 /// A typed refusal.

@@ -5,11 +5,12 @@
 //! A peer can prove the end of what it holds of another home's chain, not its middle. Where an answer ends
 //! below that, the headers are fetched first, downwards from the end: each proves the one before.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use homing_wire::{ChannelId, Epoch, Event, HeaderError, HomeId, ProvenHead, Seq, UserId, UserRef};
-use uuid::Uuid;
+use homing_wire::{
+    ChannelId, Epoch, Event, HeaderError, HomeId, ProvenHead, Seq, SignedRoster, UserRef,
+};
 
 use crate::holdings::{Holding, Holdings, RangeQuestion};
 use crate::home::Home;
@@ -29,6 +30,11 @@ pub enum Question {
         /// The last channel of the page before.
         after: Option<ChannelId>,
     },
+    /// The roster of a group.
+    Roster {
+        /// Which group.
+        group: ChannelId,
+    },
     /// Events or headers of one chain.
     Range(RangeQuestion),
 }
@@ -46,7 +52,11 @@ pub enum Answered {
         headers: Vec<Bytes>,
         /// The head that the peer can prove.
         end: Option<ProvenHead>,
+        /// Of a group: from what was asked for up to here nothing is for this home.
+        begins: Option<Seq>,
     },
+    /// A roster, its signature checked; `None`: the peer has none for this home.
+    Roster(Option<Box<SignedRoster>>),
 }
 
 /// Fetching from one peer. Ask what [`Repair::next`] says, give the answer to [`Repair::answered`], until
@@ -58,6 +68,8 @@ pub struct Repair {
     asked: Option<ChannelId>,
     /// Events of this home came back since the last page was asked for.
     adopted: bool,
+    /// Groups whose rosters are to be fetched, before any chain.
+    rosters: VecDeque<ChannelId>,
     chains: VecDeque<Chain>,
     chain: Option<Fetch>,
     /// Events taken.
@@ -98,6 +110,8 @@ struct Fetch {
     asked: Seq,
     /// The peer was told how far this home has got.
     told: bool,
+    /// The roster that an event names was asked for.
+    rostered: bool,
 }
 
 impl Repair {
@@ -108,6 +122,7 @@ impl Repair {
             page: Page::Ask(None),
             asked: None,
             adopted: false,
+            rosters: VecDeque::new(),
             chains: VecDeque::new(),
             chain: None,
             fetched: 0,
@@ -143,6 +158,9 @@ impl Repair {
             if self.later_life.is_some() {
                 return Ok(None);
             }
+            if let Some(group) = self.rosters.front() {
+                return Ok(Some(Question::Roster { group: *group }));
+            }
             if let Some(fetch) = &mut self.chain {
                 let Chain { channel, origin, epoch, upto, .. } = fetch.chain;
                 let first = held(home, reader, channel, origin, epoch)?.next();
@@ -166,8 +184,11 @@ impl Repair {
                 self.chain = None;
             }
             if let Some(chain) = self.chains.pop_front() {
-                let (walk, walked) = (None, VecDeque::new());
-                self.chain = Some(Fetch { chain, walk, walked, asked: Seq(0), told: false });
+                if is_for_us(home, reader, &chain)? {
+                    let (walk, walked) = (None, VecDeque::new());
+                    let (asked, told, rostered) = (Seq(0), false, false);
+                    self.chain = Some(Fetch { chain, walk, walked, asked, told, rostered });
+                }
                 continue;
             }
             if std::mem::take(&mut self.adopted) {
@@ -192,19 +213,56 @@ impl Repair {
         now_ms: u64,
         answer: Answered,
     ) -> Result<Result<(), PeerFault>, Fault> {
+        if let Some(group) = self.rosters.pop_front() {
+            return match answer {
+                Answered::Roster(signed) => {
+                    self.take_roster(home, reader, now_ms, group, signed.map(|signed| *signed))
+                }
+                Answered::Holdings(_) | Answered::Range { .. } => {
+                    Ok(Err(PeerFault("answer_mismatch")))
+                }
+            };
+        }
         match (answer, self.chain.take()) {
             (Answered::Holdings(page), None) => self.plan(home, reader, page),
-            (Answered::Range { events, headers, end }, Some(fetch)) => {
+            (Answered::Range { events, headers, end, begins }, Some(fetch)) => {
                 if fetch.walk.is_some() {
-                    self.walk(home, reader, fetch, &headers)
+                    self.walk(home, reader, fetch, &headers, begins)
                 } else {
-                    self.take(home, reader, now_ms, fetch, events, end)
+                    self.take(home, reader, now_ms, fetch, events, end, begins)
                 }
             }
-            (Answered::Holdings(_), Some(_)) | (Answered::Range { .. }, None) => {
-                Ok(Err(PeerFault("answer_mismatch")))
-            }
+            (Answered::Holdings(_), Some(_))
+            | (Answered::Range { .. }, None)
+            | (Answered::Roster(_), _) => Ok(Err(PeerFault("answer_mismatch"))),
         }
+    }
+
+    /// Takes a roster that was asked for.
+    fn take_roster(
+        &mut self,
+        home: &mut Home,
+        reader: &dyn Reader,
+        now_ms: u64,
+        group: ChannelId,
+        signed: Option<SignedRoster>,
+    ) -> Result<Result<(), PeerFault>, Fault> {
+        let Some(signed) = signed else {
+            self.incomplete += 1; // it cannot show what it holds
+            return Ok(Ok(()));
+        };
+        let roster = signed.roster();
+        if roster.group != group {
+            return Ok(Err(PeerFault("answer_mismatch")));
+        }
+        let held = home.roster_of(reader, group)?.map(|held| held.roster().version);
+        let is_newer = held.is_none_or(|held| held < roster.version);
+        if roster.owner == home.id() && roster.epoch >= home.epoch() && is_newer {
+            // Signed in this life, as nobody else can, and not known here.
+            self.later_life = Some(roster.epoch);
+            return Ok(Ok(()));
+        }
+        home.repair_roster(reader, now_ms, self.peer, signed)
     }
 
     /// Which chains of a page to fetch: this home's own first, for who has written has accepted.
@@ -254,6 +312,12 @@ impl Repair {
             // A backup does not know what the peer lost since it took these marks.
             home.tell_marks(reader, holding.channel, self.peer)?;
         }
+        if let Some(version) = holding.roster {
+            let held = home.roster_of(reader, holding.channel)?;
+            if held.is_none_or(|held| held.roster().version < version) {
+                self.rosters.push_back(holding.channel);
+            }
+        }
         let mut chains = holding.chains.clone();
         chains.sort_unstable_by_key(|(origin, epoch, _)| (*origin != own, *epoch));
         for (origin, epoch, seq) in chains {
@@ -285,9 +349,12 @@ impl Repair {
         reader: &dyn Reader,
         mut fetch: Fetch,
         headers: &[Bytes],
+        begins: Option<Seq>,
     ) -> Result<Result<(), PeerFault>, Fault> {
         let Chain { channel, origin, epoch, .. } = fetch.chain;
         let next = held(home, reader, channel, origin, epoch)?.next();
+        // Lower down nothing is for this home.
+        let next = begins.map_or(next, |begins| next.max(begins.next()));
         let Some(mut at) = fetch.walk.take() else { return Ok(Ok(())) };
         if headers.is_empty() {
             self.incomplete += 1; // it cannot show what it holds
@@ -313,6 +380,7 @@ impl Repair {
     }
 
     /// Takes events, upwards.
+    #[expect(clippy::too_many_arguments, reason = "what an answer says, and what takes it")]
     fn take(
         &mut self,
         home: &mut Home,
@@ -321,9 +389,14 @@ impl Repair {
         mut fetch: Fetch,
         mut events: Vec<Result<Event, HeaderError>>,
         end: Option<ProvenHead>,
+        begins: Option<Seq>,
     ) -> Result<Result<(), PeerFault>, Fault> {
         let Chain { channel, ref parties, origin, epoch, upto } = fetch.chain;
-        let first = fetch.asked;
+        let first = begins.map_or(fetch.asked, |begins| fetch.asked.max(begins.next()));
+        let begins = first > fetch.asked;
+        if first > upto {
+            return Ok(Ok(())); // all of it is from before this home was in the group
+        }
         if held(home, reader, channel, origin, epoch)? >= upto {
             // Either it was told how far this home has got, and that is all; or what was asked for was pushed
             // meanwhile: then the question said too little, and it is told now.
@@ -393,7 +466,7 @@ impl Repair {
             first,
             events,
             end: Some(proven),
-            begins: false,
+            begins,
         };
         if origin == home.id() {
             match proven_events(&range) {
@@ -412,6 +485,12 @@ impl Repair {
             Err(fault) => return Ok(Err(fault)),
         };
         self.fetched += reply.applied as u64;
+        if reply.need_roster && !fetch.rostered {
+            fetch.rostered = true;
+            self.rosters.push_back(channel);
+            self.chain = Some(fetch);
+            return Ok(Ok(()));
+        }
         if reply.refused.is_some() || reply.held_back || reply.have < first {
             self.incomplete += 1;
             return Ok(Ok(()));
@@ -439,17 +518,26 @@ impl Repair {
         chain: &Chain,
         events: &[&Event],
     ) -> Result<(), Fault> {
-        let own = home.id();
-        for party in chain.parties.iter().filter(|party| party.home == own) {
-            let wrote = events.iter().any(|event| event.header.user() == *party);
-            if wrote {
-                let name = [&own.0[..], party.local.as_str().as_bytes()].concat();
-                let id = UserId(Uuid::new_v5(&Uuid::NAMESPACE_OID, &name));
-                home.hold_name(reader, now_ms, &party.local, id)?;
-            }
+        let is_group = chain.channel.is_group();
+        let writers = events.iter().map(|event| event.header.user());
+        let writers: BTreeSet<UserRef> =
+            writers.filter(|user| is_group || chain.parties.contains(user)).collect();
+        for user in writers {
+            home.hold_lost_name(reader, now_ms, &user.local)?;
         }
         Ok(())
     }
+}
+
+/// Whether a chain may come here: of a group, this home's own, or while somebody of this home is in it.
+fn is_for_us(home: &mut Home, reader: &dyn Reader, chain: &Chain) -> Result<bool, Fault> {
+    let own = home.id();
+    let state = home.channel(reader, chain.channel)?;
+    Ok(match state {
+        Some(state) if state.group.is_some() => chain.origin == own || !state.nobody_of(&own),
+        Some(_) => true,
+        None => !chain.channel.is_group(),
+    })
 }
 
 /// How far a chain is held. The channel may not be in memory any more since the question was asked.

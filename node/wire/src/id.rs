@@ -104,6 +104,11 @@ uuid_id!(
 const CHAT_NAMESPACE: Uuid = Uuid::from_u128(0x4408_87c4_a89f_510f_a907_ddc8_e1ad_23c7);
 
 impl ChannelId {
+    /// Whether it is made like a group's: whoever makes one chooses it, a chat's follows from its parties.
+    pub fn is_group(&self) -> bool {
+        self.0.get_version() == Some(uuid::Version::SortRand)
+    }
+
     /// The id of the chat of two users: UUIDv5 (RFC 9562) over both `local@home-id`, the lesser
     /// first, joined by one space. Both homes derive it alone. The order of the arguments does not matter.
     pub fn chat(a: &UserRef, b: &UserRef) -> Self {

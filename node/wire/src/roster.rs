@@ -379,6 +379,21 @@ impl Roster {
         since(self.tenures.iter().filter(|t| t.user.home == *home), Role::Member)
     }
 
+    /// Since which version, without a break, a home had a member when a version held; `None`: it had none.
+    pub fn home_in_at(&self, home: &HomeId, version: u64) -> Option<u64> {
+        let members =
+            || self.tenures.iter().filter(|t| t.user.home == *home && t.role >= Role::Member);
+        let there = members().filter(|t| t.covers(version)).map(|t| t.from).min()?;
+        Some(unbroken(&members().collect::<Vec<_>>(), there))
+    }
+
+    /// The first version above another in which a home came to have a member.
+    pub fn home_next_in(&self, home: &HomeId, version: u64) -> Option<u64> {
+        let members =
+            self.tenures.iter().filter(|t| t.user.home == *home && t.role >= Role::Member);
+        members.map(|t| t.from).filter(|from| *from > version).min()
+    }
+
     /// Whether a user had a right in a version: by role and policy.
     fn had(&self, user: &UserRef, right: Right, version: u64) -> bool {
         let tenure = self.tenures.iter().find(|t| t.user == *user && t.covers(version));
@@ -698,7 +713,12 @@ impl SignedRoster {
 /// From which version on somebody of these has been that at least, up to now and without a break.
 fn since<'a>(tenures: impl Iterator<Item = &'a Tenure>, role: Role) -> Option<u64> {
     let members: Vec<&Tenure> = tenures.filter(|t| t.role >= role).collect();
-    let mut start = members.iter().filter(|t| t.until.is_none()).map(|t| t.from).min()?;
+    let start = members.iter().filter(|t| t.until.is_none()).map(|t| t.from).min()?;
+    Some(unbroken(&members, start))
+}
+
+/// Where the time without a break began that goes on at `start`.
+fn unbroken(members: &[&Tenure], mut start: u64) -> u64 {
     // Whoever was there until then, or longer, carries it on backwards.
     while let Some(earlier) = members
         .iter()
@@ -708,7 +728,7 @@ fn since<'a>(tenures: impl Iterator<Item = &'a Tenure>, role: Role) -> Option<u6
     {
         start = earlier;
     }
-    Some(start)
+    start
 }
 
 fn span_in(raw: &pb::PolicySpan) -> Option<PolicySpan> {

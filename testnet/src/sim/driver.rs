@@ -2,13 +2,13 @@
 
 use homing_core::{
     Answered, Courier, Delivery, Effect, Failure, Mark, OwedChannel, PeerFault, Question,
-    RangeAnswer, RangeIn, Reader as _, Repair, SendCommand, holdings, range_of,
+    RangeAnswer, RangeIn, Reader as _, Repair, SendCommand, holdings, range_of, roster_for,
 };
 use homing_store::Store as _;
 use homing_wire::proto::event::v1::Proof;
 use homing_wire::{
-    ChannelId, Checker, Epoch, Event, Head, HomeId, Local, ProvenHead, Seq, UserRef, prove,
-    read_proof,
+    ChannelId, Checker, Epoch, Event, Head, HomeId, Local, ProvenHead, RosterError, Seq,
+    SignedRoster, UserRef, prove, read_proof,
 };
 use rand::Rng as _;
 
@@ -648,6 +648,7 @@ impl World {
                 }
                 Answer::Holdings(page)
             }
+            Question::Roster { group } => Answer::Roster(roster_for(store, peer, *group)?),
             Question::Range(asked) => match range_of(store, own, peer, asked)? {
                 Err(_) => Answer::Refused,
                 Ok(mut answer) => {
@@ -671,7 +672,8 @@ impl World {
                     } else {
                         events.extend(entries.map(|e| raw(&e.event)));
                     }
-                    Answer::Range { events, headers, end }
+                    let begins = answer.begins;
+                    Answer::Range { events, headers, end, begins }
                 }
             },
         };
@@ -725,14 +727,21 @@ impl World {
     fn answer_in(&self, question: &Question, answer: Answer) -> Result<Answered, PeerFault> {
         match (question, answer) {
             (Question::Holdings { .. }, Answer::Holdings(page)) => Ok(Answered::Holdings(page)),
-            (Question::Range(asked), Answer::Range { events, headers, end }) => {
+            (Question::Range(asked), Answer::Range { events, headers, end, begins }) => {
                 let checked = |(head, proof): (Head, Proof)| {
                     self.checked(asked.origin, asked.epoch, head, &proof)
                 };
                 let end = end.map(checked).transpose()?;
                 let events = events.into_iter();
                 let events = events.map(|(header, body)| Event::from_bytes(header, body)).collect();
-                Ok(Answered::Range { events, headers, end })
+                Ok(Answered::Range { events, headers, end, begins })
+            }
+            (Question::Roster { .. }, Answer::Roster(signed)) => {
+                let Some(bytes) = signed else { return Ok(Answered::Roster(None)) };
+                let wrong = |_: RosterError| PeerFault("roster_signature");
+                let owner = SignedRoster::stored(bytes.clone()).map_err(wrong)?.roster().owner;
+                let signed = SignedRoster::verify_with(bytes, owner, &Seal(owner));
+                Ok(Answered::Roster(Some(Box::new(signed.map_err(wrong)?))))
             }
             (_, _) => Err(PeerFault("answer_mismatch")),
         }

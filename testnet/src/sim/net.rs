@@ -60,7 +60,10 @@ pub(super) enum Answer {
         events: Vec<Raw>,
         headers: Vec<Bytes>,
         end: Option<(Head, Proof)>,
+        begins: Option<Seq>,
     },
+    /// A signed roster, if there is one for the asker.
+    Roster(Option<Bytes>),
     /// It says no.
     Refused,
 }

@@ -3,14 +3,16 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use homing_core::{Asked, Changed, Effect, NewGroup, Refusal, Sealer, SendCommand, Target};
+use homing_core::{Asked, Changed, Effect, NewGroup, Refusal, Repair, Sealer, SendCommand, Target};
 use homing_wire::{
-    ChainPos, Change, ChannelId, HomeId, Letter, MessageId, OpId, Policy, Right, Role, Roster,
-    SignedRoster, UserRef,
+    ChainPos, Change, ChannelId, Epoch, HomeId, Letter, MessageId, OpId, Policy, Right, Role,
+    Roster, SignedRoster, UserRef,
 };
 use uuid::Uuid;
 
 use crate::node::{Node, Seal, accepting, local, text};
+use crate::repair::{fetch, honest};
+use crate::store::TestStore;
 
 /// Homes in a network that can be cut.
 pub(crate) struct World {
@@ -62,6 +64,37 @@ impl World {
             }
         }
         self.flow();
+    }
+
+    /// A home comes back from a backup, in a life that begins now.
+    pub(crate) fn restore(&mut self, at: usize, backup: TestStore) {
+        self.nodes.iter_mut().for_each(|node| node.now += 5_000);
+        let node = &mut self.nodes[at];
+        node.epoch = Epoch(node.now - 1_000);
+        node.restore(backup);
+    }
+
+    /// A home can reach another, and says what it owes.
+    pub(crate) fn resume(&mut self, from: usize, to: usize) {
+        let peer = self.nodes[to].id;
+        let node = &mut self.nodes[from];
+        node.home.resume(&node.store, peer).unwrap();
+        self.flow();
+    }
+
+    /// A home whose disk was lost asks all others what they hold.
+    pub(crate) fn asks_all(&mut self, at: usize) {
+        for other in (0..self.nodes.len()).filter(|other| *other != at) {
+            self.asks(at, other);
+        }
+        // What the answers tell of the asker is owed anew.
+        self.heal();
+    }
+
+    /// One home asks another what it holds.
+    pub(crate) fn asks(&mut self, at: usize, other: usize) -> Repair {
+        let (asker, holder) = pair(&mut self.nodes, at, other);
+        fetch(asker, holder, &mut honest).unwrap().0
     }
 
     pub(crate) fn tick(&mut self) {
@@ -121,11 +154,11 @@ impl World {
                 let node = &mut self.nodes[to];
                 let seal = Seal(node.id);
                 let sealer = Sealer { key: &seal, record: Bytes::new() };
-                node.home
-                    .receive_letter(&node.store, node.now, &sealer, sender, name, Some(&letter))
-                    .unwrap()
-                    .unwrap();
-                self.nodes[from].home.letters_taken(peer, number).unwrap();
+                let (store, now) = (&node.store, node.now);
+                let reply =
+                    node.home.receive_letter(store, now, &sealer, sender, name, Some(&letter));
+                let reply = reply.unwrap().unwrap();
+                self.nodes[from].home.letters_taken(peer, reply.upto).unwrap();
             }
             Effect::Owed { peer, channel, epoch, .. } => {
                 let to = self.at(peer);
@@ -139,8 +172,9 @@ impl World {
                 if cursor.outside || cursor.epoch != epoch {
                     return;
                 }
-                let mut range = self.nodes[from].range(channel, cursor.acked.0 + 1, 1_000);
-                range.begins = cursor.acked == cursor.begins.1 && cursor.acked.0 > 0;
+                let first = cursor.acked.0 + 1;
+                let mut range = self.nodes[from].range_of_life(channel, epoch, first, 1_000);
+                range.begins = (epoch, cursor.acked) == cursor.begins && cursor.acked.0 > 0;
                 if range.events.is_empty() {
                     return;
                 }
@@ -155,7 +189,11 @@ impl World {
                 } else {
                     let rejected: Vec<_> =
                         reply.rejected.iter().map(|(seq, why)| (*seq, (*why).to_owned())).collect();
-                    node.acknowledged(peer, channel, reply.have.0).unwrap();
+                    let have = reply.have;
+                    node.home
+                        .acknowledged(&node.store, peer, channel, epoch, have)
+                        .unwrap()
+                        .unwrap();
                     let (store, now) = (&node.store, node.now);
                     node.home
                         .rejected_by(store, now, peer, channel, epoch, &rejected)
@@ -316,6 +354,12 @@ impl World {
     pub(crate) fn role(&mut self, home: usize, group: ChannelId, who: &UserRef) -> Option<Role> {
         self.roster(home, group).role(who)
     }
+}
+
+fn pair(nodes: &mut [Node], a: usize, b: usize) -> (&mut Node, &mut Node) {
+    let (low, high) = nodes.split_at_mut(a.max(b));
+    let (x, y) = (&mut low[a.min(b)], &mut high[0]);
+    if a < b { (x, y) } else { (y, x) }
 }
 
 /// Ann of the first home makes it; her own home's bea and the anns of the others are in it.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use homing_core::{
-    AccountState, Asked, Courier, CourierLimits, Delivery, GroupsFrom, ListChange, ListCommand,
-    NewGroup, PeerFault, Refusal, Sealer, UserList,
+    AccountState, Asked, Courier, CourierLimits, Delivery, GroupsFrom, LetterReply, ListChange,
+    ListCommand, NewGroup, PeerFault, Refusal, Sealer, UserList,
 };
 use homing_wire::{
     ChainPos, Change, ChannelId, Command, Epoch, Fence, HomeId, Letter, OpId, Policy, Role, Roster,
@@ -722,7 +722,7 @@ fn a_letter_that_cannot_be_read_holds_up_nothing() {
     for (number, letter) in [(number, None), (number + 1, Some(&leave))] {
         let (now, name) = (node.now, (epoch, number));
         let taken = node.home.receive_letter(&node.store, now, &sealer, anns[1].home, name, letter);
-        assert_eq!(taken, Ok(Ok(())));
+        assert_eq!(taken, Ok(Ok(LetterReply { upto: name.1, held: false })));
     }
     node.settle();
     assert_eq!(world.role(0, group, &anns[1]), None);

@@ -275,7 +275,13 @@ impl Node {
         self.range_of_life(channel, self.epoch, first, most)
     }
 
-    fn range_of_life(&self, channel: ChannelId, epoch: Epoch, first: u64, most: usize) -> RangeIn {
+    pub(crate) fn range_of_life(
+        &self,
+        channel: ChannelId,
+        epoch: Epoch,
+        first: u64,
+        most: usize,
+    ) -> RangeIn {
         let state = &self.store.channels[&channel];
         let events = self.store.logs[&channel]
             .values()

@@ -3,10 +3,12 @@
 
 use homing_core::{
     Answered, ChannelState, Effect, PeerFault, Question, RangeEnd, Repair, holdings, range_of,
+    roster_for,
 };
 use homing_wire::proto::event::v1::Proof;
 use homing_wire::{
-    ChannelId, Checker, Epoch, Event, Head, HomeId, ProvenHead, Seq, UserRef, prove, read_proof,
+    ChannelId, Checker, Epoch, Event, Head, HomeId, ProvenHead, Seq, SignedRoster, UserRef, prove,
+    read_proof,
 };
 
 use crate::node::{Forge, Node, Seal, accepting, text, v7};
@@ -54,7 +56,14 @@ pub(crate) fn answer(asker: &Node, holder: &mut Node, question: &Question) -> An
                 let seal = Seal(asked.origin);
                 Checker::default().check(asked.origin, asked.epoch, head, &proof, &seal).unwrap()
             });
-            Answered::Range { events, headers, end }
+            Answered::Range { events, headers, end, begins: range.begins }
+        }
+        Question::Roster { group } => {
+            let signed = roster_for(&holder.store, asker.id, *group).unwrap();
+            Answered::Roster(signed.map(|bytes| {
+                let owner = SignedRoster::stored(bytes.clone()).unwrap().roster().owner;
+                Box::new(SignedRoster::verify_with(bytes, owner, &Seal(owner)).unwrap())
+            }))
         }
     }
 }

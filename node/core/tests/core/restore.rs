@@ -432,6 +432,7 @@ fn who_has_not_written_has_no_name_here() {
         channel,
         parties: [eve.clone(), carol.clone()],
         chains: vec![(acme.id, epoch, Seq(1))],
+        roster: None,
     }];
     let now = acme.now;
     repair.answered(&mut acme.home, &acme.store, now, Answered::Holdings(page)).unwrap().unwrap();
@@ -445,7 +446,12 @@ fn who_has_not_written_has_no_name_here() {
     let checked =
         homing_wire::Checker::default().check(acme.id, epoch, head, &proof, &Seal(acme.id));
     assert!(checked.is_err(), "globex cannot sign for acme");
-    let told = Answered::Range { events: vec![Ok(event)], headers: Vec::new(), end: checked.ok() };
+    let told = Answered::Range {
+        events: vec![Ok(event)],
+        headers: Vec::new(),
+        end: checked.ok(),
+        begins: None,
+    };
     repair.answered(&mut acme.home, &acme.store, now, told).unwrap().unwrap();
     assert_eq!((repair.fetched(), repair.incomplete()), (0, 1));
     assert!(acme.home.account(&acme.store, &local("eve")).unwrap().is_none());

@@ -104,7 +104,8 @@ async fn probe(
                 | answer::Answer::Refusal(_)
                 | answer::Answer::Holdings(_)
                 | answer::Answer::Range(_)
-                | answer::Answer::Clock(_) => None,
+                | answer::Answer::Clock(_)
+                | answer::Answer::Roster(_) => None,
             }
         })
         .collect();

@@ -309,9 +309,10 @@ impl Ours {
             query::Question::Clock(ClockQuery {}) => {
                 answer::Answer::Clock(ClockAnswer { clock: self.admission.own_hello().clock })
             }
-            query::Question::User(_) | query::Question::Holdings(_) | query::Question::Range(_) => {
-                return None;
-            }
+            query::Question::User(_)
+            | query::Question::Holdings(_)
+            | query::Question::Range(_)
+            | query::Question::Roster(_) => return None,
         };
         Some(Answer { answer: Some(answer) })
     }

@@ -321,6 +321,9 @@ impl Courier {
                     work.roster_taken(now_ms, group, version)?;
                     self.tell(Input::RosterTaken { peer, connection, group, version }).await?;
                 }
+                if ack.letters_held {
+                    work.letters_held(now_ms, ack.letters)?;
+                }
                 if ack.letters > 0 {
                     let upto = ack.letters;
                     work.letters_taken(now_ms, upto)?;

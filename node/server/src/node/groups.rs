@@ -309,7 +309,7 @@ impl Hub {
         peer: HomeId,
         name: (homing_wire::Epoch, u64),
         letter: Result<Box<homing_wire::Letter>, homing_wire::LetterError>,
-    ) -> Result<Result<(), homing_core::PeerFault>, HubError> {
+    ) -> Result<Result<homing_core::LetterReply, homing_core::PeerFault>, HubError> {
         let (now, store) = (self.now_ms(), self.store.clone());
         let (signer, record) = self.seal();
         let sealer = Sealer { key: &*signer, record };

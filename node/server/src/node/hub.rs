@@ -676,6 +676,9 @@ impl Hub {
     }
 }
 
+/// What cannot be done yet may be tried again after this long, in milliseconds.
+const LATER_MS: u64 = 5_000;
+
 /// A refusal of the core as the link has it; a fault of the store ends the hub.
 pub(super) fn refused(failure: Failure) -> Result<Refused, HubError> {
     use homing_core::Class;
@@ -688,8 +691,12 @@ pub(super) fn refused(failure: Failure) -> Result<Refused, HubError> {
                 Class::NotFound => Code::NotFound,
                 Class::Conflict => Code::Conflict,
                 Class::Limit => Code::LimitReached,
+                Class::Later => Code::Busy,
             };
             let mut refused = Refused::new(code, refusal.reason, refusal.message);
+            if refusal.class == Class::Later {
+                refused = refused.with_retry_after_ms(LATER_MS);
+            }
             refused.limit = refusal.limit;
             Ok(refused)
         }

@@ -1,6 +1,8 @@
 //! Everything that can wake the node: one closed list.
 
-use homing_core::{Answered, NewAccount, NewDevice, PeerFault, PeerMark, RangeIn, RangeReply};
+use homing_core::{
+    Answered, LetterReply, NewAccount, NewDevice, PeerFault, PeerMark, RangeIn, RangeReply,
+};
 use homing_link::{ClientInfo, LoggedIn, OutboxSender, Refused, Registered, SessionNo};
 use homing_net::NetEvent;
 use homing_wire::proto::query::v1 as pb;
@@ -127,7 +129,7 @@ pub(super) enum Input {
         name: (Epoch, u64),
         /// Why it cannot be read, where it cannot: the peer may be of a later version.
         letter: Result<Box<Letter>, LetterError>,
-        reply: oneshot::Sender<Result<(), PeerFault>>,
+        reply: oneshot::Sender<Result<LetterReply, PeerFault>>,
     },
     /// A peer has a roster of ours, or lacks one.
     RosterTaken {

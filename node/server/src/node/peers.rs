@@ -202,6 +202,9 @@ impl Hub {
                 Some(pb_query::query::Query::Range(asked)) => {
                     self.answer_range(home, &asked, reply);
                 }
+                Some(pb_query::query::Query::Roster(asked)) => {
+                    self.answer_roster(home, &asked, reply);
+                }
                 Some(pb_query::query::Query::User(asked)) => {
                     let answer = self.answer_user(home, &asked)?;
                     self.reply(move || drop(reply.send(answer)));

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
-use homing_core::{PeerFault, PeerMark, RangeIn, RangeReply};
+use homing_core::{LetterReply, PeerFault, PeerMark, RangeIn, RangeReply};
 use homing_net::{NetHandle, RelayIn};
 use homing_wire::limits::RANGE_EVENTS;
 use homing_wire::proto::event::v1 as pb_event;
@@ -44,7 +44,7 @@ enum Waiting {
     Range(ChannelId, Epoch, oneshot::Receiver<Result<RangeReply, PeerFault>>),
     Marks(u64, oneshot::Receiver<Result<(), PeerFault>>),
     Roster(ChannelId, u64, oneshot::Receiver<Result<(), PeerFault>>),
-    Letter(u64, oneshot::Receiver<Result<(), PeerFault>>),
+    Letter(oneshot::Receiver<Result<LetterReply, PeerFault>>),
 }
 
 impl Receiver {
@@ -65,9 +65,7 @@ impl Receiver {
                     Some(Waiting::Roster(group, version, reply)) => {
                         Answered::Roster(*group, *version, reply.await.ok())
                     }
-                    Some(Waiting::Letter(number, reply)) => {
-                        Answered::Letter(*number, reply.await.ok())
-                    }
+                    Some(Waiting::Letter(reply)) => Answered::Letter(reply.await.ok()),
                     None => std::future::pending().await,
                 }
             };
@@ -162,7 +160,7 @@ impl Receiver {
             Some(pb::frame::Frame::Letter(sent)) => {
                 let letter = Letter::decode(&sent.letter).map(Box::new);
                 let (reply, answer) = oneshot::channel();
-                waiting.push_back(Waiting::Letter(sent.number, answer));
+                waiting.push_back(Waiting::Letter(answer));
                 let name = (Epoch(sent.epoch), sent.number);
                 let (peer, connection) = (self.peer, self.connection);
                 let input = Input::Letter { peer, connection, name, letter, reply };
@@ -264,17 +262,17 @@ impl Receiver {
                 let rosters = vec![pb::RosterHave { group, version }];
                 ack(pb::Ack { rosters, ..pb::Ack::default() })
             }
-            Answered::Letter(number, Some(Ok(()))) => {
-                ack(pb::Ack { letters: number, ..pb::Ack::default() })
+            Answered::Letter(Some(Ok(LetterReply { upto, held }))) => {
+                ack(pb::Ack { letters: upto, letters_held: held, ..pb::Ack::default() })
             }
             Answered::Marks(_, Some(Err(fault)))
             | Answered::Roster(_, _, Some(Err(fault)))
-            | Answered::Letter(_, Some(Err(fault))) => return Err(Trouble::Fault(fault, None)),
+            | Answered::Letter(Some(Err(fault))) => return Err(Trouble::Fault(fault, None)),
             // The hub is gone, or has a newer connection.
             Answered::Range(_, _, None)
             | Answered::Marks(_, None)
             | Answered::Roster(_, _, None)
-            | Answered::Letter(_, None) => return Err(Trouble::Over),
+            | Answered::Letter(None) => return Err(Trouble::Over),
         };
         link.replies.send(frame).await.map_err(|_| Trouble::Over)
     }
@@ -284,7 +282,7 @@ enum Answered {
     Range(ChannelId, Epoch, Option<Result<RangeReply, PeerFault>>),
     Marks(u64, Option<Result<(), PeerFault>>),
     Roster(ChannelId, u64, Option<Result<(), PeerFault>>),
-    Letter(u64, Option<Result<(), PeerFault>>),
+    Letter(Option<Result<LetterReply, PeerFault>>),
 }
 
 enum Trouble {

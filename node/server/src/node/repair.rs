@@ -6,13 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use homing_core::{
     Answered, Holding, Holdings, Question, RangeAnswer, RangeQuestion, Reconciled, Repair,
-    holdings, range_of,
+    holdings, range_of, roster_for,
 };
 use homing_wire::proto::event::v1 as pb_event;
 use homing_wire::proto::query::v1 as pb;
 use homing_wire::{
-    ChannelId, Checker, Epoch, Event, Hash, Head, HomeId, HomeRecord, Seq, SigningKeys, limits,
-    prove, read_proof,
+    ChannelId, Checker, Epoch, Event, Hash, Head, HomeId, HomeRecord, Seq, SignedRoster,
+    SigningKeys, limits, prove, read_proof,
 };
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
@@ -137,7 +137,7 @@ impl Hub {
         };
         self.collect_effects(None)?;
         let (keys, origin) = match &question {
-            Question::Holdings { .. } => (SigningKeys::default(), peer),
+            Question::Holdings { .. } | Question::Roster { .. } => (SigningKeys::default(), peer),
             Question::Range(range) => (self.keys_of(&range.origin), range.origin),
         };
         let (net, input) = (self.net.clone(), self.input.clone());
@@ -196,6 +196,23 @@ impl Hub {
             let page = holdings(store, own, peer, after)?;
             let lost = page.holdings.iter().map(|holding| holding.channel).collect();
             Ok((pb::answer::Answer::Holdings(holdings_out(&page)), Some(Told::Lost(lost))))
+        });
+    }
+
+    /// A home asks for the roster of a group.
+    pub(super) fn answer_roster(
+        &mut self,
+        peer: HomeId,
+        asked: &pb::RosterQuery,
+        reply: oneshot::Sender<pb::Answer>,
+    ) {
+        let Ok(group) = ChannelId::from_slice(&asked.group) else {
+            drop(reply.send(refusal("query_malformed", "`group` is no channel")));
+            return;
+        };
+        self.answer_from_disk(peer, reply, move |store| {
+            let signed = roster_for(store, peer, group)?.unwrap_or_default();
+            Ok((pb::answer::Answer::Roster(pb::RosterAnswer { signed }), None))
         });
     }
 
@@ -293,6 +310,9 @@ fn asked(question: &Question) -> pb::Query {
         Question::Holdings { after } => pb::query::Query::Holdings(pb::HoldingsQuery {
             after: after.map_or_else(Bytes::new, |c| Bytes::copy_from_slice(c.as_bytes())),
         }),
+        Question::Roster { group } => pb::query::Query::Roster(pb::RosterQuery {
+            group: Bytes::copy_from_slice(group.as_bytes()),
+        }),
         Question::Range(range) => pb::query::Query::Range(pb::RangeQuery {
             channel: Bytes::copy_from_slice(range.channel.as_bytes()),
             origin: Bytes::copy_from_slice(&range.origin.0),
@@ -337,9 +357,19 @@ fn answered(
                     events.push(Event::from_bytes(event.header, event.body));
                 }
             }
-            Ok(Answered::Range { events, headers, end })
+            let begins = (range.begins != 0).then_some(Seq(range.begins));
+            Ok(Answered::Range { events, headers, end, begins })
         }
-        (Question::Holdings { .. } | Question::Range(_), _) => Err("answer_mismatch"),
+        (Question::Roster { .. }, Some(pb::answer::Answer::Roster(roster))) => {
+            if roster.signed.is_empty() {
+                return Ok(Answered::Roster(None));
+            }
+            let signed = SignedRoster::verify(roster.signed).map_err(|error| error.reason())?;
+            Ok(Answered::Roster(Some(Box::new(signed))))
+        }
+        (Question::Holdings { .. } | Question::Range(_) | Question::Roster { .. }, _) => {
+            Err("answer_mismatch")
+        }
     }
 }
 
@@ -357,6 +387,7 @@ fn holdings_out(page: &Holdings) -> pb::HoldingsAnswer {
                 seq: seq.0,
             })
             .collect(),
+        roster: holding.roster.unwrap_or(0),
     });
     pb::HoldingsAnswer {
         holdings: holdings.collect(),
@@ -374,7 +405,8 @@ fn holdings_in(page: pb::HoldingsAnswer) -> Option<Holdings> {
     };
     let holdings = page.holdings.into_iter().map(|holding| {
         // Chains of both homes of a chat, each of as many lives as may be.
-        if holding.chains.len() > 2 * limits::LIVES {
+        // Of a group their number is bounded by what an answer holds.
+        if holding.roster == 0 && holding.chains.len() > 2 * limits::LIVES {
             return None;
         }
         Some(Holding {
@@ -388,6 +420,7 @@ fn holdings_in(page: pb::HoldingsAnswer) -> Option<Holdings> {
                     Some((origin, Epoch(chain.epoch), Seq(chain.seq)))
                 })
                 .collect::<Option<_>>()?,
+            roster: (holding.roster != 0).then_some(holding.roster),
         })
     });
     Some(Holdings { holdings: holdings.collect::<Option<_>>()?, next })
@@ -412,7 +445,8 @@ fn range_out(
     channel: ChannelId,
     sign: impl Fn(Head) -> pb_event::Proof,
 ) -> pb::RangeAnswer {
-    let mut out = pb::RangeAnswer::default();
+    let begins = answer.begins.map_or(0, |begins| begins.0);
+    let mut out = pb::RangeAnswer { begins, ..pb::RangeAnswer::default() };
     if let Some((seq, hash)) = answer.pruned {
         (out.pruned, out.pruned_hash) = (seq.0, Bytes::copy_from_slice(&hash.0));
     }

@@ -257,6 +257,7 @@ fn the_largest_event_fits_in_an_answer() {
             proof: Some(largest_proof()),
             pruned: u64::MAX,
             pruned_hash: Bytes::from_static(&[0xff; 32]),
+            begins: u64::MAX,
         })),
     };
     assert!(answer.encoded_len() <= limits::ANSWER_BYTES);
@@ -276,6 +277,7 @@ fn the_largest_page_of_what_is_held_fits_in_an_answer() {
         b: "b".repeat(LONGEST_USER),
         // Those of both homes.
         chains: vec![chain; 2 * limits::LIVES],
+        roster: (1 << 48) - 1,
     };
     let answer = query::Answer {
         answer: Some(query::answer::Answer::Holdings(query::HoldingsAnswer {

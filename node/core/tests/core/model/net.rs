@@ -344,8 +344,10 @@ impl World {
                     events,
                     headers,
                     end,
+                    begins: answer.begins,
                 })
             }
+            Question::Roster { .. } => unreachable!("there are no groups here"),
         };
         // What it tells of the asker is on disk before the asker has an answer, and asks no more.
         let frame = Frame::Told { number, answer: answer.map(Box::new), lie };

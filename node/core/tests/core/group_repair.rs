@@ -1,0 +1,194 @@
+//! Groups and disks that are lost: rosters and messages come back, nobody is asked anew, and nobody is shown what
+//! was written before they came.
+
+use homing_core::{RangeQuestion, range_of};
+use homing_wire::{Change, Policy, Role, Seq, UserRef};
+
+use crate::group_world::{World, group_of};
+
+fn rename(name: &str) -> Change {
+    Change::Update { name: Some(name.to_owned()), policy: None, roles: Vec::new() }
+}
+
+fn say(world: &mut World, who: &UserRef, group: homing_wire::ChannelId, words: &str) {
+    world.say(who, group, words).unwrap();
+    world.flow();
+}
+
+#[test]
+fn rosters_come_back_to_the_home_that_signed_them() {
+    let (mut world, group, anns) = group_of(3);
+    let (ann, bea, cat) = (anns[0].clone(), world.user(0, "bea"), world.user(2, "cat"));
+    say(&mut world, &ann, group, "before the backup");
+    let backup = world.nodes[0].store.clone();
+    world.done(&ann, group, Change::Invite(vec![cat.clone()]));
+    world.flow();
+    world.join(&cat, group);
+    world.done(&ann, group, Change::Remove(vec![bea.clone()]));
+    world.done(&ann, group, rename("enemies"));
+    world.flow();
+    for who in [&ann, &anns[1], &cat] {
+        say(&mut world, who, group, "after");
+    }
+    let newest = world.roster(0, group);
+    world.restore(0, backup);
+    assert_ne!(world.roster(0, group), newest);
+
+    // Before it has asked, a change would take back what was changed since.
+    let refused = world.ask(&ann, group, rename("strangers")).unwrap_err();
+    assert_eq!(refused.reason, "reconciling");
+    world.asks_all(0);
+    assert_eq!(world.roster(0, group), newest);
+    assert_eq!(world.nodes[0].state(group).member(&bea).map(|m| m.left), Some(true));
+    world.done(&ann, group, rename("friends again"));
+    world.flow();
+    world.heal();
+    for home in 0..3 {
+        let roster = world.roster(home, group);
+        assert_eq!(
+            (roster.name.as_str(), roster.role(&cat)),
+            ("friends again", Some(Role::Member))
+        );
+        assert!(roster.version > newest.version);
+    }
+    say(&mut world, &cat, group, "and on");
+    let all = world.words(&ann, group);
+    assert_eq!(all.len(), 5, "{all:?}");
+    assert_eq!(world.words(&anns[1], group), all);
+    world.settled(group, 0);
+}
+
+#[test]
+fn a_group_that_the_backup_does_not_know_comes_back() {
+    let mut world = World::new(3, &["ann", "bea"]);
+    let backup = world.nodes[0].store.clone();
+    let (ann, bea) = (world.user(0, "ann"), world.user(0, "bea"));
+    let others = [world.user(1, "ann"), world.user(2, "ann")];
+    let group = world.create(0, [&others[..], std::slice::from_ref(&bea)].concat());
+    others.iter().for_each(|other| world.join(other, group));
+    for who in [&ann, &bea, &others[0], &others[1]] {
+        say(&mut world, who, group, "hello");
+    }
+    let all = world.shown(&others[0], group);
+    let newest = world.roster(1, group);
+    world.restore(0, backup);
+    world.asks_all(0);
+    assert_eq!(world.roster(0, group), newest);
+    assert_eq!(world.shown(&ann, group), all);
+    assert_eq!(world.shown(&bea, group), all);
+    say(&mut world, &ann, group, "in a new life");
+    say(&mut world, &others[1], group, "welcome back");
+    assert_eq!(world.shown(&ann, group), world.shown(&others[0], group));
+    world.done(&ann, group, rename("friends again"));
+    world.flow();
+    world.settled(group, 0);
+}
+
+#[test]
+fn whoever_had_joined_is_not_asked_anew_after_a_restore() {
+    let mut world = World::new(3, &["ann"]);
+    let (ann, bob, cat) = (world.user(0, "ann"), world.user(1, "ann"), world.user(2, "ann"));
+    world.tick();
+    let backup = world.nodes[1].store.clone();
+    let group = world.create(0, vec![bob.clone(), cat.clone()]);
+    for who in [&bob, &cat] {
+        world.join(who, group);
+    }
+    for who in [&ann, &bob, &cat] {
+        say(&mut world, who, group, "hello");
+    }
+    let all = world.shown(&bob, group);
+    assert_eq!(all.len(), 3);
+    world.restore(1, backup);
+    world.asks_all(1);
+    assert_eq!(world.shown(&bob, group), all);
+    assert_eq!(world.shown(&ann, group), all);
+    say(&mut world, &cat, group, "still there?");
+    say(&mut world, &bob, group, "yes");
+    assert_eq!(world.shown(&bob, group), world.shown(&ann, group));
+    assert_eq!(world.shown(&bob, group).len(), 5);
+    world.settled(group, 0);
+}
+
+#[test]
+fn a_home_is_given_what_was_written_while_it_was_in() {
+    let (mut world, group, anns) = group_of(3);
+    let (ann, bob, late) = (anns[0].clone(), anns[1].clone(), anns[2].clone());
+    world.leave(&late, group);
+    world.flow();
+    for n in 0..20 {
+        say(&mut world, &ann, group, &format!("without them {n}"));
+        say(&mut world, &bob, group, &format!("nor so {n}"));
+    }
+    let before = world.nodes[2].store.clone();
+    world.done(&ann, group, Change::Invite(vec![late.clone()]));
+    world.flow();
+    world.join(&late, group);
+    for n in 0..3 {
+        say(&mut world, &ann, group, &format!("with them {n}"));
+        say(&mut world, &bob, group, &format!("so, too {n}"));
+    }
+    let seen = world.shown(&late, group);
+    assert_eq!(seen.len(), 6);
+
+    // Whoever asks for more gets no more of it: of the origin's own chain, and of another's.
+    let peer = world.nodes[2].id;
+    for (holder, origin) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        let (holder, origin) = (&world.nodes[holder], &world.nodes[origin]);
+        let held = holder.store.channels[&group].chain(&origin.id, origin.epoch).unwrap().seq;
+        for headers in [false, true] {
+            let (channel, origin, epoch) = (group, origin.id, origin.epoch);
+            let first = Seq(1);
+            let question = RangeQuestion { channel, origin, epoch, first, last: None, headers };
+            let part = range_of(&holder.store, holder.id, peer, &question).unwrap().unwrap();
+            assert_eq!(part.events.len(), 3);
+            assert_eq!(part.begins, Some(Seq(held.0 - 3)));
+        }
+    }
+    // So a home that lost all of it gets back what it had, whomever it asks first.
+    for order in [[0, 1], [1, 0]] {
+        world.restore(2, before.clone());
+        let incomplete = order.map(|other| world.asks(2, other).incomplete());
+        assert_eq!(incomplete, [0, 0]);
+        world.flow();
+        assert_eq!(world.shown(&late, group), seen);
+    }
+    world.settled(group, 0);
+}
+
+#[test]
+fn a_letter_to_a_home_that_has_still_to_ask_waits_and_is_not_lost() {
+    let (mut world, group, anns) = group_of(3);
+    let backup = world.nodes[0].store.clone();
+    world.done(&anns[0], group, rename("enemies"));
+    world.flow();
+    world.cut_off(0);
+    world.leave(&anns[1], group);
+    world.flow();
+    world.restore(0, backup);
+    // Its letter arrives before what would make sense of it.
+    world.cut.clear();
+    world.resume(1, 0);
+    assert_eq!(world.role(0, group, &anns[1]), Some(Role::Member));
+    world.asks_all(0);
+    assert_eq!(world.roster(0, group).name, "enemies");
+    world.heal();
+    for home in [0, 2] {
+        assert_eq!(world.role(home, group, &anns[1]), None);
+        assert_eq!(world.roster(home, group).name, "enemies");
+    }
+    world.settled(group, 0);
+}
+
+#[test]
+fn a_home_that_is_gone_does_not_keep_a_restored_one_waiting_for_ever() {
+    let (mut world, group, anns) = group_of(2);
+    let backup = world.nodes[0].store.clone();
+    world.restore(0, backup);
+    world.cut_off(0);
+    assert_eq!(world.ask(&anns[0], group, rename("x")).unwrap_err().reason, "reconciling");
+    world.nodes[0].now = world.nodes[0].epoch.0 + 600_000;
+    world.done(&anns[0], group, rename("on we go"));
+    assert_eq!(world.roster(0, group).name, "on we go");
+    assert_eq!(Policy::default(), world.roster(0, group).policy());
+}
