@@ -32,6 +32,7 @@ WRONG = {
     "groups.leave": {},
     "groups.update": {"channel": NOWHERE},
     "groups.members": {"channel": 7},
+    "groups.fork": {"channel": ""},
     "users.get": {"address": "alice"},
     "users.update": {"privacy": {"groups": "nobody"}},
     "contacts.list": {"limit": 1001},
@@ -44,9 +45,13 @@ WRONG = {
     "rpc.discover": ["by", "place"],
 }
 
+# Called here where they are refused alone: what they are for needs a home that is gone for good. The tests of real homes have it
+# (testnet/tests/homes/groups.rs).
+ELSEWHERE = {"groups.fork"}
+
 # What the contract names beside these. A name here is not built: it stands in no document.
 LATER = """channels.update requests.accept requests.decline messages.search messages.hide groups.link groups.unlink
-groups.fork users.search presence.watch presence.unwatch typing.set media.copy media.url push.key push.subscribe
+users.search presence.watch presence.unwatch typing.set media.copy media.url push.key push.subscribe
 push.unsubscribe devices.list devices.rename devices.revoke account.password""".split()
 
 
@@ -77,7 +82,8 @@ async def websocket(network):
 
     called = Called(document)
     await call_all(called, network, alice, carol, bob)
-    check(called.names == set(names), f"never called successfully: {sorted(set(names) - called.names)}")
+    missing = set(names) - called.names - ELSEWHERE
+    check(not missing, f"never called successfully: {sorted(missing)}")
 
     for name, params in WRONG.items():
         for wrong in (params, ["by", "place"]):
@@ -231,6 +237,7 @@ async def groups(called, alice, carol):
     for name, params, code, reason in (
         ("groups.remove", {"users": [ALICE]}, None, "not_allowed"),
         ("groups.update", {"name": ""}, -32602, "invalid_name"),
+        ("groups.fork", {}, -32008, "own_group"),
         ("groups.create", {"name": "n", "members": [ALICE]}, -32602, "with_self"),
         ("groups.create", {"name": "n", "members": [f"u{n}@{OTHER}" for n in range(100)]}, -32009, "group_full"),
     ):

@@ -157,6 +157,11 @@ pub enum Call {
         /// The client's name for this change.
         op: Option<OpId>,
     },
+    /// Goes on with a group whose home is gone. Answer: [`Answer::Channel`], the new group.
+    GroupsFork {
+        /// Which.
+        channel: ChannelId,
+    },
     /// Changes a group; what is absent stays. Answer: [`Answer::Channel`], or [`Answer::Pending`].
     GroupsUpdate {
         /// Which.

@@ -185,6 +185,10 @@ pub struct ChannelView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<uuid::Uuid>")]
     pub continues: Option<ChannelId>,
+    /// The group that goes on with this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<uuid::Uuid>")]
+    pub continued_by: Option<ChannelId>,
 }
 
 /// What a user is in a group.

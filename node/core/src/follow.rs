@@ -210,7 +210,9 @@ impl Home {
             return Ok(Err(PeerFault("ack_ahead")));
         }
         if version > cursor.roster {
-            self.owe(group, peer, |cursor| cursor.roster = version);
+            // What it did not take by an older one it may take by this.
+            self.owe(group, peer, |cursor| (cursor.roster, cursor.refused) = (version, None));
+            self.push(group, peer);
             let gone = version == held
                 && self.state(group).and_then(|s| s.cursor(&peer)).is_some_and(|c| c.outside)
                 && !self
@@ -222,6 +224,16 @@ impl Home {
             }
         }
         Ok(Ok(()))
+    }
+
+    /// A home takes nothing of a group that it is in, as this home knows: it has not heard of that yet, perhaps.
+    pub(crate) fn show_roster(&mut self, group: ChannelId, peer: HomeId) {
+        let Some(signed) = self.roster(group) else { return };
+        let roster = signed.roster();
+        let known = self.state(group).and_then(|s| s.cursor(&peer)).map(|cursor| cursor.roster);
+        if roster.home_since(&peer).is_some() && known.is_some_and(|v| v < roster.version) {
+            self.follows(roster_effect(peer, &signed));
+        }
     }
 
     /// The roster of a channel that has been loaded.
@@ -246,15 +258,22 @@ impl Home {
         signed: SignedRoster,
     ) -> Result<(), Fault> {
         let signed = Arc::new(signed);
+        let own = self.id;
         let (new, id) = (signed.roster(), signed.roster().group);
         let old = self.roster(id);
         let Some(slot) = self.change_channel(id) else { return Ok(()) };
         slot.roster = Some(signed.clone());
         if let Some(group) = &mut slot.state.group {
             group.version = new.version;
+            group.since = new.home_since(&own).unwrap_or(0);
             group.forked = None;
         }
         self.write(Write::Roster { channel: id, signed: signed.bytes().clone() });
+        if old.is_none()
+            && let Some(given_up) = new.continues
+        {
+            self.note_continued(reader, given_up, new)?;
+        }
         let before = old.as_ref().map(|signed| signed.roster());
         let asked = self.follow_members(reader, id, before, new)?;
         self.follow_homes(id, before, &signed);
@@ -266,6 +285,33 @@ impl Home {
         for (user, by) in asked {
             self.answer_invitation(reader, id, new, &user, &by)?;
         }
+        Ok(())
+    }
+
+    /// A group that goes on with another is shown as that where an admin of the other made it: anybody can claim it.
+    fn note_continued(
+        &mut self,
+        reader: &dyn Reader,
+        given_up: ChannelId,
+        new: &Roster,
+    ) -> Result<(), Fault> {
+        self.channel(reader, given_up)?;
+        let Some(signed) = self.roster(given_up) else { return Ok(()) };
+        let maker = new.tenures.iter().find(|t| t.role == Role::Owner).map(|t| &t.user);
+        let maker = maker.filter(|maker| maker.home == new.owner);
+        let may = maker.and_then(|maker| signed.roster().role(maker));
+        if may.is_none_or(|role| role < Role::Admin) {
+            return Ok(());
+        }
+        if let Some(group) = self.state_mut(new.group).and_then(|s| s.group.as_mut()) {
+            group.continues = Some(given_up);
+        }
+        let Some(group) = self.state_mut(given_up).and_then(|s| s.group.as_mut()) else {
+            return Ok(());
+        };
+        group.continued_by.get_or_insert(new.group);
+        let change = self.changed(given_up);
+        self.follows(Effect::Channel { channel: given_up, change });
         Ok(())
     }
 
@@ -378,6 +424,11 @@ impl Home {
         let (own, epoch) = (self.id, self.epoch);
         let Some(state) = self.state(id) else { return };
         let end = state.chain(&own, epoch).map_or(Seq(0), |chain| chain.seq);
+        // What was written before is not for whoever comes now, unless the group shows all of it.
+        let begins = match new.policy().history {
+            RosterHistory::All => (state.first_life(&own).unwrap_or(epoch), Seq(0)),
+            RosterHistory::Nothing | RosterHistory::Joined => (epoch, end),
+        };
         let mine = new.owner == own;
         let here = new.home_since(&own).is_some();
         let mut homes: Vec<HomeId> = new.present().map(|t| t.user.home).collect();
@@ -401,18 +452,19 @@ impl Home {
             }
             self.owe(id, home, |cursor| {
                 if inside && (cursor.outside || came_back) {
-                    // What was written before is not for it.
-                    (cursor.epoch, cursor.acked, cursor.begins) = (epoch, end, (epoch, end));
+                    (cursor.epoch, cursor.acked) = begins;
+                    cursor.begins = begins;
                 }
                 // Whoever took nothing may have people in it again.
                 cursor.refused = None;
                 cursor.outside = !inside;
                 cursor.marks_owed &= inside;
             });
-            self.push(id, home);
             if mine {
+                // Before the events: by an older one, they are not for it.
                 self.follows(roster_effect(home, signed));
             }
+            self.push(id, home);
         }
     }
 
@@ -473,6 +525,7 @@ impl Home {
             }
             if header.kind.is_message()
                 && let Some(group) = self.state_mut(id).and_then(|s| s.group.as_mut())
+                && header.roster >= group.since
             {
                 group.turned.push(row.pos);
                 let more = group.turned.len().saturating_sub(GroupState::TURNED);

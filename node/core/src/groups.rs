@@ -71,6 +71,18 @@ const RECONCILING: Refusal = Refusal::new(
     "reconciling",
     "this home was restored and asks the other homes of the group what it lost: try again in a minute",
 );
+const OWN_GROUP: Refusal =
+    Refusal::new(Class::Conflict, "own_group", "this home is the group's own: change it as it is");
+const CONTINUED: Refusal = Refusal::new(
+    Class::Conflict,
+    "already_continued",
+    "somebody has gone on with this group already, without you: ask them to invite you",
+);
+const OWNER_ANSWERS: Refusal = Refusal::new(
+    Class::NotAllowed,
+    "owner_home_answers",
+    "the group's home was heard not long ago: ask its people for changes",
+);
 pub(crate) const NOT_ALLOWED: Refusal =
     Refusal::new(Class::NotAllowed, "not_allowed", "your role in this group does not let you");
 pub(crate) const LEFT: Refusal =
@@ -105,7 +117,7 @@ impl Home {
             return Err(DISABLED.into());
         }
         let me = self.user(&new.creator);
-        if new.id.0.get_version() != Some(uuid::Version::SortRand) {
+        if !new.id.is_group() {
             return Err(
                 Refusal::new(Class::Invalid, "invalid_id", "a group's id is a UUIDv7").into()
             );
@@ -141,16 +153,90 @@ impl Home {
             edits.push(Edit::Role { user: user.clone(), role: Some(role), fence: None });
         }
         self.check_size(edits.len())?;
-        let (home, epoch) = (self.id, self.epoch);
-        let empty = first(new.id, home, epoch, now_ms, new.name, new.policy, None);
-        // The first version is the one with its first members in it.
-        let mut roster = amend(&empty, epoch, now_ms, &me, &edits, |_| Fence::NOTHING)
+        let (id, name, policy) = (new.id, new.name, new.policy);
+        self.found(reader, sealer, id, (name, policy, None), &edits)?;
+        Ok(id)
+    }
+
+    /// The first version of a roster is the one with the first members in it.
+    fn found(
+        &mut self,
+        reader: &dyn Reader,
+        sealer: &Sealer<'_>,
+        id: ChannelId,
+        (name, policy, continues): (String, Policy, Option<ChannelId>),
+        edits: &[Edit],
+    ) -> Result<(), Failure> {
+        let (home, epoch, now_ms) = (self.id, self.epoch, self.now_ms);
+        let Some(Edit::Role { user: maker, .. }) = edits.first() else { return Ok(()) };
+        let empty = first(id, home, epoch, now_ms, name, policy, continues);
+        let mut roster = amend(&empty, epoch, now_ms, maker, edits, |_| Fence::NOTHING)
             .map_err(|WornOut| WORN_OUT)?;
         roster.prev = homing_wire::Hash::NONE;
-        self.add_channel(ChannelState::group(new.id, home, self.now_ms));
+        self.add_channel(ChannelState::group(id, home, now_ms));
         self.follow(reader, roster.sign(sealer.key, sealer.record.clone()))?;
         self.hurry();
-        Ok(new.id)
+        Ok(())
+    }
+
+    /// Goes on with a group whose home has not been heard for long: a new one of this home, of the same name, whose
+    /// people are asked. Again by this home: the same one. `fresh` is its id if it is new; `is_connected`: the
+    /// group's home can be reached at this moment.
+    pub fn fork_group(
+        &mut self,
+        reader: &dyn Reader,
+        now_ms: u64,
+        sealer: &Sealer<'_>,
+        user: &Local,
+        (group, fresh): (ChannelId, ChannelId),
+        is_connected: bool,
+    ) -> Result<ChannelId, Failure> {
+        self.at(now_ms);
+        if !self.is_active(reader, user)? {
+            return Err(DISABLED.into());
+        }
+        let me = self.user(user);
+        let Some(state) = self.channel(reader, group)? else { return Err(NO_CHANNEL.into()) };
+        let (Some(of), Some(member)) = (state.group.clone(), state.member(&me)) else {
+            return Err(NO_CHANNEL.into());
+        };
+        if member.left {
+            return Err(LEFT.into());
+        }
+        let signed = self.roster(group).ok_or(NO_CHANNEL)?;
+        let old = signed.roster();
+        if old.role(&me).is_none_or(|role| role < Role::Admin) {
+            return Err(NOT_ALLOWED.into());
+        }
+        if of.owner == self.id {
+            return Err(OWN_GROUP.into());
+        }
+        if let Some(by) = of.continued_by {
+            let state = self.channel(reader, by)?;
+            let is_in = state.and_then(|state| state.member(&me)).is_some_and(|m| !m.left);
+            self.hurry();
+            return if is_in { Ok(by) } else { Err(CONTINUED.into()) };
+        }
+        let heard_at = self.peer(&of.owner).map_or(0, |peer| peer.seen_at);
+        let silent_ms = self.now_ms.saturating_sub(heard_at);
+        if is_connected || silent_ms < self.policy.fork_after_ms {
+            return Err(OWNER_ANSWERS.with_limit(self.policy.fork_after_ms).into());
+        }
+        let mut edits = vec![Edit::Role { user: me.clone(), role: Some(Role::Owner), fence: None }];
+        for tenure in old.present().filter(|t| t.role >= Role::Member && t.user != me) {
+            // Whoever does not want it, or is not there any more, is left out.
+            if let Ok(role) = self.entering(reader, &tenure.user, &me)? {
+                let role = if role == Role::Member && tenure.role >= Role::Admin {
+                    Role::Admin
+                } else {
+                    role
+                };
+                edits.push(role_of(&tenure.user, Some(role)));
+            }
+        }
+        self.check_size(edits.len())?;
+        self.found(reader, sealer, fresh, (old.name.clone(), old.policy(), Some(group)), &edits)?;
+        Ok(fresh)
     }
 
     /// Homes for which something waits: events, marks, rosters, letters.
@@ -486,7 +572,15 @@ impl ChannelState {
             cursors: Vec::new(),
             pruned: Pos(0),
             rejected: Vec::new(),
-            group: Some(GroupState { owner, version: 0, forked: None, turned: Vec::new() }),
+            group: Some(GroupState {
+                owner,
+                version: 0,
+                since: 0,
+                continues: None,
+                continued_by: None,
+                forked: None,
+                turned: Vec::new(),
+            }),
         }
     }
 }

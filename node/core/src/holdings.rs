@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use homing_wire::limits::{ANSWER_BYTES, HOLDINGS, RANGE_EVENTS};
-use homing_wire::{ChannelId, Epoch, Hash, HomeId, Pos, Roster, Seq, SignedRoster, UserRef};
+use homing_wire::{
+    ChannelId, Epoch, Hash, HomeId, Pos, Roster, RosterHistory, Seq, SignedRoster, UserRef,
+};
 
 use crate::reader::{Fault, Reader};
 use crate::relay::PeerFault;
@@ -252,6 +254,9 @@ struct Sight<'a> {
 impl Sight<'_> {
     /// The first version, from that one on, whose events are for the home.
     fn from(&self, version: u64) -> Option<u64> {
+        if self.sees_all() {
+            return Some(version);
+        }
         match self.roster.home_in_at(&self.peer, version) {
             Some(_) => Some(version),
             None => self.roster.home_next_in(&self.peer, version),
@@ -259,7 +264,12 @@ impl Sight<'_> {
     }
 
     fn has(&self, version: u64) -> bool {
-        self.roster.home_in_at(&self.peer, version).is_some()
+        self.sees_all() || self.roster.home_in_at(&self.peer, version).is_some()
+    }
+
+    fn sees_all(&self) -> bool {
+        let all = self.roster.policy().history == RosterHistory::All;
+        all && self.roster.home_since(&self.peer).is_some()
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Policy {
     pub pull_after_ms: u64,
     /// Members of a group of this home, invited ones included.
     pub group_members: u64,
+    /// A group whose home was not heard for so long, in milliseconds, may be gone on with by its admins.
+    pub fork_after_ms: u64,
     /// Contacts of one user.
     pub contacts: usize,
     /// Users whom one user has blocked.
@@ -57,6 +59,7 @@ impl Default for Policy {
             ids_bytes: 16 << 20,
             pull_after_ms: 30 * 24 * 3_600_000,
             group_members: 100,
+            fork_after_ms: 7 * 24 * 3_600_000,
             contacts: 5_000,
             blocks: 5_000,
         }

@@ -171,11 +171,15 @@ impl Home {
         let sender = event.header.user();
         let hidden = event.header.origin != HomeId::LOCAL && state.hides(&sender);
         state.head = state.head.next();
+        // What a home that is new in a group is given of what was before is news to nobody.
+        let is_new = state.group.as_ref().is_none_or(|group| event.header.roster >= group.since);
         // Who has blocked the sender has nothing unread of it; the sender counts no own messages.
-        state.counted += u64::from(is_message && !hidden);
+        state.counted += u64::from(is_message && is_new && !hidden);
         state.move_veils(&sender, hidden, is_message, now_ms);
         if is_message {
             state.last = state.head;
+        }
+        if is_message && is_new {
             state.active_at = now_ms;
             for member in &mut state.members {
                 if !member.left

@@ -87,6 +87,7 @@ impl Home {
             // A peer's word is shown to operators: bounded, whatever was sent.
             let reason: String = reason.chars().take(64).collect();
             self.owe(channel, peer, |cursor| cursor.refused = Some(reason));
+            self.show_roster(channel, peer);
             let change = self.changed(channel);
             self.follows(Effect::Channel { channel, change });
         }

@@ -47,6 +47,13 @@ pub struct GroupState {
     pub owner: HomeId,
     /// The version of the roster that is held.
     pub version: u64,
+    /// Since that version, without a break, this home has had a member; 0: it has none. What names an earlier one is from
+    /// before: it is shown where the group's policy says so, and is news to nobody.
+    pub since: u64,
+    /// The group, given up by its home, that this one goes on with: its people are those who were in that one.
+    pub continues: Option<ChannelId>,
+    /// The group that goes on with this one.
+    pub continued_by: Option<ChannelId>,
     /// The owner home has signed two rosters of one version, or one that takes back what an earlier one said: nothing
     /// more of that life is taken of it.
     pub forked: Option<Epoch>,
@@ -210,7 +217,7 @@ pub struct Cursor {
     pub refused: Option<String>,
     /// Of a group: this home's chain begins there for it, above that event of that life.
     pub begins: (Epoch, Seq),
-    /// Of a group whose roster this home signs: the version that it has acknowledged.
+    /// Of a group: the version of the roster that it has acknowledged to this home.
     pub roster: u64,
     /// Nobody of it is in the channel any more (or yet): it gets rosters alone.
     pub outside: bool,
@@ -610,6 +617,11 @@ impl ChannelState {
     /// The end of a chain, if any of it is held.
     pub fn chain(&self, origin: &HomeId, epoch: Epoch) -> Option<&ChainEnd> {
         self.chains.iter().find(|c| c.origin == *origin && c.epoch == epoch)
+    }
+
+    /// The first life of `home` in which it has written here.
+    pub fn first_life(&self, home: &HomeId) -> Option<Epoch> {
+        self.chains.iter().filter(|c| c.origin == *home).map(|c| c.epoch).min()
     }
 
     /// How many events of `home` are in it, of all lives of its store.

@@ -24,6 +24,7 @@ pub fn policy(config: &Config) -> Policy {
         ids_bytes: l.ids_bytes,
         pull_after_ms: l.relay_pull_after_ms,
         group_members: config.groups.max_members,
+        fork_after_ms: config.groups.fork_after_ms,
         contacts: l.contacts,
         blocks: l.blocks,
     }

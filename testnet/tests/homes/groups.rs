@@ -273,3 +273,136 @@ async fn contacts_are_added_directly_and_kills_lose_nothing() {
     let (alice, _) = party.client(0, "alice").await;
     assert_eq!(facts(&history(&bob, group).await), facts(&history(&alice, group).await));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_whose_home_is_gone_goes_on_elsewhere() {
+    let mut party = Party::with(&HOMES, &[("HOMING_GROUPS__FORK_AFTER_MS", "1000")]).await;
+    let (alice, mut alice_hears) = party.client(0, "alice").await;
+    let (bob, mut bob_hears) = party.client(1, "bob").await;
+    let (carol, mut carol_hears) = party.client(2, "carol").await;
+    let group = make(&alice, &["bob@globex.test", "carol@initech.test"]).await;
+    for (client, events) in [(&bob, &mut bob_hears), (&carol, &mut carol_hears)] {
+        until(client, events, group, is("state", "invited")).await;
+        call(client, "groups.join", json!({ "channel": group })).await;
+        until(client, events, group, is("state", "active")).await;
+    }
+    until(&alice, &mut alice_hears, group, |channel| channel["member_count"] == 3).await;
+    let roles = json!({"channel": group, "roles": {"bob@globex.test": "admin"}});
+    call(&alice, "groups.update", roles).await;
+    until(&bob, &mut bob_hears, group, is("role", "admin")).await;
+    send(&alice, group, "while it was there").await;
+    for hears in [&mut bob_hears, &mut carol_hears] {
+        assert_eq!(text(&next_message(hears).await), "while it was there");
+    }
+    let fork = json!({ "channel": group });
+    assert_eq!(
+        refused(&bob, "groups.fork", fork.clone()).await,
+        ("owner_home_answers".into(), Some(1_000))
+    );
+    alice.close().await;
+    party.homes[0].kill().await.unwrap();
+
+    // The silence is what is waited for: each try before its end is refused.
+    let made = async {
+        loop {
+            match bob.call::<Value, Value>("groups.fork", &fork).await {
+                Ok(made) => return made,
+                Err(Error::Refused(refusal)) if refusal.reason == *"owner_home_answers" => {
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let made = tokio::time::timeout(WITHIN, made).await.expect("it never can be gone on with");
+    assert_eq!((&made["name"], &made["role"]), (&json!("friends"), &json!("owner")));
+    assert_eq!(made["continues"], json!(group));
+    let next: Uuid = made["channel"].as_str().unwrap().parse().unwrap();
+    assert_eq!(call(&bob, "groups.fork", fork.clone()).await["channel"], json!(next));
+    assert_eq!(refused(&carol, "groups.fork", fork).await.0, "not_allowed");
+
+    let asked = until(&carol, &mut carol_hears, next, is("state", "invited")).await;
+    assert_eq!(asked["continues"], json!(group));
+    let old = call(&carol, "channels.get", json!({ "channel": group })).await;
+    assert_eq!(old["continued_by"], json!(next));
+    call(&carol, "groups.join", json!({ "channel": next })).await;
+    until(&carol, &mut carol_hears, next, is("state", "active")).await;
+    send(&bob, next, "on we go").await;
+    assert_eq!(text(&next_message(&mut carol_hears).await), "on we go");
+    let words: Vec<String> = history(&carol, group).await.iter().map(text).collect();
+    assert_eq!(words, ["while it was there"]);
+}
+
+/// What was changed after the backup was told to others: it comes back from them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_owner_home_has_its_groups_as_the_others_know_them() {
+    let mut party = Party::of(&HOMES).await;
+    let (alice, mut alice_hears) = party.client(0, "alice").await;
+    drop(party.client(0, "dan").await);
+    let (bob, mut bob_hears) = party.client(1, "bob").await;
+    let (carol, mut carol_hears) = party.client(2, "carol").await;
+    let group = make(&alice, &["bob@globex.test", "dan@acme.test"]).await;
+    until(&bob, &mut bob_hears, group, is("state", "invited")).await;
+    call(&bob, "groups.join", json!({ "channel": group })).await;
+    until(&alice, &mut alice_hears, group, |channel| channel["member_count"] == 3).await;
+    let file = party.homes[0].dir().parent().unwrap().join("groups.homing");
+    let file = file.to_str().unwrap();
+    party.homes[0].command(&["backup", file]).await.unwrap();
+
+    let users = json!({ "channel": group, "users": ["carol@initech.test"] });
+    call(&alice, "groups.invite", users).await;
+    until(&carol, &mut carol_hears, group, is("state", "invited")).await;
+    call(&carol, "groups.join", json!({ "channel": group })).await;
+    until(&carol, &mut carol_hears, group, is("state", "active")).await;
+    let users = json!({ "channel": group, "users": ["dan@acme.test"] });
+    call(&alice, "groups.remove", users).await;
+    call(&alice, "groups.update", json!({ "channel": group, "name": "best friends" })).await;
+    let later = make(&alice, &["bob@globex.test"]).await;
+    until(&bob, &mut bob_hears, later, is("state", "invited")).await;
+    call(&bob, "groups.join", json!({ "channel": later })).await;
+    until(&bob, &mut bob_hears, later, is("state", "active")).await;
+    for client in [&alice, &bob, &carol] {
+        send(client, group, "after the backup").await;
+    }
+    send(&alice, later, "in the other").await;
+    for (client, events) in [(&bob, &mut bob_hears), (&carol, &mut carol_hears)] {
+        until(client, events, group, is("name", "best friends")).await;
+        until(client, events, group, |channel| channel["head"].as_u64() >= Some(3)).await;
+    }
+    until(&bob, &mut bob_hears, later, |channel| channel["head"].as_u64() >= Some(1)).await;
+    let all = facts(&history(&carol, group).await);
+    alice.close().await;
+    party.homes[0].kill().await.unwrap();
+    party.homes[0].command(&["restore", file, "--force"]).await.unwrap();
+    party.homes[0].forget_logins();
+    party.homes[0].start().await.unwrap();
+
+    let (alice, mut alice_hears) = party.client(0, "alice").await;
+    until(&alice, &mut alice_hears, group, is("name", "best friends")).await;
+    until(&alice, &mut alice_hears, later, |channel| channel["head"].as_u64() >= Some(1)).await;
+    until(&alice, &mut alice_hears, group, |channel| channel["head"].as_u64() >= Some(3)).await;
+    assert_eq!(facts(&history(&alice, group).await), all);
+    let members = call(&alice, "groups.members", json!({ "channel": group })).await;
+    let mut people: Vec<&str> =
+        members["members"].as_array().unwrap().iter().filter_map(|m| m["user"].as_str()).collect();
+    people.sort_unstable();
+    assert_eq!(people, ["alice@acme.test", "bob@globex.test", "carol@initech.test"]);
+    // And it can be changed again, as soon as everybody was asked.
+    let renamed = async {
+        let params = json!({ "channel": group, "name": "back again" });
+        loop {
+            match alice.call::<Value, Value>("groups.update", &params).await {
+                Ok(_) => return,
+                Err(Error::Refused(refusal)) if refusal.reason == *"reconciling" => {
+                    tokio::time::sleep(refusal.retry_after.unwrap()).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(WITHIN, renamed).await.expect("it never can be changed again");
+    until(&carol, &mut carol_hears, group, is("name", "back again")).await;
+    send(&carol, group, "welcome back").await;
+    until(&alice, &mut alice_hears, group, |channel| channel["head"].as_u64() >= Some(4)).await;
+    assert_eq!(facts(&history(&alice, group).await), facts(&history(&bob, group).await));
+}

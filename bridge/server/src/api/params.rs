@@ -445,6 +445,20 @@ impl Params for GroupsLeave {
     }
 }
 
+/// `groups.fork`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct GroupsFork {
+    /// Which group.
+    #[schemars(with = "uuid::Uuid")]
+    channel: String,
+}
+
+impl Params for GroupsFork {
+    fn ask(self) -> Result<Asked, Refused> {
+        Ok(Asked::Call(Call::GroupsFork { channel: id("channel", &self.channel)? }))
+    }
+}
+
 /// `groups.update`
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct GroupsUpdate {

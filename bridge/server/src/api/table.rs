@@ -164,6 +164,12 @@ pub(crate) static METHODS: &[Method] = &[
         "nothing",
         &[Code::NotAllowed, Code::NotFound, Code::LimitReached],
     ),
+    method::<params::GroupsFork, ChannelView>(
+        "groups.fork",
+        "Goes on with a group whose home was not heard for days: a new one, whose people are asked",
+        "channel",
+        &[Code::NotAllowed, Code::NotFound, Code::Conflict, Code::LimitReached],
+    ),
     method::<params::GroupsUpdate, ChannelView>(
         "groups.update",
         "Changes a group's name, policy or roles; {state: \"pending\"} while its home does not answer",

@@ -327,6 +327,7 @@ impl State {
             }
             Call::GroupsJoin { .. } | Call::GroupsUpdate { .. } => Ok(Answer::Pending),
             Call::GroupsLeave { .. } => Ok(Answer::Done),
+            Call::GroupsFork { .. } => Ok(Answer::Channel(Box::new(self.chat(chat())))),
             Call::GroupsMembers { .. } => Ok(Answer::Members(MembersPage {
                 members: vec![MemberRow {
                     user: "bob@acme.example".into(),
@@ -357,6 +358,7 @@ impl State {
             roster: None,
             owner_home: None,
             continues: None,
+            continued_by: None,
         }
     }
 }

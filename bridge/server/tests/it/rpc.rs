@@ -45,6 +45,7 @@ async fn every_method_is_answered() {
         ("groups.update", json!({"channel": channel, "roles": {"bob@acme.example": "admin"}})),
         ("groups.leave", json!({"channel": channel})),
         ("groups.members", json!({"channel": channel})),
+        ("groups.fork", json!({"channel": channel})),
     ] {
         answers.push(alice.ok(method, params).await);
         called.push(method);

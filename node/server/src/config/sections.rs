@@ -167,6 +167,9 @@ section! {
         /// Members of a group of this home, invited ones included. Every home of a group stores its messages once and
         /// sends its own people's to all of the others: what that takes grows with the homes, not with the members.
         max_members: u64 = 100, in 2..=100;
+        /// A group of another home that was not heard for so long may be gone on with by its admins (`groups.fork`). A week:
+        /// an outage is over by then, and people who cannot change their group have another one long since.
+        fork_after_ms: u64 = 7 * 24 * 3_600_000, in 1_000..=31_536_000_000;
     }
 }
 

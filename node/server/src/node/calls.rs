@@ -245,6 +245,7 @@ impl Hub {
             Call::GroupsLeave { channel, op } => {
                 self.change_group(session, number, &user, channel, Wish::Leave, op)
             }
+            Call::GroupsFork { channel } => self.fork_group(&user, channel),
             Call::GroupsUpdate { channel, name, policy, roles, op } => {
                 let change = Wish::Update { name, policy, roles };
                 self.change_group(session, number, &user, channel, change, op)

@@ -85,6 +85,19 @@ impl Hub {
         self.group_view(user, channel)
     }
 
+    /// Goes on with a group whose home is gone.
+    pub(super) fn fork_group(&mut self, user: &Local, channel: ChannelId) -> Result<Outcome, Stop> {
+        let (now, store) = (self.now_ms(), self.store.clone());
+        let owner = self.home.roster_of(&*store, channel)?.map(|signed| signed.roster().owner);
+        let is_connected = owner.is_some_and(|owner| self.connected(&owner).is_some());
+        let fresh = ChannelId(Uuid::now_v7());
+        let (signer, record) = self.seal();
+        let sealer = Sealer { key: &*signer, record };
+        let which = (channel, fresh);
+        let made = self.home.fork_group(&*store, now, &sealer, user, which, is_connected)?;
+        self.group_view(user, made)
+    }
+
     fn group_view(&mut self, user: &Local, channel: ChannelId) -> Result<Outcome, Stop> {
         let store = self.store.clone();
         let view = self.shower.channel(&mut self.home, &*store, user, channel)?;

@@ -137,6 +137,9 @@ impl Hub {
             }
             NetEvent::PeerDown { home, reason } => {
                 info!(peer = %self.directory.show(&home), reason = %reason, "home disconnected");
+                if let Some(known) = self.home.peer(&home).cloned() {
+                    self.home.put_peer(PeerState { seen_at: now, ..known });
+                }
                 // Who is wanted is dialled again by the network itself.
                 self.stop_repair(&home);
                 self.clocks.gone(&home);

@@ -87,7 +87,7 @@ impl Shower {
         });
         let view = self.view(state, member, last);
         Ok(Some(match roster {
-            Some(signed) => self.as_group(view, member, signed.roster()),
+            Some(signed) => self.as_group(view, state, member, signed.roster()),
             None => view,
         }))
     }
@@ -131,28 +131,37 @@ impl Shower {
             roster: None,
             owner_home: None,
             continues: None,
+            continued_by: None,
         }
     }
 
     /// What is different where the channel is a group.
-    fn as_group(&self, view: ChannelView, member: &Member, roster: &Roster) -> ChannelView {
-        use homing_link::ChannelState;
+    fn as_group(
+        &self,
+        view: ChannelView,
+        state: &ChannelState,
+        member: &Member,
+        roster: &Roster,
+    ) -> ChannelView {
+        use homing_link::ChannelState as Shown;
+        let group = state.group.as_ref();
         let people = roster.present().filter(|t| t.role >= Role::Member).count();
         ChannelView {
             kind: ChannelKind::Group,
             name: Some(roster.name.clone()),
             with: None,
             state: match (member.left, member.accepted) {
-                (true, _) => ChannelState::Left,
-                (false, true) => ChannelState::Active,
-                (false, false) => ChannelState::Invited,
+                (true, _) => Shown::Left,
+                (false, true) => Shown::Active,
+                (false, false) => Shown::Invited,
             },
             role: roster.role(&member.user).filter(|_| !member.left).map(role_view),
             member_count: u32::try_from(people).unwrap_or(u32::MAX),
             marks: Vec::new(),
             roster: Some(roster.version),
             owner_home: Some(self.directory.show(&roster.owner)),
-            continues: roster.continues,
+            continues: group.and_then(|group| group.continues),
+            continued_by: group.and_then(|group| group.continued_by),
             ..view
         }
     }

@@ -156,6 +156,9 @@ pub(crate) fn channel_state() -> ChannelState {
     state.group = Some(GroupState {
         owner: HomeId([1; 32]),
         version: 5,
+        since: 4,
+        continues: ChannelId::from_slice(&[8; 16]).ok(),
+        continued_by: ChannelId::from_slice(&[9; 16]).ok(),
         forked: Some(EPOCH),
         turned: vec![Pos(7)],
     });
