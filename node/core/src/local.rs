@@ -169,6 +169,9 @@ impl Home {
             }
         }
         state.rejected.retain(|(pos, _)| *pos > upto);
+        if let Some(group) = &mut state.group {
+            group.turned.retain(|pos| *pos > upto);
+        }
         for entry in &old {
             let header = &entry.event.header;
             let chain = state

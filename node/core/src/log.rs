@@ -181,8 +181,11 @@ impl Home {
         }
         if is_message && is_new {
             state.active_at = now_ms;
+            let is_group = state.group.is_some();
             for member in &mut state.members {
+                // Whoever is only asked into a group is shown nothing of it.
                 if !member.left
+                    && (member.accepted || !is_group)
                     && event.header.mentions.contains(&member.user)
                     && member.mentions.len() < Member::MENTIONS
                     && !hidden

@@ -190,8 +190,11 @@ fn channel_rows(
     }
     let last = Pos(pos.0.saturating_add(PAGE_ENTRIES - 1));
     let entries = reader.entries(channel, pos, last, PAGE_BYTES)?;
-    // What is hidden from the user is not the user's.
-    rows.extend(entries.iter().filter(|entry| entry.is_shown_to(user)).map(message));
+    // What is hidden from the user, or from before or after its time in a group, is not the user's.
+    let member = state.member(user);
+    let sees = |pos| member.is_some_and(|member| member.sees(pos));
+    let shown = entries.iter().filter(|entry| entry.is_shown_to(user) && sees(entry.pos));
+    rows.extend(shown.map(message));
     // A page has been read from this channel; the next channel begins the next page.
     Ok(entries.last().map(|entry| entry.pos.next()))
 }

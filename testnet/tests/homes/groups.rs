@@ -111,6 +111,31 @@ async fn people_of_three_homes_talk_leave_and_are_removed() {
     let words: Vec<String> = history(&alice, group).await.iter().map(text).collect();
     assert_eq!(words, ["before you came", "welcome", "thanks"]);
 
+    // Whoever comes later has neither received nor read what was before, and is not given it.
+    drop(party.client(0, "zoe").await);
+    let users = json!({"channel": group, "users": ["zoe@acme.test"]});
+    call(&alice, "groups.invite", users).await;
+    let all = history(&alice, group).await;
+    let mut meant = Vec::new();
+    for message in [&all[0], &all[1]] {
+        let receipts = alice.receipts(group, message.id).await.unwrap().receipts;
+        let mut users: Vec<String> = receipts.into_iter().map(|row| row.user).collect();
+        users.sort_unstable();
+        meant.push(users);
+    }
+    let everybody = ["bob@acme.test", "bob@globex.test", "carol@initech.test"];
+    assert_eq!(meant, [&everybody[..1], &everybody[..]]);
+    let mut exported = Vec::new();
+    for user in ["bob", "zoe"] {
+        let rows = party.homes[0].command(&["user", "export", user]).await.unwrap();
+        exported.push(rows.lines().filter(|row| row.contains(r#""kind":"message""#)).count());
+    }
+    assert_eq!(exported, [3, 0]);
+    let users = json!({"channel": group, "users": ["zoe@acme.test"]});
+    let removed = call(&alice, "groups.remove", users).await;
+    let heard = |channel: &Value| channel["roster"] == removed["roster"];
+    until(&carol, &mut carol_hears, group, heard).await;
+
     let members = call(&carol, "groups.members", json!({ "channel": group })).await;
     let roles: BTreeMap<String, String> = members["members"]
         .as_array()

@@ -216,8 +216,9 @@ impl Hub {
                     Some(state) => state.members.clone(),
                     None => return Err(no_channel().into()),
                 };
+                let known = self.known_to(&user, channel)?;
                 let user = self.home.user(&user);
-                Ok(Outcome::Read(ReadJob::Receipts { channel, id, senders, user, members }))
+                Ok(Outcome::Read(ReadJob::Receipts { channel, id, senders, user, members, known }))
             }
             Call::UsersUpdate { display_name, groups, op } => {
                 self.users_update(&user, display_name, groups, op)

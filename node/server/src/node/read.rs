@@ -11,7 +11,7 @@ use homing_link::{
 };
 use homing_store::Store;
 use homing_wire::{
-    ChannelId, Kind, Local, MessageId, Order, Pos, Seq, SignedRoster, Target, UserRef,
+    ChannelId, Kind, Local, MessageId, Order, Pos, Roster, Seq, SignedRoster, Target, UserRef,
 };
 use tracing::error;
 
@@ -52,6 +52,7 @@ pub(super) enum ReadJob {
         senders: Vec<UserRef>,
         user: UserRef,
         members: Vec<Member>,
+        known: Known,
     },
 }
 
@@ -114,11 +115,14 @@ impl ReadJob {
                         .ok_or_else(no_message)
                 })
             }
-            Self::Receipts { channel, id, senders, user, members } => {
+            Self::Receipts { channel, id, senders, user, members, known } => {
                 find(store, channel, &id, &senders).map(|found| {
                     found
-                        .filter(|entry| entry.is_shown_to(&user))
-                        .map(|entry| Answer::Receipts(receipts(&entry, &members, shower)))
+                        .filter(|entry| known.has(entry.pos) && entry.is_shown_to(&user))
+                        .map(|entry| {
+                            let roster = known.roster.as_deref().map(SignedRoster::roster);
+                            Answer::Receipts(receipts(&entry, &members, roster, shower))
+                        })
                         .ok_or_else(no_message)
                 })
             }
@@ -162,9 +166,22 @@ fn find(
     Ok(None)
 }
 
-fn receipts(entry: &LogEntry, members: &[Member], shower: &Shower) -> Receipts {
-    let sender = entry.event.header.user();
-    let rows = members.iter().filter(|m| m.user != sender).map(|m| {
+fn receipts(
+    entry: &LogEntry,
+    members: &[Member],
+    roster: Option<&Roster>,
+    shower: &Shower,
+) -> Receipts {
+    let header = &entry.event.header;
+    let sender = header.user();
+    // Of a group, whoever was in it then, and is.
+    let is_meant = |m: &&Member| {
+        roster.is_none_or(|roster| {
+            let since = roster.member_since(&m.user);
+            since.is_some_and(|since| since <= header.roster) && m.sees(entry.pos)
+        })
+    };
+    let rows = members.iter().filter(|m| m.user != sender).filter(is_meant).map(|m| {
         let first = |reached: fn(&homing_core::Mark) -> Pos| {
             m.times.iter().find(|t| reached(&t.mark) >= entry.pos).map(|t| t.at)
         };

@@ -32,7 +32,7 @@ impl Hub {
                     // The user's own devices see the channel change; the others, how far the user has got.
                     let own = user.home == self.home.id();
                     let (mine, others): (Vec<_>, Vec<_>) = self
-                        .listeners(channel, None)
+                        .insiders(channel)
                         .into_iter()
                         .partition(|no| own && self.user_of(*no).is_some_and(|u| u == user.local));
                     if !quiet {
@@ -97,19 +97,36 @@ impl Hub {
         Ok(())
     }
 
+    /// Sessions of this home's people in a channel, but for one.
     pub(super) fn listeners(
         &mut self,
         channel: homing_wire::ChannelId,
+        except: Option<SessionNo>,
+    ) -> Vec<SessionNo> {
+        self.sessions_in(channel, |member, _| !member.left, except)
+    }
+
+    /// The same, but nobody who is only asked into a group.
+    fn insiders(&mut self, channel: homing_wire::ChannelId) -> Vec<SessionNo> {
+        let is_in = |m: &homing_core::Member, is_group: bool| !m.left && (m.accepted || !is_group);
+        self.sessions_in(channel, is_in, None)
+    }
+
+    fn sessions_in(
+        &mut self,
+        channel: homing_wire::ChannelId,
+        is_meant: impl Fn(&homing_core::Member, bool) -> bool,
         except: Option<SessionNo>,
     ) -> Vec<SessionNo> {
         let own = self.home.id();
         let store = self.store.clone();
         // A channel that an effect names is in memory.
         let Ok(Some(state)) = self.home.channel(&*store, channel) else { return Vec::new() };
+        let is_group = state.group.is_some();
         state
             .members
             .iter()
-            .filter(|m| m.user.home == own && !m.left && m.is_listed())
+            .filter(|m| m.user.home == own && m.is_listed() && is_meant(m, is_group))
             .filter_map(|m| self.users.get(&m.user.local))
             .flatten()
             .copied()
