@@ -5,8 +5,8 @@ use homing_wire::proto::{event::v1 as pb_event, hello::v1 as pb_hello};
 use homing_wire::proto::{query::v1 as pb_query, relay::v1 as pb_relay};
 use homing_wire::{
     Address, Body, ChannelId, Checker, Epoch, Event, Hash, Head, Header, HomeId, HomeName,
-    HomeRecord, HomeRef, Local, MessageId, Order, ProofError, Seq, Statement, UserRef, Verifies,
-    body, limits, read_proof,
+    HomeRecord, HomeRef, Letter, Local, MessageId, Order, ProofError, Right, Roster, Seq,
+    SignedRoster, Statement, UserRef, Verifies, body, limits, read_proof,
 };
 use prost::Message;
 
@@ -14,13 +14,15 @@ use prost::Message;
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const TARGETS: [Target; 6] = [
+pub(crate) const TARGETS: [Target; 8] = [
     ("header", header),
     ("body", body_of_a_message),
     ("names", names),
     ("record", record),
     ("proof", proof),
     ("frames", frames),
+    ("roster", roster),
+    ("letter", letter),
 ];
 
 /// A header that is read is written as something that reads the same; an event is what its header says.
@@ -136,6 +138,44 @@ pub(crate) fn proof(data: &[u8]) {
     if let Some(before) = proven.before(rest) {
         let header = Header::decode(rest).expect("it is the header of the head");
         assert_eq!((before.head().hash, before.head().seq), (header.prev, Seq(6)));
+    }
+}
+
+/// A roster that is read keeps to the limits, is written as what reads the same, and judges every event; one that is
+/// believed is as it was signed.
+pub(crate) fn roster(data: &[u8]) {
+    if let Ok(roster) = Roster::decode(data) {
+        assert!(data.len() <= limits::ROSTER_BYTES);
+        assert!(roster.present().count() <= limits::ROSTER_MEMBERS);
+        assert!(roster.version >= roster.epoch.0);
+        assert_eq!(Roster::decode(&roster.encode()).as_ref(), Ok(&roster));
+        assert!(!roster.follows(&roster), "nothing follows on itself");
+        for tenure in &roster.tenures {
+            let at = homing_wire::ChainPos { epoch: Epoch(1), seq: Seq(1) };
+            let may = roster.may(&tenure.user, Right::Moderate, tenure.from, at);
+            assert!(
+                may.is_err() || roster.may(&tenure.user, Right::Write, tenure.from, at).is_ok()
+            );
+            let home = tenure.user.home;
+            assert!(
+                roster.home_since(&home).is_none_or(|since| {
+                    roster.home_in_at(&home, roster.version) == Some(since)
+                })
+            );
+        }
+    }
+    let bytes = bytes::Bytes::copy_from_slice(data);
+    if let Ok(signed) = SignedRoster::verify_with(bytes.clone(), HomeId([7; 32]), &Anything) {
+        assert_eq!(signed.roster().owner, HomeId([7; 32]));
+        assert_eq!(SignedRoster::stored(bytes), Ok(signed));
+    }
+}
+
+/// A letter that is read is written as what reads the same.
+pub(crate) fn letter(data: &[u8]) {
+    if let Ok(letter) = Letter::decode(data) {
+        assert!(data.len() <= limits::LETTER_BYTES);
+        assert_eq!(Letter::decode(&letter.encode()), Ok(letter));
     }
 }
 

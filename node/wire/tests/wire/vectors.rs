@@ -1,5 +1,6 @@
 //! The files in `vectors/`, which other implementations read too, against this one.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
@@ -8,9 +9,10 @@ use homing_wire::proto::event::v1::Proof;
 use homing_wire::proto::hello::v1::SignedStatement;
 use homing_wire::proto::record::v1::SignedRecord;
 use homing_wire::{
-    Address, Body, ChannelId, Checker, Epoch, Event, Hash, Head, Header, HomeId, HomeRecord,
-    HomeRef, Kind, MediaReference, MessageId, Node, Order, ProofError, ProvenHead, Seq,
-    SigningKeys, Signs, Stamp, Statement, Target, UserRef, Verifies, prove,
+    Address, Body, ChainPos, ChannelId, Checker, Epoch, Event, Fence, Hash, Head, Header, HomeId,
+    HomeRecord, HomeRef, Kind, MediaReference, MessageId, Node, Order, Policy, PolicySpan,
+    ProofError, ProvenHead, Right, Role, Roster, RosterHistory, Seq, SignedRoster, SigningKeys,
+    Signs, Stamp, Statement, Target, Tenure, Unfit, UserRef, Verifies, Who, prove,
 };
 use prost::Message as _;
 use serde::Deserialize;
@@ -616,5 +618,165 @@ fn bodies() {
     for text in bodies.not_compact {
         let why = Body::is_canonical(text.as_bytes(), text.len()).expect_err(&text);
         assert_eq!(why.reason(), "not_compact", "{text}");
+    }
+}
+
+#[derive(Deserialize)]
+struct Rosters {
+    accepted: Vec<RosterVector>,
+    refused: Vec<RefusedSigned>,
+}
+
+#[derive(Deserialize)]
+struct RosterVector {
+    name: String,
+    fields: RosterFields,
+    roster: String,
+    hash: Hash,
+    signed: String,
+    judged: Vec<Judged>,
+}
+
+#[derive(Deserialize)]
+struct RosterFields {
+    group: ChannelId,
+    owner: HomeId,
+    epoch: u64,
+    version: u64,
+    at: u64,
+    prev: Hash,
+    name: String,
+    policies: Vec<PolicyFields>,
+    tenures: Vec<TenureFields>,
+    continues: Option<ChannelId>,
+}
+
+#[derive(Deserialize)]
+struct PolicyFields {
+    from: u64,
+    policy: HashMap<String, String>,
+    fences: Vec<HomeFence>,
+}
+
+#[derive(Deserialize)]
+struct HomeFence {
+    home: HomeId,
+    lives: Vec<Life>,
+}
+
+#[derive(Deserialize)]
+struct Life {
+    epoch: u64,
+    seq: u64,
+}
+
+#[derive(Deserialize)]
+struct TenureFields {
+    user: String,
+    role: String,
+    from: u64,
+    until: Option<u64>,
+    fence: Option<Vec<Life>>,
+    by: String,
+}
+
+#[derive(Deserialize)]
+struct Judged {
+    user: String,
+    right: String,
+    version: u64,
+    epoch: u64,
+    seq: u64,
+    verdict: String,
+}
+
+fn fence(lives: &[Life]) -> Fence {
+    Fence::new(lives.iter().map(|l| ChainPos { epoch: Epoch(l.epoch), seq: Seq(l.seq) }))
+}
+
+impl PolicyFields {
+    fn span(&self) -> PolicySpan {
+        let who = |key: &str| match &*self.policy[key] {
+            "everybody" => Who::Everybody,
+            "admins" => Who::Admins,
+            other => panic!("{other}"),
+        };
+        let history = match &*self.policy["history"] {
+            "none" => RosterHistory::Nothing,
+            "joined" => RosterHistory::Joined,
+            "all" => RosterHistory::All,
+            other => panic!("{other}"),
+        };
+        let (invite, write, change) = (who("invite"), who("write"), who("change"));
+        PolicySpan {
+            from: self.from,
+            policy: Policy { invite, write, change, history },
+            fences: self.fences.iter().map(|f| (f.home, fence(&f.lives))).collect(),
+        }
+    }
+}
+
+impl TenureFields {
+    fn tenure(&self) -> Tenure {
+        let role = match &*self.role {
+            "invited" => Role::Invited,
+            "member" => Role::Member,
+            "admin" => Role::Admin,
+            "owner" => Role::Owner,
+            other => panic!("{other}"),
+        };
+        Tenure {
+            user: self.user.parse().unwrap(),
+            role,
+            from: self.from,
+            until: self.until,
+            fence: self.fence.as_deref().map(fence),
+            by: self.by.parse().unwrap(),
+        }
+    }
+}
+
+#[test]
+fn rosters() {
+    let vectors: Rosters = read("rosters.json");
+    for vector in &vectors.accepted {
+        let (name, fields) = (&vector.name, &vector.fields);
+        let signed = SignedRoster::verify(hex(&vector.signed).into()).expect(name);
+        let roster = Roster {
+            group: fields.group,
+            owner: fields.owner,
+            epoch: Epoch(fields.epoch),
+            version: fields.version,
+            at: fields.at,
+            prev: fields.prev,
+            name: fields.name.clone(),
+            policies: fields.policies.iter().map(PolicyFields::span).collect(),
+            tenures: fields.tenures.iter().map(TenureFields::tenure).collect(),
+            continues: fields.continues,
+        };
+        assert_eq!(*signed.roster(), roster, "{name}");
+        assert_eq!(signed.hash(), vector.hash, "{name}");
+        assert_eq!(roster.encode(), hex(&vector.roster), "{name}");
+        for judged in &vector.judged {
+            let right = match &*judged.right {
+                "write" => Right::Write,
+                "moderate" => Right::Moderate,
+                other => panic!("{other}"),
+            };
+            let at = ChainPos { epoch: Epoch(judged.epoch), seq: Seq(judged.seq) };
+            let verdict = match roster.may(&judged.user.parse().unwrap(), right, judged.version, at)
+            {
+                Ok(()) => "counts",
+                Err(Unfit::NoRight) => "no_right",
+                Err(Unfit::Fenced) => "fenced",
+                Err(Unfit::Newer) => "newer",
+            };
+            let Judged { user, version, epoch, seq, .. } = judged;
+            assert_eq!(verdict, judged.verdict, "{user} {} {version} {epoch} {seq}", judged.right);
+        }
+    }
+    for vector in vectors.refused {
+        let why = SignedRoster::verify(hex(&vector.signed).into()).expect_err(&vector.name);
+        assert_eq!(why.reason(), vector.reason, "{}", vector.name);
     }
 }
