@@ -237,8 +237,11 @@ impl Home {
             reply.have = event.header.seq;
         }
         self.prove_end(id, range);
-        if way == Way::Relay && reply.applied > 0 {
-            self.taken_again(id, peer);
+        match way {
+            Way::Relay if reply.applied > 0 => self.taken_again(id, peer),
+            // Of a group, others than who gave it may lack it.
+            Way::Adoption if reply.applied > 0 => self.owe_events(id),
+            Way::Relay | Way::Repair | Way::Adoption => {}
         }
         self.hurry();
         Ok(Ok(reply))

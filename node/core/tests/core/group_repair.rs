@@ -1,10 +1,11 @@
 //! Groups and disks that are lost: rosters and messages come back, nobody is asked anew, and nobody is shown what
 //! was written before they came.
 
-use homing_core::{RangeQuestion, range_of};
+use homing_core::{Answered, Question, RangeQuestion, range_of};
 use homing_wire::{Change, Policy, Role, Seq, UserRef};
 
 use crate::group_world::{World, group_of};
+use crate::repair::{answer, fetch};
 
 fn rename(name: &str) -> Change {
     Change::Update { name: Some(name.to_owned()), policy: None, roles: Vec::new() }
@@ -191,4 +192,148 @@ fn a_home_that_is_gone_does_not_keep_a_restored_one_waiting_for_ever() {
     world.done(&anns[0], group, rename("on we go"));
     assert_eq!(world.roster(0, group).name, "on we go");
     assert_eq!(Policy::default(), world.roster(0, group).policy());
+}
+
+/// Of what comes back to a home from one, another may know nothing: it was cut off when it was written.
+#[test]
+fn what_came_back_goes_to_whoever_had_not_received_it() {
+    let (mut world, group, anns) = group_of(3);
+    let backup = world.nodes[0].store.clone();
+    world.cut.insert((0, 2));
+    for n in 0..5 {
+        say(&mut world, &anns[0], group, &format!("lost with the disk {n}"));
+    }
+    assert!(world.words(&anns[2], group).is_empty());
+    world.cut.clear();
+    world.restore(0, backup);
+    world.asks(0, 2);
+    world.flow();
+    world.asks(0, 1);
+    world.flow();
+    let all = world.words(&anns[1], group);
+    assert_eq!(all.len(), 5);
+    assert_eq!(world.words(&anns[0], group), all);
+    assert_eq!(world.words(&anns[2], group), all);
+}
+
+/// The same where that other one had joined since the backup.
+#[test]
+fn what_came_back_goes_to_whoever_joined_after_the_backup() {
+    let mut world = World::new(3, &["ann"]);
+    let anns: Vec<UserRef> = (0..3).map(|home| world.user(home, "ann")).collect();
+    let group = world.create(0, vec![anns[1].clone()]);
+    world.join(&anns[1], group);
+    let backup = world.nodes[0].store.clone();
+    world.done(&anns[0], group, Change::Invite(vec![anns[2].clone()]));
+    world.flow();
+    say(&mut world, &anns[0], group, "before they came");
+    world.join(&anns[2], group);
+    world.cut.insert((0, 2));
+    for n in 0..5 {
+        say(&mut world, &anns[0], group, &format!("lost with the disk {n}"));
+    }
+    world.cut.clear();
+    world.restore(0, backup);
+    world.asks(0, 2);
+    world.flow();
+    world.asks(0, 1);
+    world.flow();
+    let all = world.words(&anns[1], group);
+    assert_eq!(all.len(), 6);
+    assert_eq!(world.words(&anns[0], group), all);
+    assert_eq!(world.words(&anns[2], group), all[1..]);
+}
+
+/// What a home wrote before others came is nowhere but on its disk. It goes on behind that, once everybody was asked.
+#[test]
+fn what_nobody_else_was_given_is_a_gap_once_everybody_was_asked() {
+    for others in [1, 2] {
+        let mut world = World::new(1 + others, &["ann", "bea"]);
+        let (ann, late) = (world.user(0, "ann"), world.user(1, "ann"));
+        let from_the_start: Vec<UserRef> =
+            (2..=others).map(|home| world.user(home, "ann")).collect();
+        let group = world.create(0, from_the_start.clone());
+        from_the_start.iter().for_each(|who| world.join(who, group));
+        let backup = world.nodes[0].store.clone();
+        for n in 0..4 {
+            say(&mut world, &ann, group, &format!("early {n}"));
+        }
+        world.done(&ann, group, Change::Invite(vec![late.clone()]));
+        world.flow();
+        world.join(&late, group);
+        for n in 0..3 {
+            say(&mut world, &ann, group, &format!("late {n}"));
+        }
+        let all = world.words(&ann, group);
+        world.restore(0, backup);
+        let first = world.asks(0, 1);
+        world.flow();
+        if others == 1 {
+            assert_eq!((first.fetched(), first.incomplete()), (3, 0));
+            assert_eq!(world.words(&ann, group), all[4..]);
+        } else {
+            // Somebody who may know it has still to be asked.
+            assert_eq!((first.fetched(), first.incomplete()), (0, 1));
+            world.asks(0, 2);
+            world.flow();
+            assert_eq!(world.words(&ann, group), all);
+        }
+        say(&mut world, &late, group, "welcome back");
+        say(&mut world, &ann, group, "thanks");
+        assert_eq!(world.words(&late, group).len(), 5);
+    }
+}
+
+/// Whoever came later than the asking home has not all that the asking home is to have.
+#[test]
+fn a_part_begins_where_nobody_can_leave_anything_out() {
+    let mut world = World::new(3, &["ann"]);
+    let (ann, late, old) = (world.user(0, "ann"), world.user(1, "ann"), world.user(2, "ann"));
+    let group = world.create(0, vec![old.clone()]);
+    world.join(&old, group);
+    let backup = world.nodes[2].store.clone();
+    for n in 0..4 {
+        say(&mut world, &ann, group, &format!("early {n}"));
+    }
+    world.done(&ann, group, Change::Invite(vec![late.clone()]));
+    world.flow();
+    world.join(&late, group);
+    for n in 0..3 {
+        say(&mut world, &ann, group, &format!("late {n}"));
+    }
+    let all = world.words(&old, group);
+    for liar in [false, true] {
+        world.restore(2, backup.clone());
+        let (origin, epoch) = (world.nodes[0].id, world.nodes[0].epoch);
+        let (head, tail) = world.nodes.split_at_mut(2);
+        let (asker, holder) = (&mut tail[0], &mut head[1]);
+        // What it holds it gives, and says that before it nothing is for the other.
+        let part = RangeQuestion {
+            channel: group,
+            origin,
+            epoch,
+            first: Seq(5),
+            last: None,
+            headers: false,
+        };
+        let peer = asker.id;
+        let held = range_of(&holder.store, holder.id, peer, &part).unwrap().unwrap();
+        assert_eq!((held.events.len(), held.begins), (3, None));
+        let lie = answer(asker, holder, &Question::Range(part));
+        let (repair, _) = fetch(asker, holder, &mut |told: &mut Answered| {
+            if let (true, Answered::Range { end: Some(at), .. }) = (liar, &*told)
+                && at.origin() == origin
+            {
+                *told = lie.clone();
+                let Answered::Range { begins, .. } = told else { return };
+                *begins = Some(Seq(4));
+            }
+        })
+        .unwrap();
+        assert_eq!(repair.incomplete(), 1, "{liar}");
+        assert!(world.words(&old, group).is_empty());
+        world.asks(2, 0);
+        world.flow();
+        assert_eq!(world.words(&old, group), all);
+    }
 }

@@ -11,7 +11,7 @@ use homing_wire::{
 use uuid::Uuid;
 
 use crate::node::{Node, Seal, accepting, local, text};
-use crate::repair::{fetch, honest};
+use crate::repair::{fetch_with, honest};
 use crate::store::TestStore;
 
 /// Homes in a network that can be cut.
@@ -94,7 +94,11 @@ impl World {
     /// One home asks another what it holds.
     pub(crate) fn asks(&mut self, at: usize, other: usize) -> Repair {
         let (asker, holder) = pair(&mut self.nodes, at, other);
-        fetch(asker, holder, &mut honest).unwrap().0
+        let mut follows = Vec::new();
+        let repair = fetch_with(asker, holder, &mut honest, &mut follows).unwrap().0;
+        let mut held = Vec::new();
+        follows.into_iter().for_each(|effect| self.carry(at, effect, &mut held));
+        repair
     }
 
     pub(crate) fn tick(&mut self) {

@@ -74,19 +74,29 @@ pub(crate) fn fetch(
     holder: &mut Node,
     lie: Lie<'_>,
 ) -> Result<(Repair, Vec<Question>), PeerFault> {
+    fetch_with(asker, holder, lie, &mut Vec::new())
+}
+
+/// The same, with what follows for the asker.
+pub(crate) fn fetch_with(
+    asker: &mut Node,
+    holder: &mut Node,
+    lie: Lie<'_>,
+    follows: &mut Vec<Effect>,
+) -> Result<(Repair, Vec<Question>), PeerFault> {
     let mut repair = Repair::new(holder.id);
     let mut asked = Vec::new();
     while let Some(question) = repair.next(&mut asker.home, &asker.store).unwrap() {
         assert!(asked.len() < 10_000, "it does not come to an end");
         // What was taken so far is on disk before the next question leaves.
-        asker.settle();
+        follows.extend(asker.settle());
         let mut told = answer(asker, holder, &question);
         lie(&mut told);
         repair.answered(&mut asker.home, &asker.store, asker.now, told).unwrap()?;
         asked.push(question);
     }
     asker.home.reconciled(&asker.store, holder.id, repair.incomplete()).unwrap();
-    asker.settle();
+    follows.extend(asker.settle());
     Ok((repair, asked))
 }
 
