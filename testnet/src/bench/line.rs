@@ -21,7 +21,7 @@ pub struct Line {
     pub count: u64,
     /// Of these a second.
     pub per_s: f64,
-    /// From sending to the answer (`federated`: to the receiver; `restart`: from start to ready), median.
+    /// From sending to the answer (`federated`, `group`: to the receiver; `restart`: from start to ready), median.
     pub p50_ms: f64,
     /// The slowest in a hundred.
     pub p99_ms: f64,
@@ -34,6 +34,9 @@ pub struct Line {
     /// What the homes' directories grew by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_bytes_per_message: Option<f64>,
+    /// What was written to the journal: messages, and what changed because of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub journal_bytes_per_message: Option<f64>,
     /// What the home's resident memory grew by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_per_connection: Option<f64>,
@@ -46,6 +49,22 @@ pub struct Line {
     /// Processor seconds of the load process, which takes them from the same cores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_cpu_s_per_1000: Option<f64>,
+    /// Of `group`, whose count is deliveries, and whose other figures by the thousand are by a thousand deliveries:
+    /// messages that were answered, in a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages_per_s: Option<f64>,
+    /// Processors that the home kept busy, on average.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub home_cores: Option<f64>,
+    /// Processors that the load kept busy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_cores: Option<f64>,
+    /// Sockets that were lost and renewed: members who were too slow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconnects: Option<u64>,
+    /// Deliveries a second by echoes a second of bare WebSockets, each of which is two frames.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_echo: Option<f64>,
     /// Homes of the group of `group-wide`. There the times are from sending until all have the message, `cpu_s_per_1000`
     /// is the origin's, and the bytes are those below TCP, all protocols together.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,6 +118,9 @@ impl Line {
             self.p50_in_fsyncs = Some(self.p50_ms / limits.fsync_p50_ms);
             self.p99_in_fsyncs = Some(self.p99_ms / limits.fsync_p99_ms);
         }
+        if self.scenario == "group" {
+            self.per_echo = Some(self.per_s / limits.ws_echo_per_s);
+        }
         self.limits = Some(limits.clone());
         self.machine = Some(machine.clone());
     }
@@ -143,6 +165,20 @@ impl fmt::Display for Line {
         )?;
         if let (Some(p50), Some(p99)) = (self.p50_in_fsyncs, self.p99_in_fsyncs) {
             write!(f, "  ({p50:.1} × fsync p50, {p99:.1} × p99)")?;
+        }
+        if let (Some(messages), Some(home), Some(load)) =
+            (self.messages_per_s, self.home_cores, self.load_cores)
+        {
+            write!(f, "  {messages:.0} messages/s; busy cores: home {home:.2}, load {load:.2}")?;
+        }
+        if let Some(journal) = self.journal_bytes_per_message {
+            write!(f, "; {journal:.0} B of journal a message")?;
+        }
+        if let Some(per_echo) = self.per_echo {
+            write!(f, "; {per_echo:.3} × bare echo")?;
+        }
+        if let Some(reconnects) = self.reconnects.filter(|reconnects| *reconnects > 0) {
+            write!(f, "; {reconnects} reconnected")?;
         }
         if let Some(delivery) = self.delivery_p50_ms {
             write!(f, "  delivered p50 {delivery:.2} ms")?;

@@ -27,10 +27,10 @@ use super::limits::nanos;
 const BODY_FRAME_BYTES: usize = 25;
 
 /// Connections being opened at once: enough to keep a home's cores busy, few enough not to overrun its backlog.
-const CONNECTING_AT_ONCE: usize = 64;
+pub(super) const CONNECTING_AT_ONCE: usize = 64;
 
 /// What has not come so long after the last that came is lost.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A token and where it is good.
 #[derive(Clone, Serialize, Deserialize)]
@@ -57,6 +57,21 @@ pub enum Spec {
         until: Until,
         /// All senders together, evenly; else as fast as answers come.
         rate_per_s: Option<u64>,
+        /// A body's size as compact JSON.
+        body_bytes: usize,
+    },
+    /// Members of one group: the first write, all hear.
+    Group {
+        /// Everybody in it.
+        members: Vec<Login>,
+        /// So many of them write.
+        senders: usize,
+        /// The group.
+        channel: Uuid,
+        /// Unanswered messages a sender may have.
+        in_flight: usize,
+        /// When to end.
+        until: Until,
         /// A body's size as compact JSON.
         body_bytes: usize,
     },
@@ -149,12 +164,17 @@ pub async fn run() -> anyhow::Result<()> {
             let local = tokio::task::LocalSet::new();
             local.run_until(run_pairs(pairs, plan, rate_per_s)).await
         }
+        Spec::Group { members, senders, channel, in_flight, until, body_bytes } => {
+            let plan = Plan { in_flight, until, body_bytes };
+            let local = tokio::task::LocalSet::new();
+            local.run_until(super::crowd::run(members, senders, channel, plan)).await
+        }
         Spec::Idle { logins, sockets_each } => idle(logins, sockets_each).await,
     }
 }
 
 /// Blocking reads of standard input are for a thread of their own.
-async fn next_line() -> anyhow::Result<Option<String>> {
+pub(super) async fn next_line() -> anyhow::Result<Option<String>> {
     tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         let count = io::stdin().lock().read_line(&mut line)?;
@@ -163,11 +183,11 @@ async fn next_line() -> anyhow::Result<Option<String>> {
     .await?
 }
 
-fn tell(said: &Said) -> anyhow::Result<()> {
+pub(super) fn tell(said: &Said) -> anyhow::Result<()> {
     Ok(writeln!(io::stdout().lock(), "{}", serde_json::to_string(said)?)?)
 }
 
-fn options(login: &Login) -> anyhow::Result<Options> {
+pub(super) fn options(login: &Login) -> anyhow::Result<Options> {
     let server: Server = login.server.parse()?;
     Ok(Options::new(server, &login.token))
 }
@@ -191,14 +211,14 @@ async fn idle(logins: Vec<Login>, sockets_each: usize) -> anyhow::Result<()> {
 }
 
 #[derive(Clone, Copy)]
-struct Plan {
-    in_flight: usize,
-    until: Until,
-    body_bytes: usize,
+pub(super) struct Plan {
+    pub(super) in_flight: usize,
+    pub(super) until: Until,
+    pub(super) body_bytes: usize,
 }
 
 /// What all tasks of the one thread write into.
-struct Shared {
+pub(super) struct Shared {
     begin: Cell<Instant>,
     answers: RefCell<Histogram<u64>>,
     deliveries: RefCell<Histogram<u64>>,
@@ -211,16 +231,63 @@ struct Shared {
 }
 
 impl Shared {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            begin: Cell::new(Instant::now()),
+            answers: RefCell::new(Histogram::new(3)?),
+            deliveries: RefCell::new(Histogram::new(3)?),
+            refused: RefCell::new(BTreeMap::new()),
+            answered: Cell::new(0),
+            delivered: Cell::new(0),
+            last_answer: Cell::new(Duration::ZERO),
+            last_delivery: Cell::new(Duration::ZERO),
+            reconnects: Cell::new(0),
+        })
+    }
+
+    /// Time counts from now on.
+    pub(super) fn begin(&self) {
+        self.begin.set(Instant::now());
+    }
+
     fn since_begin(&self) -> Duration {
         self.begin.get().elapsed()
+    }
+
+    /// A message that was sent at that time has come.
+    pub(super) fn delivered(&self, sent_at: Duration) -> anyhow::Result<()> {
+        let now = self.since_begin();
+        self.delivered.set(self.delivered.get() + 1);
+        self.last_delivery.set(now);
+        self.deliveries.borrow_mut().record(nanos(now.saturating_sub(sent_at)))?;
+        Ok(())
+    }
+
+    /// A connection was lost and renewed.
+    pub(super) fn reconnected(&self) {
+        self.reconnects.set(self.reconnects.get() + 1);
+    }
+
+    pub(super) fn report(&self, verdict: Verdict) -> Report {
+        Report {
+            answered: self.answered.get(),
+            delivered: self.delivered.get(),
+            refused: self.refused.borrow().clone(),
+            answering_s: self.last_answer.get().as_secs_f64(),
+            delivering_s: self.last_delivery.get().as_secs_f64(),
+            answer: Times::of(&self.answers.borrow()),
+            delivery: Times::of(&self.deliveries.borrow()),
+            verdict,
+            reconnects: self.reconnects.get(),
+        }
     }
 }
 
 /// What a sender has done when it is done.
 #[derive(Clone, Default)]
-struct SentAll {
-    sent: u64,
-    refused: Vec<u64>,
+pub(super) struct SentAll {
+    pub(super) sent: u64,
+    pub(super) refused: Vec<u64>,
 }
 
 async fn run_pairs(
@@ -228,18 +295,7 @@ async fn run_pairs(
     plan: Plan,
     rate_per_s: Option<u64>,
 ) -> anyhow::Result<()> {
-    let begin = Instant::now();
-    let shared = Rc::new(Shared {
-        begin: Cell::new(begin),
-        answers: RefCell::new(Histogram::new(3)?),
-        deliveries: RefCell::new(Histogram::new(3)?),
-        refused: RefCell::new(BTreeMap::new()),
-        answered: Cell::new(0),
-        delivered: Cell::new(0),
-        last_answer: Cell::new(Duration::ZERO),
-        last_delivery: Cell::new(Duration::ZERO),
-        reconnects: Cell::new(0),
-    });
+    let shared = Rc::new(Shared::new()?);
     let opening = futures::stream::iter(&pairs).map(open_pair).buffered(CONNECTING_AT_ONCE);
     futures::pin_mut!(opening);
     let mut senders = Vec::with_capacity(pairs.len());
@@ -253,7 +309,7 @@ async fn run_pairs(
     tell(&Said::Connected(pairs.len() * 2))?;
     next_line().await?.context("not told to begin")?;
 
-    shared.begin.set(Instant::now());
+    shared.begin();
     let receiving: Vec<_> = receivers
         .into_iter()
         .map(|(follower, from, all_sent)| {
@@ -280,19 +336,12 @@ async fn run_pairs(
     for receiver in receiving {
         verdict = verdict.and(receiver.await??);
     }
-    let report = Report {
-        answered: shared.answered.get(),
-        delivered: shared.delivered.get(),
-        refused: shared.refused.borrow().clone(),
-        answering_s: shared.last_answer.get().as_secs_f64(),
-        delivering_s: shared.last_delivery.get().as_secs_f64(),
-        answer: Times::of(&shared.answers.borrow()),
-        delivery: Times::of(&shared.deliveries.borrow()),
-        verdict,
-        reconnects: shared.reconnects.get(),
-    };
-    tell(&Said::Report(Box::new(report)))?;
-    // The parent reads this process's processor time before it lets it end.
+    tell(&Said::Report(Box::new(shared.report(verdict))))?;
+    await_end().await
+}
+
+/// The parent reads this process's processor time before it lets it end.
+pub(super) async fn await_end() -> anyhow::Result<()> {
     while next_line().await?.is_some() {}
     Ok(())
 }
@@ -337,7 +386,7 @@ fn text(number: u64, at: Duration, body_bytes: usize) -> String {
 }
 
 /// Number and time from [`text`].
-fn read_text(message: &Message) -> Option<(u64, Duration)> {
+pub(super) fn read_text(message: &Message) -> Option<(u64, Duration)> {
     #[derive(Deserialize)]
     struct Text<'a> {
         #[serde(borrow)]
@@ -349,7 +398,7 @@ fn read_text(message: &Message) -> Option<(u64, Duration)> {
     Some((number, Duration::from_nanos(words.next()?.parse().ok()?)))
 }
 
-async fn send_all(
+pub(super) async fn send_all(
     shared: Rc<Shared>,
     client: Client,
     channel: Uuid,
@@ -483,7 +532,7 @@ async fn receive(
             Update::Changed(message) if !reconnected => (message, true),
             Update::Back { .. } => {
                 reconnected = true;
-                shared.reconnects.set(shared.reconnects.get() + 1);
+                shared.reconnected();
                 continue;
             }
             Update::Changed(_)
@@ -499,10 +548,7 @@ async fn receive(
         let (number, at) = read_text(&message).context("a message that the load has not sent")?;
         checker.saw(number, &message.order);
         if !again {
-            let now = shared.since_begin();
-            shared.delivered.set(shared.delivered.get() + 1);
-            shared.last_delivery.set(now);
-            shared.deliveries.borrow_mut().record(nanos(now.saturating_sub(at)))?;
+            shared.delivered(at)?;
         }
     }
     let all = expected.unwrap_or_default();

@@ -5,6 +5,7 @@
 //! time and memory are theirs alone. Every number of one run comes from the same disk and the same minutes.
 
 pub mod check;
+mod crowd;
 mod group_wide;
 mod limits;
 mod line;
@@ -80,14 +81,24 @@ pub enum Scenario {
     Restart,
     /// A home was away while 200,000 messages of 1 KiB in 100 chats were sent to it: how fast it has them.
     RelayCatchup,
+    /// One home, one group of 100 members who are all online; ten of them write as fast as they are answered: deliveries
+    /// a second, which is messages times 99.
+    Group,
     /// A home tells groups of 3, 8, 16, 30 and 100 homes, by gossip and by streams: what it costs, and when all have it. In one process,
     /// without disks. Only where it is named: it takes minutes.
     GroupWide,
 }
 
 impl Scenario {
-    const ALL: [Self; 6] =
-        [Self::Local, Self::Federated, Self::Quiet, Self::Idle, Self::Restart, Self::RelayCatchup];
+    const ALL: [Self; 7] = [
+        Self::Local,
+        Self::Federated,
+        Self::Quiet,
+        Self::Idle,
+        Self::Restart,
+        Self::RelayCatchup,
+        Self::Group,
+    ];
 }
 
 /// What every scenario needs.

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use futures::StreamExt as _;
-use homing_client::{Client, Options, Target, TextBody};
+use homing_client::{Client, Options, Target, TextBody, Uuid};
+use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
@@ -28,6 +29,13 @@ const IDLE_USERS: usize = 50;
 const IDLE_SOCKETS_EACH: usize = 200;
 /// Files of a process beside its sockets.
 const OTHER_FILES: u64 = 500;
+/// Of `group`: as many as fit one.
+const GROUP_MEMBERS: usize = 100;
+/// Of them write.
+const GROUP_SENDERS: usize = 10;
+/// Messages of each that wait for their answer: with all in flight a few thousand deliveries wait, not all the load
+/// could make.
+const GROUP_IN_FLIGHT: [usize; 2] = [1, 8];
 /// Users being made at once: each costs the home a password hash.
 const USERS_AT_ONCE: usize = 4;
 /// Of `relay-catchup`.
@@ -78,6 +86,15 @@ pub(super) async fn run(
         Scenario::Idle => lines.send(Box::pin(idle(bench)).await?).await?,
         Scenario::Restart => lines.send(Box::pin(restart(bench)).await?).await?,
         Scenario::RelayCatchup => lines.send(Box::pin(relay_catchup(bench)).await?).await?,
+        Scenario::Group => {
+            let mut homes = start(bench, "group", 1).await?;
+            let members = make_users(&homes[0], "member", GROUP_MEMBERS).await?;
+            let channel = make_group(&members).await?;
+            for in_flight in GROUP_IN_FLIGHT {
+                lines.send(group(bench, &homes, &members, channel, in_flight).await?).await?;
+            }
+            homes.stop_all().await?;
+        }
         Scenario::GroupWide => Box::pin(super::group_wide::run(bench.seconds, lines)).await?,
     }
     Ok(())
@@ -183,6 +200,84 @@ async fn measure(
         delivery_p50_ms: (!federated).then_some(report.delivery.p50_ms),
         delivery_p99_ms: (!federated).then_some(report.delivery.p99_ms),
         load_cpu_s_per_1000: Some(per_1000(load_cpu)),
+        refused: report.refused.values().sum(),
+        verdict: report.verdict,
+        ..Line::default()
+    })
+}
+
+/// A group of these, made by the first: users of one home are in it at once.
+async fn make_group(members: &[Login]) -> anyhow::Result<Uuid> {
+    #[derive(Deserialize)]
+    struct Group {
+        channel: Uuid,
+        member_count: usize,
+    }
+    let (creator, others) = members.split_first().context("nobody")?;
+    let (client, _events) =
+        Client::connect(Options::new(creator.server.parse()?, &creator.token)).await?;
+    let others: Vec<&str> = others.iter().map(|login| login.address.as_str()).collect();
+    let wish = serde_json::json!({ "name": "everybody", "members": others });
+    let group: Group = client.call("groups.create", &wish).await?;
+    client.close().await;
+    if group.member_count != members.len() {
+        bail!("{} of {} are in the group", group.member_count, members.len());
+    }
+    Ok(group.channel)
+}
+
+/// One home tells all members of a group of its own.
+async fn group(
+    bench: &Bench,
+    homes: &Homes,
+    members: &[Login],
+    channel: Uuid,
+    in_flight: usize,
+) -> anyhow::Result<Line> {
+    let variant = format!("in_flight={in_flight}");
+    bench.note(&format!("group {variant}: {} s …", bench.seconds));
+    let spec = Spec::Group {
+        members: members.to_vec(),
+        senders: GROUP_SENDERS,
+        channel,
+        in_flight,
+        until: Until::Seconds(bench.seconds),
+        body_bytes: BODY_BYTES,
+    };
+    let mut load = Load::start(bench, &spec).await?;
+    let counters = Counters::of(&homes[0])?;
+    let journal = "homing_store_journal_bytes_total";
+    let journal_before = counters.read(journal).await?;
+    let before = Usage::of(homes)?;
+    load.go().await?;
+    let report = load.report().await?;
+    let used = Usage::of(homes)?.since(&before);
+    let journal_bytes = counters.read(journal).await? - journal_before;
+    let load_cpu = load.cpu_s;
+    load.end().await?;
+    if report.answered == 0 {
+        bail!("nothing was sent; refused: {:?}", report.refused);
+    }
+    let seconds = report.delivering_s.max(f64::EPSILON);
+    let per_1000 = |seconds: f64| seconds * 1000.0 / report.delivered.max(1) as f64;
+    Ok(Line {
+        scenario: "group",
+        variant,
+        unit: "deliveries",
+        count: report.delivered,
+        per_s: report.delivered as f64 / seconds,
+        p50_ms: report.delivery.p50_ms,
+        p99_ms: report.delivery.p99_ms,
+        p999_ms: report.delivery.p999_ms,
+        cpu_s_per_1000: per_1000(used.cpu_s),
+        rss_peak_bytes: used.peak_bytes,
+        disk_bytes_per_message: Some(used.disk_bytes as f64 / report.answered as f64),
+        journal_bytes_per_message: Some(journal_bytes as f64 / report.answered as f64),
+        load_cpu_s_per_1000: Some(per_1000(load_cpu)),
+        messages_per_s: Some(report.answered as f64 / seconds),
+        home_cores: Some(used.cpu_s / seconds),
+        load_cores: Some(load_cpu / seconds),
+        reconnects: Some(report.reconnects),
         refused: report.refused.values().sum(),
         verdict: report.verdict,
         ..Line::default()
@@ -370,14 +465,10 @@ async fn send_all(pairs: &[(Login, Login)], each: u64) -> anyhow::Result<()> {
 
 /// Waits until a home has stored so many messages of other homes since it started.
 async fn arrived(home: &Home, count: u64) -> anyhow::Result<()> {
-    let url = format!("{}/metrics", home.ready().context("the home is not running")?.admin);
-    let http = reqwest::Client::new();
+    let counters = Counters::of(home)?;
     let (mut last, mut moved) = (0, Instant::now());
     loop {
-        let text = http.get(&url).send().await?.text().await?;
-        let name = "homing_messages_received_total ";
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        let received = line.context("the home counts nothing")?.trim().parse::<f64>()? as u64;
+        let received = counters.read("homing_messages_received_total").await?;
         if received >= count {
             return Ok(());
         }
@@ -387,6 +478,27 @@ async fn arrived(home: &Home, count: u64) -> anyhow::Result<()> {
             bail!("{received} of {count} messages arrived, and no more come");
         }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+/// What a home counts, since its process began.
+struct Counters {
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Counters {
+    fn of(home: &Home) -> anyhow::Result<Self> {
+        let url = format!("{}/metrics", home.ready().context("the home is not running")?.admin);
+        Ok(Self { url, http: reqwest::Client::new() })
+    }
+
+    async fn read(&self, name: &str) -> anyhow::Result<u64> {
+        let text = self.http.get(&self.url).send().await?.text().await?;
+        let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned);
+        let line = text.lines().find_map(value);
+        let line = line.with_context(|| format!("the home does not count {name}"))?;
+        Ok(line.trim().parse::<f64>()? as u64)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use homing_core::{Effect, LogEntry, OwedChannel};
-use homing_link::{CloseReason, SessionNo, ToClient};
+use homing_core::{ChannelState, Effect, Fault, LogEntry, Member, OwedChannel};
+use homing_link::{CloseReason, Overflow, SessionNo, ToClient};
 use homing_wire::{DeviceId, Local};
 use tokio::sync::oneshot;
 use tracing::debug;
@@ -20,19 +20,14 @@ impl Hub {
         for effect in effects {
             match effect {
                 Effect::Message { ref entry, .. } | Effect::Rejected { ref entry, .. } => {
-                    let mut to = self.listeners(entry.channel(), except);
-                    if entry.hidden {
-                        let shown = |user| entry.is_shown_to(&self.home.user(&user));
-                        to.retain(|no| self.user_of(*no).is_some_and(shown));
-                    }
-                    self.drop_who_may_not_see(entry, &mut to)?;
+                    let to = self.readers(entry, except)?;
                     self.outputs.push(Output::Effect { effect, to });
                 }
                 Effect::Marked { channel, ref user, quiet, change, .. } => {
                     // The user's own devices see the channel change; the others, how far the user has got.
                     let own = user.home == self.home.id();
                     let (mine, others): (Vec<_>, Vec<_>) = self
-                        .insiders(channel)
+                        .insiders(channel)?
                         .into_iter()
                         .partition(|no| own && self.user_of(*no).is_some_and(|u| u == user.local));
                     if !quiet {
@@ -41,7 +36,7 @@ impl Hub {
                     self.show_channel(channel, change, mine)?;
                 }
                 Effect::Channel { channel, change } => {
-                    let to = self.listeners(channel, None);
+                    let to = self.listeners(channel, None)?;
                     self.show_channel(channel, change, to)?;
                 }
                 Effect::ChannelOf { channel, ref user, change } => {
@@ -58,24 +53,6 @@ impl Hub {
                 }
             }
         }
-        Ok(())
-    }
-
-    /// In groups, members see only what was written while they were in.
-    fn drop_who_may_not_see(
-        &mut self,
-        entry: &LogEntry,
-        to: &mut Vec<SessionNo>,
-    ) -> Result<(), HubError> {
-        let (own, store) = (self.home.id(), self.store.clone());
-        let Some(state) = self.home.channel(&*store, entry.channel())? else { return Ok(()) };
-        if state.group.is_none() {
-            return Ok(());
-        }
-        let sees = |m: &&homing_core::Member| m.user.home == own && m.sees(entry.pos);
-        let who: Vec<Local> =
-            state.members.iter().filter(sees).map(|m| m.user.local.clone()).collect();
-        to.retain(|no| self.user_of(*no).is_some_and(|user| who.contains(&user)));
         Ok(())
     }
 
@@ -102,36 +79,46 @@ impl Hub {
         &mut self,
         channel: homing_wire::ChannelId,
         except: Option<SessionNo>,
-    ) -> Vec<SessionNo> {
-        self.sessions_in(channel, |member, _| !member.left, except)
+    ) -> Result<Vec<SessionNo>, Fault> {
+        self.sessions_of(channel, except, |_, _| true)
     }
 
     /// The same, but nobody who is only asked into a group.
-    fn insiders(&mut self, channel: homing_wire::ChannelId) -> Vec<SessionNo> {
-        let is_in = |m: &homing_core::Member, is_group: bool| !m.left && (m.accepted || !is_group);
-        self.sessions_in(channel, is_in, None)
+    fn insiders(&mut self, channel: homing_wire::ChannelId) -> Result<Vec<SessionNo>, Fault> {
+        self.sessions_of(channel, None, |state, member| state.group.is_none() || member.accepted)
     }
 
-    fn sessions_in(
+    /// Sessions of those who may read a message. In groups, members see only what was written while they were in.
+    fn readers(
+        &mut self,
+        entry: &LogEntry,
+        except: Option<SessionNo>,
+    ) -> Result<Vec<SessionNo>, Fault> {
+        self.sessions_of(entry.channel(), except, |state, member| {
+            entry.is_shown_to(&member.user) && (state.group.is_none() || member.sees(entry.pos))
+        })
+    }
+
+    /// Sessions of a channel's members of this home, as `wanted` says of each: one look at each member.
+    fn sessions_of(
         &mut self,
         channel: homing_wire::ChannelId,
-        is_meant: impl Fn(&homing_core::Member, bool) -> bool,
         except: Option<SessionNo>,
-    ) -> Vec<SessionNo> {
+        wanted: impl Fn(&ChannelState, &Member) -> bool,
+    ) -> Result<Vec<SessionNo>, Fault> {
         let own = self.home.id();
         let store = self.store.clone();
-        // A channel that an effect names is in memory.
-        let Ok(Some(state)) = self.home.channel(&*store, channel) else { return Vec::new() };
-        let is_group = state.group.is_some();
-        state
+        let Some(state) = self.home.channel(&*store, channel)? else { return Ok(Vec::new()) };
+        let listening = state
             .members
             .iter()
-            .filter(|m| m.user.home == own && m.is_listed() && is_meant(m, is_group))
+            .filter(|m| m.user.home == own && !m.left && m.is_listed() && wanted(state, m))
             .filter_map(|m| self.users.get(&m.user.local))
             .flatten()
             .copied()
             .filter(|no| Some(*no) != except)
-            .collect()
+            .collect();
+        Ok(listening)
     }
 
     /// Tells what is on disk.
@@ -264,7 +251,10 @@ impl Hub {
         let Some(entry) = self.sessions.get(&session) else { return };
         let change = entry.sync_cap.map_or(change, |cap| cap.min(change));
         let sync = homing_link::SyncPoint { life: self.home.epoch().0, change };
-        self.put(session, ToClient::Notice(Box::new(notice(sync))));
+        let item = ToClient::Notice(Box::new(notice(sync)));
+        if let Err(overflow) = entry.outbox.put(item) {
+            self.let_go(session, overflow);
+        }
     }
 
     pub(super) fn user_of(&self, session: SessionNo) -> Option<Local> {
@@ -276,9 +266,15 @@ impl Hub {
         if let Some(entry) = self.sessions.get(&session)
             && let Err(overflow) = entry.outbox.put(item)
         {
-            debug!(?session, from = %entry.client.from, %overflow, "session ends");
-            self.forget(session);
+            self.let_go(session, overflow);
         }
+    }
+
+    fn let_go(&mut self, session: SessionNo, overflow: Overflow) {
+        if let Some(entry) = self.sessions.get(&session) {
+            debug!(?session, from = %entry.client.from, %overflow, "session ends");
+        }
+        self.forget(session);
     }
 
     pub(super) fn forget(&mut self, session: SessionNo) {
