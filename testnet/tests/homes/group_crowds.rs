@@ -62,7 +62,7 @@ async fn crowd(lasting: Duration) {
     let listening: Vec<_> = events
         .into_iter()
         .enumerate()
-        .map(|(n, events)| tokio::spawn(shown(events, count as usize - share(n))))
+        .map(|(n, events)| tokio::spawn(shown(events, count as usize - share(n), lasting + WITHIN)))
         .collect();
     let mut tick = tokio::time::interval(Duration::from_millis(1_000 / MESSAGES_PER_S));
     let mut answers = Vec::new();
@@ -116,7 +116,7 @@ async fn everybody(home: &mut Home, people: &[String]) -> Vec<Online> {
 }
 
 /// The first so many messages that a client is shown, and whatever is there behind them.
-async fn shown(mut events: Events, count: usize) -> Vec<Message> {
+async fn shown(mut events: Events, count: usize, within: Duration) -> Vec<Message> {
     let mut shown = Vec::new();
     let all = async {
         while shown.len() < count {
@@ -128,7 +128,7 @@ async fn shown(mut events: Events, count: usize) -> Vec<Message> {
             }
         }
     };
-    let came = tokio::time::timeout(WITHIN, all).await;
+    let came = tokio::time::timeout(within, all).await;
     while let Some(event) = events.try_next() {
         if let Event::Message(message) = event {
             shown.push(*message);
