@@ -34,6 +34,11 @@ tests *ARGS:
         cargo test --quiet --workspace --locked --no-fail-fast {{ARGS}}; \
     fi
 
+# A minute of talk in a full group of five homes; `just test` has ten seconds of it.
+crowd:
+    cargo build --quiet --locked --bins
+    cargo test --quiet --locked -p homing-testnet --test homes -- --ignored talk_for_a_minute
+
 # Power cuts under a committing store, and faulty stores that they must find out (needs root).
 powercut *ARGS:
     .ci/powercut {{ARGS}}

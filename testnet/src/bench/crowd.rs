@@ -1,7 +1,8 @@
 //! `group`, the load's part: all members of one group are online, some of them write, everybody hears everybody else.
 //!
 //! A delivery is a message that has come to a member who has not written it, as a notification on that member's own
-//! socket. What a member asks for, after its home has cut it off for being slow, is counted as a reconnection.
+//! socket. A member whom its home has cut off for being slow asks for what it missed; how often that was is told with
+//! the result, whose deliveries are then not all notifications.
 
 use std::collections::HashMap;
 use std::rc::Rc;

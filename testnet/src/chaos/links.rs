@@ -75,15 +75,21 @@ impl Weather {
 }
 
 /// All links of some homes. Dropping it closes everything.
-pub(super) struct Links {
+pub struct Links {
     pairs: HashMap<(usize, usize), watch::Sender<Weather>>,
     ports: HashMap<(usize, usize), u16>,
     _proxies: JoinSet<()>,
 }
 
+impl std::fmt::Debug for Links {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Links").field("ports", &self.ports).finish_non_exhaustive()
+    }
+}
+
 impl Links {
     /// Proxies between all homes, which listen on these ports.
-    pub(super) async fn between(p2p_ports: &[u16]) -> io::Result<Self> {
+    pub async fn between(p2p_ports: &[u16]) -> io::Result<Self> {
         let (mut pairs, mut ports, mut proxies) = (HashMap::new(), HashMap::new(), JoinSet::new());
         for b in 0..p2p_ports.len() {
             for a in 0..b {
@@ -107,12 +113,12 @@ impl Links {
     }
 
     /// Where `from` finds `to`.
-    pub(super) fn port(&self, from: usize, to: usize) -> Option<u16> {
+    pub fn port(&self, from: usize, to: usize) -> Option<u16> {
         self.ports.get(&(from, to)).copied()
     }
 
     /// From now on; `None`: all is well.
-    pub(super) fn set(&self, a: usize, b: usize, fault: Option<LinkFault>) {
+    pub fn set(&self, a: usize, b: usize, fault: Option<LinkFault>) {
         let Some(weather) = self.pairs.get(&(a.min(b), a.max(b))) else { return };
         weather.send_modify(|weather| {
             weather.fault = fault;
@@ -123,14 +129,14 @@ impl Links {
     }
 
     /// All is well everywhere.
-    pub(super) fn heal(&self) {
+    pub fn heal(&self) {
         for weather in self.pairs.values() {
             weather.send_modify(|weather| weather.fault = None);
         }
     }
 
     /// How many links are cut, and how many are slow.
-    pub(super) fn disturbed(&self) -> (usize, usize) {
+    pub fn disturbed(&self) -> (usize, usize) {
         let faults = self.pairs.values().filter_map(|weather| weather.borrow().fault);
         faults.fold(
             (0, 0),

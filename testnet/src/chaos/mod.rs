@@ -13,7 +13,7 @@ mod actor;
 mod board;
 pub mod check;
 mod disks;
-mod links;
+pub mod links;
 mod people;
 pub mod plan;
 mod report;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use homing_client::{Client, Error, Event, Events, Message, Refusal, TextBody};
+use homing_testnet::chaos::links::Links;
 use homing_testnet::homes::{Homes, Program};
 use uuid::Uuid;
 
@@ -21,13 +22,32 @@ impl Party {
     }
 
     pub(crate) async fn with(names: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut party = Self::made(names, environment).await;
+        party.homes.start_all().await.unwrap();
+        party
+    }
+
+    /// Homes that reach each other through links that can be cut.
+    pub(crate) async fn linked(names: &[&str], environment: &[(&str, &str)]) -> (Self, Links) {
+        let mut party = Self::made(names, environment).await;
+        let ports: Vec<u16> = party.homes.iter().map(|home| home.ports().p2p).collect();
+        let links = Links::between(&ports).await.unwrap();
+        for (from, home) in party.homes.iter().enumerate() {
+            let others = party.homes.iter().enumerate();
+            let others = others.filter_map(|(to, other)| Some((other, links.port(from, to)?)));
+            home.write_settings_through(others).unwrap();
+        }
+        party.homes.start_all().await.unwrap();
+        (party, links)
+    }
+
+    async fn made(names: &[&str], environment: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut program = Program::find(None).expect("run `cargo build --bins` first");
         for (name, value) in environment {
             program = program.with_env(name, value);
         }
-        let mut homes = Homes::make(program, dir.path(), names, None).await.unwrap();
-        homes.start_all().await.unwrap();
+        let homes = Homes::make(program, dir.path(), names, None).await.unwrap();
         Self { homes, _dir: dir }
     }
 
