@@ -29,6 +29,8 @@ WRONG = {
     "groups.invite": {"channel": NOWHERE, "users": []},
     "groups.remove": {"channel": NOWHERE},
     "groups.join": {"channel": "no id"},
+    "groups.link": {"channel": NOWHERE, "uses": 0},
+    "groups.unlink": {"link": "homing:join/nothing"},
     "groups.leave": {},
     "groups.update": {"channel": NOWHERE},
     "groups.members": {"channel": 7},
@@ -50,7 +52,7 @@ WRONG = {
 ELSEWHERE = {"groups.fork"}
 
 # What the contract names beside these. A name here is not built: it stands in no document.
-LATER = """channels.update requests.accept requests.decline messages.search messages.hide groups.link groups.unlink
+LATER = """channels.update requests.accept requests.decline messages.search messages.hide
 users.search presence.watch presence.unwatch typing.set media.copy media.url push.key push.subscribe
 push.unsubscribe devices.list devices.rename devices.revoke account.password""".split()
 
@@ -251,6 +253,15 @@ async def groups(called, alice, carol):
     check(told["results"] == [{"user": CAROL, "ok": True}], f"groups.remove told {told}")
     answer, _ = await carol.call("messages.send", {"channel": group_id, "body": {"type": "text", "text": "x"}})
     check(answer.get("error", {}).get("code") == -32003, f"whoever was removed writes on: {answer}")
+    made = await called.call(alice, "groups.link", channel=group_id, uses=1)
+    joined = await called.call(carol, "groups.join", link=made["link"])
+    check((joined["channel"], joined["state"]) == (group_id, "active"), f"groups.join by a link told {joined}")
+    made = await called.call(alice, "groups.link", channel=group_id)
+    check(await called.call(alice, "groups.unlink", link=made["link"]) == {}, "groups.unlink returns {}")
+    answer, _ = await alice.call("groups.unlink", {"link": made["link"]})
+    error = answer.get("error", {})
+    check((error.get("code"), error.get("data", {}).get("reason")) == (-32004, "link_not_found"), f"groups.unlink again: {answer}")
+    await called.call(alice, "groups.remove", channel=group_id, users=[CAROL])
     check(await called.call(alice, "groups.leave", channel=group_id) == {}, "groups.leave returns {}")
     check((await alice.result("channels.get", channel=group_id))["state"] == "left", "alice has not left")
 

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use homing_wire::body::Body;
-use homing_wire::{Address, ChannelId, MessageId, OpId, Order};
+use homing_wire::{Address, ChannelId, GroupLink, MessageId, OpId, Order};
 
 use crate::view::{
-    ChannelView, ChannelsPage, GroupChanged, GroupPolicy, GroupsFrom, MembersPage, MessageView,
-    MessagesPage, Opened, Receipts, RoleView, Sent, UserView, UsersPage,
+    ChannelView, ChannelsPage, GroupChanged, GroupPolicy, GroupsFrom, LinkMade, MembersPage,
+    MessageView, MessagesPage, Opened, Receipts, RoleView, Sent, UserView, UsersPage,
 };
 
 /// What a client's session may ask.
@@ -150,6 +150,31 @@ pub enum Call {
         /// The client's name for this change.
         op: Option<OpId>,
     },
+    /// Comes into a group by a link. Answer: [`Answer::Channel`], or [`Answer::Pending`].
+    GroupsJoinLink {
+        /// The link.
+        link: GroupLink,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
+    /// Opens a link by which people can come. Answer: [`Answer::Link`].
+    GroupsLink {
+        /// Into which group.
+        channel: ChannelId,
+        /// Void from then on, in Unix milliseconds.
+        expires: Option<u64>,
+        /// So many may come; `None`: any number.
+        uses: Option<u32>,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
+    /// Makes a link void, or all links of a group. Answer: [`Answer::Done`], or [`Answer::Pending`].
+    GroupsUnlink {
+        /// Which.
+        which: Unlinked,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
     /// Leaves, or declines an invitation. Answer: [`Answer::Done`].
     GroupsLeave {
         /// Which.
@@ -198,6 +223,15 @@ pub enum Call {
         /// The account's password.
         password: Secret,
     },
+}
+
+/// Links that are made void.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Unlinked {
+    /// That one.
+    One(GroupLink),
+    /// All of that group.
+    All(ChannelId),
 }
 
 /// A user's lists of others.
@@ -268,6 +302,8 @@ pub enum Answer {
     Users(UsersPage),
     /// Of [`Call::GroupsInvite`] and [`Call::GroupsRemove`].
     GroupChanged(GroupChanged),
+    /// Of [`Call::GroupsLink`].
+    Link(LinkMade),
     /// Of [`Call::GroupsMembers`].
     Members(MembersPage),
     /// The group's home has not answered in time: a `channel` notification follows when it is settled.

@@ -19,13 +19,13 @@ mod refused;
 mod session;
 mod view;
 
-pub use call::{Answer, Call, Login, Place, Register, Secret, SendTarget, UserList};
+pub use call::{Answer, Call, Login, Place, Register, Secret, SendTarget, Unlinked, UserList};
 pub use outbox::{CloseReason, Notice, OutboxSender, Overflow, ToClient, outbox};
 pub use refused::{Code, Refused};
 pub use session::{BoxFuture, ClientInfo, Link, Request, Session, SessionNo};
 pub use view::{
     ChannelKind, ChannelState, ChannelView, ChannelsPage, GroupChanged, GroupPolicy, GroupsFrom,
-    HistoryShown, Limits, LoggedIn, MarkView, MemberRow, MembersPage, MessageView, MessagesPage,
-    Opened, Privacy, RawJson, ReceiptRow, Receipts, Registered, RoleView, Sent, SyncPoint,
-    UserResult, UserView, UsersPage, WellKnown, Whoami, Whoever,
+    HistoryShown, Limits, LinkMade, LoggedIn, MarkView, MemberRow, MembersPage, MessageView,
+    MessagesPage, Opened, Privacy, RawJson, ReceiptRow, Receipts, Registered, RoleView, Sent,
+    SyncPoint, UserResult, UserView, UsersPage, WellKnown, Whoami, Whoever,
 };

@@ -113,6 +113,7 @@ impl ToClient {
                         | Answer::Sent(_)
                         | Answer::Done
                         | Answer::Pending
+                        | Answer::Link(_)
                         | Answer::Receipts(_)
                         | Answer::User(_),
                     )

@@ -257,6 +257,16 @@ pub struct GroupChanged {
     pub roster: u64,
 }
 
+/// Answer of `groups.link`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LinkMade {
+    /// `pending` where the group's home has not answered in time: the link is good as soon as it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<&'static str>,
+    /// `homing:join/…`: whoever has it can come.
+    pub link: String,
+}
+
 /// What came of one user.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct UserResult {

@@ -27,6 +27,7 @@ pub(crate) fn answer(out: &mut Vec<u8>, answer: &Answer) -> Result<(), Failed> {
         Answer::User(user) => serde_json::to_writer(out, user),
         Answer::Users(page) => serde_json::to_writer(out, page),
         Answer::GroupChanged(changed) => serde_json::to_writer(out, changed),
+        Answer::Link(made) => serde_json::to_writer(out, made),
         Answer::Members(page) => serde_json::to_writer(out, page),
         Answer::Pending => {
             out.extend_from_slice(br#"{"state":"pending"}"#);

@@ -13,7 +13,7 @@ use crate::home::{Effect, Home};
 use crate::reader::{Fault, Reader};
 use crate::refusal::{NO_CHANNEL, Refusal};
 use crate::relay::PeerFault;
-use crate::state::{AccountState, ChannelState, Cursor, GroupState, LogEntry, Member};
+use crate::state::{AccountState, ChannelState, Cursor, GroupState, GroupsFrom, LogEntry, Member};
 use crate::write::Write;
 
 /// Events of one chain looked at when a roster turns some of them: beyond them nobody is told, and unread counts are
@@ -369,6 +369,7 @@ impl Home {
         let since = new.named_since(user).unwrap_or(tenure.from);
         let mine = new.owner == self.id;
         let known = self.state(id).is_some_and(|state| state.member(user).is_some());
+        let joins = tenure.role >= Role::Member && self.is_joining(new, &user.local);
         let account = self.account(reader, &user.local)?;
         if !known && !mine && account.is_none_or(|a| a.state != AccountState::Active) {
             // Nobody of that name can be in it; that is said once.
@@ -391,11 +392,14 @@ impl Home {
             member.shut(head);
             member.accepted = false;
         }
-        if mine && tenure.role >= Role::Member && !member.agrees() {
+        if (mine || joins) && tenure.role >= Role::Member && !member.agrees() {
             member.agree(head); // it was asked before the roster was made
         }
         self.enter(id, new, user);
-        Ok(is_new && !mine)
+        if joins {
+            self.forget_joining(new.owner, |j| j.group == id && j.user == user.local);
+        }
+        Ok(is_new && !mine && !joins)
     }
 
     /// Whoever agrees and is in it by the roster sees what comes from now on, and before as the group has it.
@@ -554,7 +558,12 @@ impl Home {
         }
         let me = self.user(user);
         let since = roster.named_since(&me).unwrap_or(0);
+        // Another home's word that somebody of this one has asked is not enough: that one has to be in the group here.
+        let vouched = by.home != self.id
+            || self.groups_from(reader, user)? == GroupsFrom::Everyone
+            || self.state(group).and_then(|s| s.member(by)).is_some_and(|m| m.accepted);
         let yes = match self.answers(reader, user, by)? {
+            Some(true) if !vouched => return Ok(()),
             Some(yes) => yes,
             None => return Ok(()),
         };

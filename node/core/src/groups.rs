@@ -376,6 +376,11 @@ impl Home {
         }
         let old = self.roster(group).ok_or(NO_CHANNEL)?;
         let old = old.roster();
+        if let Change::Join { link: Some(secret) } = change
+            && old.role(by).is_none()
+        {
+            return self.let_in(reader, sealer, old, by, secret);
+        }
         may_change(old, by, change)?;
         let mut users = Vec::new();
         let mut edits = Vec::new();
@@ -404,7 +409,8 @@ impl Home {
                     users.push((user.clone(), refused));
                 }
             }
-            Change::Join { link: None } => {
+            // Whoever is asked or in it anyway uses nothing of a link up.
+            Change::Join { .. } => {
                 if old.role(by) == Some(Role::Invited) {
                     edits.push(role_of(by, Some(Role::Member)));
                 }
@@ -418,14 +424,10 @@ impl Home {
                     edits.extend(successor(old, by));
                 }
             }
-            Change::Join { link: Some(_) } | Change::MakeLink { .. } | Change::DropLink { .. } => {
-                return Err(Refusal::new(
-                    Class::NotFound,
-                    "link_not_found",
-                    "this link is unknown, used up or expired",
-                )
-                .into());
+            Change::MakeLink { expires, uses, secret } => {
+                self.make_link(group, by, *secret, (*expires, *uses))?;
             }
+            Change::DropLink { secret } => self.drop_link(group, secret)?,
         }
         if !edits.is_empty() {
             self.amend_group(reader, sealer, group, by, &edits)?;
@@ -436,7 +438,7 @@ impl Home {
     }
 
     /// The next roster of a group of this home.
-    fn amend_group(
+    pub(crate) fn amend_group(
         &mut self,
         reader: &dyn Reader,
         sealer: &Sealer<'_>,
@@ -546,7 +548,7 @@ impl Home {
         })
     }
 
-    fn check_size(&self, members: usize) -> Result<(), Refusal> {
+    pub(crate) fn check_size(&self, members: usize) -> Result<(), Refusal> {
         let most = self.policy.group_members.min(ROSTER_MEMBERS as u64);
         if members as u64 <= most {
             return Ok(());
@@ -580,6 +582,7 @@ impl ChannelState {
                 continued_by: None,
                 forked: None,
                 turned: Vec::new(),
+                links: Vec::new(),
             }),
         }
     }
@@ -591,7 +594,7 @@ fn within_reach(claimed: &Fence, held: &Fence) -> Fence {
     Fence::new(claimed.ends().iter().map(|end| ChainPos { seq: end.seq.min(most(end)), ..*end }))
 }
 
-fn role_of(user: &UserRef, role: Option<Role>) -> Edit {
+pub(crate) fn role_of(user: &UserRef, role: Option<Role>) -> Edit {
     Edit::Role { user: user.clone(), role, fence: None }
 }
 

@@ -2,10 +2,11 @@
 //! and are told what came of it.
 
 use homing_wire::limits::LETTER_BYTES;
-use homing_wire::{Command, Epoch, HomeId, Letter, Outcome, UserRef};
+use homing_wire::{Change, Command, Epoch, HomeId, Letter, Outcome, UserRef};
 
 use crate::groups::Sealer;
 use crate::home::{Effect, Home};
+use crate::links::NO_LINK;
 use crate::reader::{Fault, Reader};
 use crate::refusal::{Class, Failure, NO_CHANNEL, Refusal};
 use crate::relay::PeerFault;
@@ -69,6 +70,9 @@ impl Home {
         match letter {
             Some(Letter::Command(command)) => self.carry_out(reader, sealer, peer, command)?,
             Some(Letter::Outcome(outcome)) => {
+                if outcome.refused.is_some() {
+                    self.forget_joining(peer, |j| j.group == outcome.group && j.op == outcome.op);
+                }
                 self.follows(Effect::Settled { peer, outcome: outcome.clone() });
             }
             None => {}
@@ -104,6 +108,8 @@ impl Home {
             .is_some_and(|of| of.owner == own);
         let result = if mine {
             self.change_group(reader, sealer, group, &by, change)
+        } else if let Change::Join { link: Some(_) } = change {
+            Err(NO_LINK.into())
         } else {
             Err(NO_CHANNEL.into())
         };

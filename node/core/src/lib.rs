@@ -24,6 +24,7 @@ mod holdings;
 mod home;
 mod ids;
 mod letters;
+mod links;
 mod lists;
 mod local;
 mod log;
@@ -57,7 +58,7 @@ pub use relay::PeerFault;
 pub use repair::{Answered, Question, Repair};
 pub use state::{
     Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Device, EntryRow, Fork,
-    GroupState, GroupsFrom, Invite, ListRow, LogEntry, Mark, MarkTime, Member, MessageKey, OpDone,
-    OpWhat, PeerState, Span, TokenHash, UserList, Veil,
+    GroupState, GroupsFrom, Invite, Joining, ListRow, LogEntry, Mark, MarkTime, Member, MessageKey,
+    OpDone, OpWhat, OpenLink, PeerState, Span, TokenHash, UserList, Veil,
 };
 pub use write::{Batch, Write};

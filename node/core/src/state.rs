@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use homing_wire::{
-    ChannelId, DeviceId, Epoch, Event, Hash, HomeId, HomeName, Local, MessageId, Pos, Seq, Stamp,
-    UserId, UserRef,
+    ChannelId, DeviceId, Epoch, Event, Hash, HomeId, HomeName, Local, MessageId, OpId, Pos, Seq,
+    Stamp, UserId, UserRef,
 };
 use serde::{Deserialize, Serialize};
 
@@ -59,11 +59,28 @@ pub struct GroupState {
     pub forked: Option<Epoch>,
     /// Places of messages that a later roster turned into rejected ones: the latest [`GroupState::TURNED`].
     pub turned: Vec<Pos>,
+    /// Of a group of this home: links by which people can come, the oldest first, at most [`GroupState::LINKS`].
+    pub links: Vec<OpenLink>,
+}
+
+/// A link by which people can come into a group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OpenLink {
+    /// BLAKE3 of its secret; the secret is nowhere.
+    pub secret: Hash,
+    /// Void from then on, in Unix milliseconds.
+    pub expires: Option<u64>,
+    /// So many may still come; `None`: any number.
+    pub uses_left: Option<u32>,
+    /// Who made it.
+    pub by: UserRef,
 }
 
 impl GroupState {
     /// Turned messages remembered: they only correct how many count as unread.
     pub const TURNED: usize = 1_024;
+    /// Open links: a few people make one now and then. They are written with the group's state at every message.
+    pub const LINKS: usize = 32;
 }
 
 /// The end of a chain.
@@ -449,6 +466,29 @@ pub struct PeerState {
     pub letters: u64,
     /// The last letter that was taken of it: of which life of its store, and its number.
     pub letters_done: (Epoch, u64),
+    /// Users of this home who have asked it for a way into a group, by a link, at most [`PeerState::JOINING`]: they have
+    /// agreed, before this home knows the group.
+    pub joining: Vec<Joining>,
+}
+
+/// A user of this home has asked for a way into a group of another, by a link.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Joining {
+    /// Which group.
+    pub group: ChannelId,
+    /// Who.
+    pub user: Local,
+    /// The letter's.
+    pub op: OpId,
+    /// Forgotten from then on, in Unix milliseconds: whoever is let in later is asked.
+    pub until: u64,
+}
+
+impl PeerState {
+    /// Users who wait for a way into groups of one home.
+    pub const JOINING: usize = 256;
+    /// Of these, one user's.
+    pub const JOINING_OF_USER: usize = 16;
 }
 
 /// What an `op` has done: repeated within seven days it returns this and changes nothing.

@@ -12,7 +12,9 @@ use homing_core::{Account, ChannelState, Device, Fault, Invite, OpDone, PeerStat
 use homing_wire::{ChannelId, DeviceId, Local, Pos};
 use serde::{Deserialize, Serialize};
 
-use self::old::{AccountV1, ChannelStateV1, OpDoneV1, PeerStateV1, PeerStateV2};
+use self::old::{
+    AccountV1, ChannelStateV1, ChannelStateV2, OpDoneV1, PeerStateV1, PeerStateV2, PeerStateV3,
+};
 
 /// Why bytes are no value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -142,14 +144,16 @@ pub(crate) struct MessagePlace {
 pub(crate) struct OpAge;
 
 stored!(ChannelStateV1, 1);
-stored!(ChannelState, 2, from ChannelStateV1);
+stored!(ChannelStateV2, 2, from ChannelStateV1);
+stored!(ChannelState, 3, from ChannelStateV2);
 stored!(AccountV1, 1);
 stored!(Account, 2, from AccountV1);
 stored!(Device, 1);
 stored!(Invite, 1);
 stored!(PeerStateV1, 1);
 stored!(PeerStateV2, 2, from PeerStateV1);
-stored!(PeerState, 3, from PeerStateV2);
+stored!(PeerStateV3, 3, from PeerStateV2);
+stored!(PeerState, 4, from PeerStateV3);
 stored!(OpDoneV1, 1);
 stored!(OpDone, 2, from OpDoneV1);
 stored!(Listing, 1);
@@ -237,11 +241,11 @@ mod tests {
             ("listed", hash(&encode(&ListedSince(1 << 40)))),
         ];
         let pinned = [
-            ("channel", "d2a61fddc92730b1"),
+            ("channel", "625213c04dc5d2a9"),
             ("account", "957e080e0836f5eb"),
             ("device", "506c35afbfb3ef34"),
             ("invite", "22953a3b7d52fe2b"),
-            ("peer", "970c49fdc9bf3180"),
+            ("peer", "0d93468648b95bbf"),
             ("op", "30f3571182998f13"),
             ("listing", "bddf29fd38b564f2"),
             ("listed", "8610698c738f02b5"),

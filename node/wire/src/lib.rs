@@ -10,6 +10,7 @@ pub mod address;
 pub mod body;
 pub mod event;
 pub mod frame;
+mod group_link;
 pub mod heads;
 pub mod id;
 mod json;
@@ -23,6 +24,7 @@ pub mod statement;
 pub use address::{Address, AddressError, HomeName, HomeRef, Local, UserRef};
 pub use body::{Body, BodyError};
 pub use event::{Event, Header, HeaderError, Kind, MediaReference, Target};
+pub use group_link::{GroupLink, GroupLinkError};
 pub use heads::{
     Checker, Head, ProofError, ProvenHead, SigningKeys, Signs, Verifies, prove, read_proof,
 };

@@ -191,6 +191,7 @@ impl Member {
             statements: Vec::new(),
             letters: 0,
             letters_done: (Epoch(0), 0),
+            joining: Vec::new(),
         }
     }
 

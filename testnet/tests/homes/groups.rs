@@ -431,3 +431,50 @@ async fn a_restored_owner_home_has_its_groups_as_the_others_know_them() {
     until(&alice, &mut alice_hears, group, |channel| channel["head"].as_u64() >= Some(4)).await;
     assert_eq!(facts(&history(&alice, group).await), facts(&history(&bob, group).await));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_come_by_a_link_from_the_own_home_and_another_through_kills() {
+    let mut party = Party::of(&HOMES[..2]).await;
+    let (alice, _) = party.client(0, "alice").await;
+    let (bob, _) = party.client(0, "bob").await;
+    let (carol, _) = party.client(1, "carol").await;
+    let group = make(&alice, &[]).await;
+    let made = call(&alice, "groups.link", json!({ "channel": group, "uses": 2 })).await;
+    let link = made["link"].as_str().unwrap().to_owned();
+    let joined = call(&bob, "groups.join", json!({ "link": link })).await;
+    assert_eq!((&joined["state"], &joined["role"]), (&json!("active"), &json!("member")));
+
+    // The group's home is away: the wish waits, also while the joiner's home is killed.
+    party.homes[0].kill().await.unwrap();
+    let wish = carol.call::<Value, Value>("groups.join", &json!({ "link": link }));
+    assert_eq!(wish.await.unwrap(), json!({ "state": "pending" }));
+    party.homes[1].kill().await.unwrap();
+    party.homes[1].start().await.unwrap();
+    let (carol, mut carol_hears) = party.client(1, "carol").await;
+    party.homes[0].start().await.unwrap();
+    let shown = until(&carol, &mut carol_hears, group, is("state", "active")).await;
+    assert_eq!(shown["owner_home"], "acme.test");
+    send(&carol, group, "here I am").await;
+    let (alice, mut alice_hears) = party.client(0, "alice").await;
+    let (bob, _) = party.client(0, "bob").await;
+    let (dan, _) = party.client(1, "dan").await;
+    until(&alice, &mut alice_hears, group, |channel| channel["head"].as_u64() >= Some(1)).await;
+    assert_eq!(history(&alice, group).await.iter().map(text).collect::<Vec<_>>(), ["here I am"]);
+
+    // Both uses are used up; whoever is in it may come again all the same.
+    let again = call(&bob, "groups.join", json!({ "link": link })).await;
+    assert_eq!(again["state"], "active");
+    let params = json!({ "link": link });
+    assert_eq!(refused(&dan, "groups.join", params).await.0, "link_not_found");
+
+    let made = call(&alice, "groups.link", json!({ "channel": group })).await;
+    let open = made["link"].as_str().unwrap().to_owned();
+    let mine = json!({ "channel": group });
+    assert_eq!(refused(&bob, "groups.link", mine).await.0, "not_allowed");
+    assert_eq!(call(&alice, "groups.unlink", json!({ "link": open })).await, json!({}));
+    let params = json!({ "link": open });
+    assert_eq!(refused(&dan, "groups.join", params.clone()).await.0, "link_not_found");
+    assert_eq!(refused(&alice, "groups.unlink", params).await.0, "link_not_found");
+    let far = open.replacen(&open["homing:join/".len()..][..4], "aaaa", 1);
+    assert_eq!(refused(&dan, "groups.join", json!({ "link": far })).await.0, "unknown_home");
+}

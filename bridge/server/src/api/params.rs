@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use homing_link::{
-    Call, Code, GroupPolicy, GroupsFrom, Place, Refused, RoleView, Secret, SendTarget, UserList,
+    Call, Code, GroupPolicy, GroupsFrom, Place, Refused, RoleView, Secret, SendTarget, Unlinked,
+    UserList,
 };
 use homing_wire::body::{Body, BodyError};
 use homing_wire::limits::BODY_BYTES;
-use homing_wire::{Address, ChannelId, MessageId, OpId, Order};
+use homing_wire::{Address, ChannelId, GroupLink, MessageId, OpId, Order};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -405,7 +406,60 @@ impl Params for GroupsRemove {
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct GroupsJoin {
     #[serde(flatten)]
+    which: GroupOrLink,
+}
+
+/// `groups.link`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct GroupsLink {
+    #[serde(flatten)]
     group: GroupParams,
+    /// Void from then on, in Unix milliseconds; never where absent.
+    expires: Option<u64>,
+    /// So many may come by it; any number where absent.
+    #[schemars(range(min = 1))]
+    uses: Option<u32>,
+}
+
+/// `groups.unlink`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct GroupsUnlink {
+    #[serde(flatten)]
+    which: GroupOrLink,
+}
+
+/// One of both.
+#[derive(Deserialize, JsonSchema)]
+struct GroupOrLink {
+    /// Which group.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    channel: Option<String>,
+    /// A link to a group, as `groups.link` answers it.
+    link: Option<String>,
+    /// The client's name for this change.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    op: Option<String>,
+}
+
+enum ByWhat {
+    Channel(ChannelId),
+    Link(GroupLink),
+}
+
+impl GroupOrLink {
+    fn read(&self) -> Result<(ByWhat, Option<OpId>), Refused> {
+        let what = match (&self.channel, &self.link) {
+            (Some(channel), None) => ByWhat::Channel(id("channel", channel)?),
+            (None, Some(link)) => {
+                let link = link.parse();
+                ByWhat::Link(link.map_err(|_| wrong("invalid_link", "link is no link to a group"))?)
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                return Err(wrong("one_target", "either channel or link"));
+            }
+        };
+        Ok((what, optional_id("op", self.op.as_deref())?))
+    }
 }
 
 /// `groups.leave`
@@ -433,8 +487,33 @@ impl GroupParams {
 
 impl Params for GroupsJoin {
     fn ask(self) -> Result<Asked, Refused> {
+        let (what, op) = self.which.read()?;
+        Ok(Asked::Call(match what {
+            ByWhat::Channel(channel) => Call::GroupsJoin { channel, op },
+            ByWhat::Link(link) => Call::GroupsJoinLink { link, op },
+        }))
+    }
+}
+
+impl Params for GroupsLink {
+    fn ask(self) -> Result<Asked, Refused> {
         let (channel, op) = self.group.read()?;
-        Ok(Asked::Call(Call::GroupsJoin { channel, op }))
+        if self.uses == Some(0) {
+            return Err(wrong("invalid_uses", "a link has one use at least"));
+        }
+        let (expires, uses) = (self.expires, self.uses);
+        Ok(Asked::Call(Call::GroupsLink { channel, expires, uses, op }))
+    }
+}
+
+impl Params for GroupsUnlink {
+    fn ask(self) -> Result<Asked, Refused> {
+        let (what, op) = self.which.read()?;
+        let which = match what {
+            ByWhat::Channel(channel) => Unlinked::All(channel),
+            ByWhat::Link(link) => Unlinked::One(link),
+        };
+        Ok(Asked::Call(Call::GroupsUnlink { which, op }))
     }
 }
 

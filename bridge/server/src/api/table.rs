@@ -2,8 +2,8 @@
 //! is not, and then it is none of these.
 
 use homing_link::{
-    Call, ChannelView, ChannelsPage, Code, GroupChanged, MembersPage, MessageView, MessagesPage,
-    Opened, Receipts, Refused, Sent, UserView, UsersPage,
+    Call, ChannelView, ChannelsPage, Code, GroupChanged, LinkMade, MembersPage, MessageView,
+    MessagesPage, Opened, Receipts, Refused, Sent, UserView, UsersPage,
 };
 use homing_wire::body;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -154,8 +154,20 @@ pub(crate) static METHODS: &[Method] = &[
     ),
     method::<params::GroupsJoin, ChannelView>(
         "groups.join",
-        "Accepts an invitation; {state: \"pending\"} while the group's home does not answer",
+        "Accepts an invitation, or comes by a link; {state: \"pending\"} while the group's home does not answer",
         "channel",
+        &[Code::NotAllowed, Code::NotFound, Code::LimitReached],
+    ),
+    method::<params::GroupsLink, LinkMade>(
+        "groups.link",
+        "Opens a link by which people can come into a group",
+        "link",
+        &[Code::NotAllowed, Code::NotFound, Code::LimitReached],
+    ),
+    method::<params::GroupsUnlink, Nothing>(
+        "groups.unlink",
+        "Makes a link void, or all of a group; {state: \"pending\"} while its home does not answer",
+        "nothing",
         &[Code::NotAllowed, Code::NotFound, Code::LimitReached],
     ),
     method::<params::GroupsLeave, Nothing>(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use homing_link::*;
-use homing_wire::{Address, ChannelId, Epoch, HomeId, MessageId, Order, Seq, Stamp};
+use homing_wire::{Address, ChannelId, Epoch, GroupLink, HomeId, MessageId, Order, Seq, Stamp};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
@@ -325,7 +325,16 @@ impl State {
                 let results = users.into_iter().map(row).collect();
                 Ok(Answer::GroupChanged(GroupChanged { state, results, roster }))
             }
-            Call::GroupsJoin { .. } | Call::GroupsUpdate { .. } => Ok(Answer::Pending),
+            Call::GroupsJoin { .. }
+            | Call::GroupsJoinLink { .. }
+            | Call::GroupsUnlink { which: Unlinked::One(_), .. }
+            | Call::GroupsUpdate { .. } => Ok(Answer::Pending),
+            Call::GroupsUnlink { .. } => Ok(Answer::Done),
+            Call::GroupsLink { channel, uses, .. } => {
+                let secret = [uses.unwrap_or(0) as u8; 32];
+                let link = GroupLink { home: HomeId([7; 32]), group: channel, secret };
+                Ok(Answer::Link(LinkMade { state: None, link: link.to_string() }))
+            }
             Call::GroupsLeave { .. } => Ok(Answer::Done),
             Call::GroupsFork { .. } => Ok(Answer::Channel(Box::new(self.chat(chat())))),
             Call::GroupsMembers { .. } => Ok(Answer::Members(MembersPage {

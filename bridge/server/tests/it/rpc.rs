@@ -1,10 +1,16 @@
 //! JSON-RPC as the contract has it.
 
+use homing_wire::{GroupLink, HomeId};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::home::{Home, chat};
 use crate::ws::{Got, Ws, bridge, send_to_bob, text, why};
+
+/// The link that the home of these tests answers.
+fn link(uses: u8) -> String {
+    GroupLink { home: HomeId([7; 32]), group: chat(), secret: [uses; 32] }.to_string()
+}
 
 fn is(code: i64, reason: &str) -> (i64, String) {
     (code, reason.to_owned())
@@ -42,6 +48,8 @@ async fn every_method_is_answered() {
         ("groups.invite", json!({"channel": channel, "users": ["Bob@acme.example"]})),
         ("groups.remove", json!({"channel": channel, "users": ["bob@acme.example"]})),
         ("groups.join", json!({"channel": channel})),
+        ("groups.link", json!({"channel": channel, "expires": 1, "uses": 3})),
+        ("groups.unlink", json!({"link": link(3)})),
         ("groups.update", json!({"channel": channel, "roles": {"bob@acme.example": "admin"}})),
         ("groups.leave", json!({"channel": channel})),
         ("groups.members", json!({"channel": channel})),
@@ -68,10 +76,16 @@ async fn every_method_is_answered() {
     assert_eq!(answers[19], json!({"results": rows, "roster": 7}));
     assert_eq!(answers[20], json!({"results": rows, "roster": 7}));
     assert_eq!(answers[21], json!({"state": "pending"}));
-    assert_eq!(answers[22], json!({"state": "pending"}));
-    assert_eq!(answers[23], json!({}));
+    assert_eq!(answers[22], json!({"link": link(3)}));
+    assert_eq!(answers[23], json!({"state": "pending"}));
+    assert_eq!(answers[24], json!({"state": "pending"}));
+    assert_eq!(answers[25], json!({}));
+    let all = alice.ok("groups.unlink", json!({"channel": channel})).await;
+    assert_eq!(all, json!({}), "all links of a group");
+    let by_link = alice.ok("groups.join", json!({"link": link(3)})).await;
+    assert_eq!(by_link, json!({"state": "pending"}));
     let member = json!({"user": "bob@acme.example", "role": "member", "state": "active"});
-    assert_eq!(answers[24], json!({"members": [member]}));
+    assert_eq!(answers[26], json!({"members": [member]}));
 
     let mut documented: Vec<String> = homing_bridge::openrpc()["methods"]
         .as_array()
@@ -119,7 +133,7 @@ async fn what_is_not_json_rpc() {
         (r#"{"jsonrpc":"2.0","id":{},"method":"rpc.discover"}"#, -32600, json!(null)),
         (r#"{"jsonrpc":"2.0","id":6,"id":6,"method":"rpc.discover"}"#, -32600, json!(null)),
         (r#"{"jsonrpc":"2.0","id":6,"method":"a","method":"rpc.discover"}"#, -32600, json!(6)),
-        (r#"{"jsonrpc":"2.0","id":8,"method":"groups.link"}"#, -32601, json!(8)),
+        (r#"{"jsonrpc":"2.0","id":8,"method":"groups.fork"}"#, -32601, json!(8)),
         (r#"{"jsonrpc":"2.0","id":9,"method":"channels.list","params":[1]}"#, -32602, json!(9)),
         (r#"{"jsonrpc":"2.0","id":9,"method":"channels.get"}"#, -32602, json!(9)),
     ] {
@@ -240,6 +254,14 @@ async fn parameters_are_checked() {
         ("contacts.add", json!({"user": "bob"}), "invalid_user"),
         ("contacts.add", json!({"user": "b@c.example", "op": "7"}), "invalid_id"),
         ("blocks.remove", json!({}), "invalid_params"),
+        ("groups.join", json!({}), "one_target"),
+        ("groups.join", json!({"channel": channel, "link": link(3)}), "one_target"),
+        ("groups.join", json!({"link": "https://x.example/join"}), "invalid_link"),
+        ("groups.join", json!({"link": link(3).to_uppercase()}), "invalid_link"),
+        ("groups.unlink", json!({"link": format!("{}a", link(3))}), "invalid_link"),
+        ("groups.unlink", json!({"link": 7}), "invalid_params"),
+        ("groups.link", json!({"channel": channel, "uses": 0}), "invalid_uses"),
+        ("groups.link", json!({"channel": channel, "expires": -1}), "invalid_params"),
         ("account.delete", json!({}), "invalid_params"),
     ] {
         assert_eq!(
@@ -250,7 +272,7 @@ async fn parameters_are_checked() {
     }
     assert_eq!(home.stored(), Vec::<String>::new());
     let metrics = bridge.metrics();
-    assert_eq!(metrics.refusals["one_target"], 2);
+    assert_eq!(metrics.refusals["one_target"], 4);
     assert_eq!(metrics.refusals["invalid_user"], 5);
 }
 

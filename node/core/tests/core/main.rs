@@ -6,6 +6,7 @@ mod chats;
 mod corpus;
 mod courier;
 mod group_forks;
+mod group_links;
 mod group_repair;
 mod group_world;
 mod groups;

@@ -372,6 +372,7 @@ pub(crate) fn peer(home: HomeId, reconcile: bool) -> PeerState {
         statements: Vec::new(),
         letters: 0,
         letters_done: (Epoch(0), 0),
+        joining: Vec::new(),
     }
 }
 

@@ -145,6 +145,7 @@ pub(super) fn block(
         statements: Vec::new(),
         letters: 0,
         letters_done: (Epoch(0), 0),
+        joining: Vec::new(),
     });
     peer.blocked = blocked;
     home.put_peer(peer);

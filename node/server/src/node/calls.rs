@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use homing_core::{Mark, SendCommand, Target};
 use homing_link::{
     Answer, Call, Code, Limits, Opened, Refused, Request, SendTarget, Sent, SessionNo, SyncPoint,
-    UserView, Whoami,
+    Unlinked, UserView, Whoami,
 };
-use homing_wire::{Address, ChannelId, DeviceId, Local, MessageId, Pos, UserRef};
+use homing_wire::{Address, ChannelId, DeviceId, Hash, Local, MessageId, Pos, UserRef};
 use uuid::Uuid;
 
 use super::bucket::Bucket;
@@ -242,6 +242,20 @@ impl Hub {
             }
             Call::GroupsJoin { channel, op } => {
                 self.change_group(session, number, &user, channel, Wish::Join, op)
+            }
+            Call::GroupsJoinLink { link, op } => {
+                self.join_by_link(session, number, &user, &link, op)
+            }
+            Call::GroupsLink { channel, expires, uses, op } => {
+                self.make_link(session, number, &user, channel, (expires, uses), op)
+            }
+            Call::GroupsUnlink { which, op } => {
+                let (channel, secret) = match which {
+                    Unlinked::One(link) => (link.group, link.hash()),
+                    Unlinked::All(channel) => (channel, Hash::NONE),
+                };
+                let wish = Wish::Unlink(secret);
+                self.change_group(session, number, &user, channel, wish, op)
             }
             Call::GroupsLeave { channel, op } => {
                 self.change_group(session, number, &user, channel, Wish::Leave, op)

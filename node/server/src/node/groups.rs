@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use homing_core::{Asked, Changed, NewGroup, Sealer};
 use homing_link::{
-    Answer, GroupChanged, GroupPolicy, HistoryShown, MemberRow, MembersPage, RoleView, SessionNo,
-    UserResult, Whoever,
+    Answer, Code, GroupChanged, GroupPolicy, HistoryShown, LinkMade, MemberRow, MembersPage,
+    Refused, RoleView, SessionNo, UserResult, Whoever,
 };
 use homing_wire::{
-    Address, Change, ChannelId, HomeId, Local, OpId, Outcome as Settled, Policy, Role,
-    RosterHistory, UserRef, Who,
+    Address, Change, ChannelId, GroupLink, Hash, HomeId, Local, OpId, Outcome as Settled, Policy,
+    Role, RosterHistory, UserRef, Who,
 };
 use tracing::debug;
 use uuid::Uuid;
@@ -28,15 +28,21 @@ pub(super) enum Wish {
     Join,
     Leave,
     Update { name: Option<String>, policy: Option<GroupPolicy>, roles: Vec<(Address, RoleView)> },
+    Link { link: GroupLink, expires: Option<u64>, uses: Option<u32> },
+    Unlink(Hash),
 }
 
 /// How a call is answered once it is settled.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 enum Shape {
     /// One row a user.
     Results,
     /// The group.
     Group,
+    /// The group, once its roster is here.
+    NewGroup,
+    /// That link.
+    Link(String),
     /// Nothing.
     Nothing,
 }
@@ -114,10 +120,11 @@ impl Hub {
         wish: Wish,
         op: Option<OpId>,
     ) -> Result<Outcome, Stop> {
-        let shape = match wish {
+        let shape = match &wish {
             Wish::Invite(_) | Wish::Remove(_) => Shape::Results,
             Wish::Join | Wish::Update { .. } => Shape::Group,
-            Wish::Leave => Shape::Nothing,
+            Wish::Leave | Wish::Unlink(_) => Shape::Nothing,
+            Wish::Link { link, .. } => Shape::Link(link.to_string()),
         };
         let (change, left_out) = self.change_of(channel, wish)?;
         let Some(change) = change else {
@@ -131,16 +138,67 @@ impl Hub {
         let asked = self.home.ask_group(&*store, now, &sealer, user, (channel, op, change))?;
         match (asked, shape) {
             (Asked::Done(changed), Shape::Results) => Ok(self.changed_answer(left_out, changed)),
-            (Asked::Done(_), Shape::Group) => self.group_view(user, channel),
+            (Asked::Done(_), Shape::Group | Shape::NewGroup) => self.group_view(user, channel),
             (Asked::Done(_), Shape::Nothing) => Ok(Outcome::Answer(Answer::Done)),
-            (Asked::Pending, _) => {
+            (Asked::Done(_), Shape::Link(link)) => {
+                Ok(Outcome::Answer(Answer::Link(LinkMade { state: None, link })))
+            }
+            (Asked::Pending, shape) => {
                 let (user, since) = (user.clone(), Instant::now());
                 let wait = GroupWait { session, number, user, channel, shape, left_out, since };
-                // The same `op` again waits in the place of the first try.
-                if let Some(before) = self.group_waits.insert(op, wait) {
-                    self.pending(before);
-                }
-                Ok(Outcome::Waits)
+                Ok(self.wait_for(op, wait))
+            }
+        }
+    }
+
+    fn wait_for(&mut self, op: OpId, wait: GroupWait) -> Outcome {
+        // The same `op` again waits in the place of the first try.
+        if let Some(before) = self.group_waits.insert(op, wait) {
+            self.pending(before);
+        }
+        Outcome::Waits
+    }
+
+    /// Makes a link with a secret of its own, or asks the group's home to.
+    pub(super) fn make_link(
+        &mut self,
+        session: SessionNo,
+        number: u64,
+        user: &Local,
+        channel: ChannelId,
+        (expires, uses): (Option<u64>, Option<u32>),
+        op: Option<OpId>,
+    ) -> Result<Outcome, Stop> {
+        let store = self.store.clone();
+        let owner = self.home.channel(&*store, channel)?.and_then(|state| state.group.as_ref());
+        let home = owner.map(|of| of.owner).ok_or_else(no_channel)?;
+        let secret = crate::token::random()
+            .map_err(|error| Refused::new(Code::Internal, error.reason(), error.to_string()))?;
+        let link = GroupLink { home, group: channel, secret };
+        let wish = Wish::Link { link, expires, uses };
+        self.change_group(session, number, user, channel, wish, op)
+    }
+
+    /// Lets a user come by a link, or asks the group's home to.
+    pub(super) fn join_by_link(
+        &mut self,
+        session: SessionNo,
+        number: u64,
+        user: &Local,
+        link: &GroupLink,
+        op: Option<OpId>,
+    ) -> Result<Outcome, Stop> {
+        let op = op.unwrap_or_else(|| OpId(Uuid::now_v7()));
+        let (now, store) = (self.now_ms(), self.store.clone());
+        let (signer, record) = self.seal();
+        let sealer = Sealer { key: &*signer, record };
+        match self.home.join_by_link(&*store, now, &sealer, user, link, op)? {
+            Asked::Done(_) => self.group_view(user, link.group),
+            Asked::Pending => {
+                let (user, channel, since) = (user.clone(), link.group, Instant::now());
+                let (shape, left_out) = (Shape::NewGroup, Vec::new());
+                let wait = GroupWait { session, number, user, channel, shape, left_out, since };
+                Ok(self.wait_for(op, wait))
             }
         }
     }
@@ -172,6 +230,10 @@ impl Hub {
             Wish::Remove(users) => Some(known(self, users)).filter(some).map(Change::Remove),
             Wish::Join => Some(Change::Join { link: None }),
             Wish::Leave => Some(Change::Leave { from: 0, fence: None }),
+            Wish::Link { link, expires, uses } => {
+                Some(Change::MakeLink { expires, uses, secret: link.hash() })
+            }
+            Wish::Unlink(secret) => Some(Change::DropLink { secret }),
             Wish::Update { name, policy, roles } => {
                 let store = self.store.clone();
                 let old = self.home.roster_of(&*store, channel)?.ok_or_else(no_channel)?;
@@ -217,16 +279,13 @@ impl Hub {
         self.answer_waiting(&wait, result);
     }
 
-    fn settled_answer(
-        &mut self,
-        wait: &GroupWait,
-        outcome: Settled,
-    ) -> Result<Answer, homing_link::Refused> {
+    fn settled_answer(&mut self, wait: &GroupWait, outcome: Settled) -> Result<Answer, Refused> {
         if let Some(word) = outcome.refused {
             return Err(refused_there(&word));
         }
-        match wait.shape {
+        match &wait.shape {
             Shape::Nothing => Ok(Answer::Done),
+            Shape::Link(link) => Ok(Answer::Link(LinkMade { state: None, link: link.clone() })),
             Shape::Results => {
                 let row = |(user, refused): (UserRef, Option<String>)| UserResult {
                     user: self.shower.address(&user).to_string(),
@@ -238,7 +297,7 @@ impl Hub {
                 let (state, roster) = (None, outcome.version);
                 Ok(Answer::GroupChanged(GroupChanged { state, results, roster }))
             }
-            Shape::Group => {
+            Shape::Group | Shape::NewGroup => {
                 // Of several roles, the first that was refused says why.
                 if let Some(word) = outcome.users.iter().find_map(|(_, refused)| refused.clone()) {
                     return Err(refused_there(&word));
@@ -246,6 +305,8 @@ impl Hub {
                 let store = self.store.clone();
                 match self.shower.channel(&mut self.home, &*store, &wait.user, wait.channel) {
                     Ok(Some(view)) => Ok(Answer::Channel(Box::new(view))),
+                    // The roster comes by another way: a notification follows it.
+                    Ok(None) if wait.shape == Shape::NewGroup => Ok(Answer::Pending),
                     Ok(None) | Err(_) => Err(no_channel()),
                 }
             }
@@ -268,18 +329,19 @@ impl Hub {
     }
 
     fn pending(&mut self, mut wait: GroupWait) {
-        let answer = match wait.shape {
+        let answer = match wait.shape.clone() {
             Shape::Results => {
                 let (state, roster) = (Some("pending"), 0);
                 let results = std::mem::take(&mut wait.left_out);
                 Answer::GroupChanged(GroupChanged { state, results, roster })
             }
-            Shape::Group | Shape::Nothing => Answer::Pending,
+            Shape::Link(link) => Answer::Link(LinkMade { state: Some("pending"), link }),
+            Shape::Group | Shape::NewGroup | Shape::Nothing => Answer::Pending,
         };
         self.answer_waiting(&wait, Ok(answer));
     }
 
-    fn answer_waiting(&mut self, wait: &GroupWait, result: Result<Answer, homing_link::Refused>) {
+    fn answer_waiting(&mut self, wait: &GroupWait, result: Result<Answer, Refused>) {
         let here = self.user_of(wait.session).as_ref() == Some(&wait.user);
         if here {
             let (session, number, result) = (wait.session, wait.number, Box::new(result));
@@ -338,20 +400,23 @@ impl Hub {
 }
 
 /// Why a group's home refused. It speaks this home's words, or newer ones.
-fn refused_there(word: &str) -> homing_link::Refused {
-    use homing_link::{Code, Refused};
+fn refused_there(word: &str) -> Refused {
     let code = match word {
         "not_allowed" | "owner_elsewhere" | "last_owner" | "declined" | "left" => Code::NotAllowed,
         "channel_not_found" | "user_not_found" | "not_a_member" | "link_not_found" => {
             Code::NotFound
         }
-        "group_full" | "group_worn_out" | "too_fast" => Code::LimitReached,
-        "invalid_name" | "invalid_role" | "with_self" | "member_twice" => Code::InvalidParams,
+        "group_full" | "group_worn_out" | "too_fast" | "too_many_links" => Code::LimitReached,
+        "invalid_name" | "invalid_role" | "with_self" | "member_twice" | "invalid_expires"
+        | "invalid_uses" => Code::InvalidParams,
         _ => Code::Conflict,
     };
     let refused = Refused::new(code, word.to_owned(), "the group's home has refused it");
     if word == "group_full" {
         return refused.with_limit(homing_wire::limits::ROSTER_MEMBERS as u64);
+    }
+    if word == "too_many_links" {
+        return refused.with_limit(homing_core::GroupState::LINKS as u64);
     }
     refused
 }

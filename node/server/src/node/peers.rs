@@ -117,11 +117,13 @@ impl Hub {
                 let reconcile = known.is_none_or(|known| known.reconcile);
                 let (letters, letters_done) =
                     known.map_or((0, (Epoch(0), 0)), |known| (known.letters, known.letters_done));
+                let joining = known.map(|known| known.joining.clone()).unwrap_or_default();
                 let statements = self.gatekeeper.starts.note(home, &record, &hello);
                 self.home.put_peer(PeerState {
                     statements,
                     letters,
                     letters_done,
+                    joining,
                     reconcile,
                     home,
                     name,

@@ -92,6 +92,7 @@ impl Node {
             statements: Vec::new(),
             letters: 0,
             letters_done: (Epoch(0), 0),
+            joining: Vec::new(),
         });
         self.settle();
     }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use homing_core::{
-    Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Fork, GroupsFrom, Mark,
-    MarkTime, Member, OpDone, OpWhat, PeerState,
+    Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Fork, GroupState,
+    GroupsFrom, Mark, MarkTime, Member, OpDone, OpWhat, PeerState,
 };
 use homing_wire::{
     ChannelId, Epoch, Hash, HomeId, HomeName, Local, Pos, Seq, Stamp, UserId, UserRef,
@@ -46,7 +46,7 @@ pub(super) struct PeerStateV2 {
     statements: Vec<Vec<u8>>,
 }
 
-impl From<PeerStateV2> for PeerState {
+impl From<PeerStateV2> for PeerStateV3 {
     fn from(old: PeerStateV2) -> Self {
         Self {
             home: old.home,
@@ -60,6 +60,103 @@ impl From<PeerStateV2> for PeerState {
             statements: old.statements,
             letters: 0,
             letters_done: (Epoch(0), 0),
+        }
+    }
+}
+
+/// Before links to groups.
+#[derive(Serialize, Deserialize)]
+pub(super) struct PeerStateV3 {
+    home: HomeId,
+    name: Option<HomeName>,
+    record: Vec<u8>,
+    epoch: Epoch,
+    boot: u64,
+    seen_at: u64,
+    blocked: bool,
+    reconcile: bool,
+    statements: Vec<Vec<u8>>,
+    letters: u64,
+    letters_done: (Epoch, u64),
+}
+
+impl From<PeerStateV3> for PeerState {
+    fn from(old: PeerStateV3) -> Self {
+        Self {
+            home: old.home,
+            name: old.name,
+            record: old.record,
+            epoch: old.epoch,
+            boot: old.boot,
+            seen_at: old.seen_at,
+            blocked: old.blocked,
+            reconcile: old.reconcile,
+            statements: old.statements,
+            letters: old.letters,
+            letters_done: old.letters_done,
+            joining: Vec::new(),
+        }
+    }
+}
+
+/// Before links to groups.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ChannelStateV2 {
+    id: ChannelId,
+    created_at: u64,
+    head: Pos,
+    last: Pos,
+    counted: u64,
+    changed: u64,
+    active_at: u64,
+    members: Vec<Member>,
+    chains: Vec<ChainEnd>,
+    cursors: Vec<Cursor>,
+    pruned: Pos,
+    rejected: Vec<(Pos, String)>,
+    group: Option<GroupStateV2>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct GroupStateV2 {
+    owner: HomeId,
+    version: u64,
+    forked: Option<Epoch>,
+    turned: Vec<Pos>,
+}
+
+impl From<ChannelStateV2> for ChannelState {
+    fn from(old: ChannelStateV2) -> Self {
+        let ChannelStateV2 { id, created_at, head, last, counted, changed, active_at, .. } = old;
+        let ChannelStateV2 { members, chains, cursors, pruned, rejected, .. } = old;
+        let group = old.group.map(|group| {
+            let GroupStateV2 { owner, version, forked, turned } = group;
+            GroupState {
+                owner,
+                version,
+                // Until the next roster, everything is news.
+                since: 0,
+                continues: None,
+                continued_by: None,
+                forked,
+                turned,
+                links: Vec::new(),
+            }
+        });
+        Self {
+            id,
+            created_at,
+            head,
+            last,
+            counted,
+            changed,
+            active_at,
+            members,
+            chains,
+            cursors,
+            pruned,
+            rejected,
+            group,
         }
     }
 }
@@ -114,7 +211,7 @@ struct CursorV1 {
     refused: Option<String>,
 }
 
-impl From<ChannelStateV1> for ChannelState {
+impl From<ChannelStateV1> for ChannelStateV2 {
     fn from(old: ChannelStateV1) -> Self {
         let ChannelStateV1 { id, created_at, head, last, counted, changed, active_at, .. } = old;
         let ChannelStateV1 { pruned, rejected, .. } = old;
@@ -215,12 +312,61 @@ mod tests {
             sample::peer(1);
         let old = PeerStateV1 { home, name, record, epoch, boot, seen_at, blocked, reconcile };
         let (letters, letters_done) = (0, (Epoch(0), 0));
-        let new = PeerState { statements: Vec::new(), letters, letters_done, ..sample::peer(1) };
+        let (statements, joining) = (Vec::new(), Vec::new());
+        let new = PeerState { statements, letters, letters_done, joining, ..sample::peer(1) };
         assert_eq!(decode::<PeerState>(&encode(&old)), Ok(new));
     }
 
     fn hash(bytes: &[u8]) -> String {
         blake3::hash(bytes).to_hex()[..16].to_owned()
+    }
+
+    #[test]
+    fn what_was_stored_before_links_to_groups_is_read() {
+        let mut new = sample::channel_state();
+        if let Some(group) = &mut new.group {
+            group.links.clear();
+        }
+        let state = new.clone();
+        let group = state.group.map(|group| {
+            let GroupState { owner, version, forked, turned, .. } = group;
+            GroupStateV2 { owner, version, forked, turned }
+        });
+        let old = ChannelStateV2 {
+            id: state.id,
+            created_at: state.created_at,
+            head: state.head,
+            last: state.last,
+            counted: state.counted,
+            changed: state.changed,
+            active_at: state.active_at,
+            members: state.members,
+            chains: state.chains,
+            cursors: state.cursors,
+            pruned: state.pruned,
+            rejected: state.rejected,
+            group,
+        };
+        assert_eq!(hash(&encode(&old)), "d2a61fddc92730b1", "as it was written then");
+        assert_eq!(decode::<ChannelState>(&encode(&old)), Ok(new));
+
+        let new = PeerState { joining: Vec::new(), ..sample::peer(1) };
+        let peer = new.clone();
+        let old = PeerStateV3 {
+            home: peer.home,
+            name: peer.name,
+            record: peer.record,
+            epoch: peer.epoch,
+            boot: peer.boot,
+            seen_at: peer.seen_at,
+            blocked: peer.blocked,
+            reconcile: peer.reconcile,
+            statements: peer.statements,
+            letters: peer.letters,
+            letters_done: peer.letters_done,
+        };
+        assert_eq!(hash(&encode(&old)), "970c49fdc9bf3180", "as it was written then");
+        assert_eq!(decode::<PeerState>(&encode(&old)), Ok(new));
     }
 
     #[test]

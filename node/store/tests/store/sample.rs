@@ -8,7 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use homing_core::{
     Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Device, Fork, GroupState,
-    GroupsFrom, Invite, LogEntry, Mark, MarkTime, OpDone, OpWhat, PeerState, Span, TokenHash, Veil,
+    GroupsFrom, Invite, Joining, LogEntry, Mark, MarkTime, OpDone, OpWhat, OpenLink, PeerState,
+    Span, TokenHash, Veil,
 };
 use homing_wire::{
     ChannelId, DeviceId, Epoch, Event, Hash, Header, HomeId, Kind, Local, MessageId, OpId, Pos,
@@ -161,6 +162,12 @@ pub(crate) fn channel_state() -> ChannelState {
         continued_by: ChannelId::from_slice(&[9; 16]).ok(),
         forked: Some(EPOCH),
         turned: vec![Pos(7)],
+        links: vec![OpenLink {
+            secret: Hash([5; 32]),
+            expires: Some(9),
+            uses_left: Some(2),
+            by: UserRef::new(HOME, local("alice")),
+        }],
     });
     state
 }
@@ -201,6 +208,7 @@ pub(crate) fn peer(n: u8) -> PeerState {
         statements: vec![vec![3; 40]],
         letters: 3,
         letters_done: (EPOCH, 2),
+        joining: vec![Joining { group: channel(4), user: local("alice"), op: op(6), until: 8 }],
     }
 }
 
