@@ -5,6 +5,7 @@
 mod chats;
 mod corpus;
 mod courier;
+mod departures;
 mod group_links;
 mod group_world;
 mod groups;
