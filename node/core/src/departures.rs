@@ -50,8 +50,8 @@ impl Home {
         for group in groups.into_iter().take(DEPARTED_AT_ONCE) {
             match self.depart_from(reader, sealer, user, group, deleted) {
                 Ok(()) => done = Some(group),
-                Err(Failure::Refused(refusal)) if refusal.class == Class::Limit
-                    && refusal.reason != "group_worn_out" =>
+                Err(Failure::Refused(refusal))
+                    if refusal.class == Class::Limit && refusal.reason != "group_worn_out" =>
                 {
                     return Ok(Departure::Later(done));
                 }

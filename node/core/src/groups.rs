@@ -576,9 +576,9 @@ fn successor(roster: &Roster, leaver: &UserRef, idle: &[UserRef]) -> Option<Edit
 /// Who is to own a group in the place of somebody: the longest-serving owner or admin of the owner home, else member. Whoever
 /// of them is not there (`idle`: their accounts are shut) comes last.
 pub(crate) fn heir_of(roster: &Roster, of: &UserRef, idle: &[UserRef]) -> Option<UserRef> {
-    let here = roster.present().filter(|t| {
-        t.user != *of && t.user.home == roster.owner && t.role >= Role::Member
-    });
+    let here = roster
+        .present()
+        .filter(|t| t.user != *of && t.user.home == roster.owner && t.role >= Role::Member);
     let since = |user: &UserRef| roster.member_since(user).unwrap_or(u64::MAX);
     let rank = |t: &&homing_wire::Tenure| {
         (idle.contains(&t.user), std::cmp::Reverse(t.role), since(&t.user))
