@@ -27,6 +27,7 @@ mod client;
 mod connection;
 mod error;
 mod follow;
+mod groups;
 mod profile;
 mod server;
 mod socket;
@@ -36,6 +37,7 @@ mod wire;
 pub use client::{Answer, Client, Events, Options};
 pub use error::{Error, Refusal};
 pub use follow::{ChannelPlace, Follower, From, Place, Update};
+pub use groups::{GroupAnswer, GroupChanged, GroupLink, GroupMember, UserResult};
 pub use profile::{Profile, ProfileError, ProfileStore};
 pub use server::{LoggedIn, Registered, Server};
 pub use types::{

@@ -329,7 +329,7 @@ impl Home {
     }
 
     /// Leaving takes effect at once, whatever the owner home does.
-    fn leave(
+    pub(crate) fn leave(
         &mut self,
         reader: &dyn Reader,
         sealer: &Sealer<'_>,
@@ -421,7 +421,8 @@ impl Home {
                     let held = self.written(group, &by.home);
                     let fence = fence.as_ref().map(|claimed| within_reach(claimed, &held));
                     edits.push(Edit::Role { user: by.clone(), role: None, fence });
-                    edits.extend(successor(old, by));
+                    let idle = self.idle_members(reader, old)?;
+                    edits.extend(successor(old, by, &idle));
                 }
             }
             Change::MakeLink { expires, uses, secret } => {
@@ -671,16 +672,26 @@ fn set_role(
     None
 }
 
-/// Where the last owner leaves and others stay: the longest-serving admin of the owner home, else member, owns it. Where
-/// nobody of that home is left, it has no owner; admins elsewhere can still ask its home for changes.
-fn successor(roster: &Roster, leaver: &UserRef) -> Option<Edit> {
+/// Where the last owner leaves and others stay, somebody of the owner home owns it. Where nobody of that home is left, it
+/// has no owner; admins elsewhere can still ask its home for changes.
+fn successor(roster: &Roster, leaver: &UserRef, idle: &[UserRef]) -> Option<Edit> {
     let is_owner = roster.role(leaver) == Some(Role::Owner);
-    let others = || roster.present().filter(|t| t.user != *leaver);
-    if !is_owner || others().any(|t| t.role == Role::Owner) {
+    let mut others = roster.present().filter(|t| t.user != *leaver);
+    if !is_owner || others.any(|t| t.role == Role::Owner && !idle.contains(&t.user)) {
         return None;
     }
-    let here = others().filter(|t| t.user.home == roster.owner && t.role >= Role::Member);
+    heir_of(roster, leaver, idle).map(|heir| role_of(&heir, Some(Role::Owner)))
+}
+
+/// Who is to own a group in the place of somebody: the longest-serving owner or admin of the owner home, else member. Whoever
+/// of them is not there (`idle`: their accounts are shut) comes last.
+pub(crate) fn heir_of(roster: &Roster, of: &UserRef, idle: &[UserRef]) -> Option<UserRef> {
+    let here = roster
+        .present()
+        .filter(|t| t.user != *of && t.user.home == roster.owner && t.role >= Role::Member);
     let since = |user: &UserRef| roster.member_since(user).unwrap_or(u64::MAX);
-    let heir = here.min_by_key(|t| (std::cmp::Reverse(t.role), since(&t.user)));
-    heir.map(|heir| role_of(&heir.user, Some(Role::Owner)))
+    let rank = |t: &&homing_wire::Tenure| {
+        (idle.contains(&t.user), std::cmp::Reverse(t.role), since(&t.user))
+    };
+    here.min_by_key(rank).map(|heir| heir.user.clone())
 }

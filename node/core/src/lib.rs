@@ -18,6 +18,7 @@
 mod cache;
 mod chat;
 mod courier;
+mod departures;
 mod follow;
 mod groups;
 mod holdings;
@@ -41,6 +42,7 @@ mod write;
 
 pub use chat::{SendCommand, SentReply, Target};
 pub use courier::{Courier, CourierLimits, Delivery, OwedChannel};
+pub use departures::Departure;
 pub use groups::{Asked, Changed, NewGroup, Sealer};
 pub use holdings::{
     Holding, Holdings, RangeAnswer, RangeEnd, RangeQuestion, holdings, range_of, roster_for,

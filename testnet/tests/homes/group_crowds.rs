@@ -425,8 +425,8 @@ async fn agreed(eyes: &[Online], race: &Race<'_>) -> Result<(), String> {
     }
     let state = state_of(&who);
     assert!(state != Some("active"), "{who} has not agreed");
-    if race.before && state.is_some() {
-        return Err(format!("{who} had said no before: {seen:?}"));
+    if (race.before || race.deletes) && state.is_some() {
+        return Err(format!("{who} had said no before, or is not there any more: {seen:?}"));
     }
     if race.deletes {
         return Ok(());

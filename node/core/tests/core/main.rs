@@ -5,6 +5,7 @@
 mod chats;
 mod corpus;
 mod courier;
+mod departures;
 mod group_forks;
 mod group_links;
 mod group_repair;

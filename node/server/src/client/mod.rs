@@ -1,5 +1,6 @@
 //! `homing client`: a client for people and scripts.
 
+mod group;
 mod show;
 mod tail;
 
@@ -115,6 +116,14 @@ enum Command {
     /// List all conversations, the latest first.
     #[command(after_help = "Example:\n  homing client channels --json")]
     Channels,
+    /// Groups: their people, and the links by which people come.
+    #[command(
+        after_help = "Example:\n  homing client group create friends bob carol@globex.example\n  homing client channels"
+    )]
+    Group {
+        #[command(subcommand)]
+        what: group::GroupCommand,
+    },
     /// Your contacts: whom you know, at any home.
     #[command(after_help = "Example:\n  homing client contact add bob@globex.example")]
     Contact {
@@ -193,6 +202,7 @@ async fn run_command(args: ClientArgs) -> anyhow::Result<()> {
         }
         Command::History { with, limit } => history(&session, &screen, &with, limit).await,
         Command::Channels => channels(&session, &screen).await,
+        Command::Group { what } => group::run(&session, &screen, what).await,
         Command::Contact { what } => list(&session, &screen, UserList::Contacts, what).await,
         Command::Block { what } => list(&session, &screen, UserList::Blocks, what).await,
         Command::Read { with, pos } => read(&session, &screen, &with, pos).await,
@@ -578,6 +588,10 @@ mod tests {
             "c channels --profile ../x",
             "c contact",
             "c block add",
+            "c group invite bob",
+            "c group role 0190a5c8-0000-7000-8000-000000000001 bob king",
+            "c group link 0190a5c8-0000-7000-8000-000000000001 --uses 0",
+            "c group leave friends",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -196,7 +196,7 @@ fn say_body(message: &Message, newline: &str) -> String {
 
 /// Control characters as pictures: a sender must not move the reader's cursor, and directional overrides must not
 /// turn the rest of the line.
-fn harmless(text: &str) -> Cow<'_, str> {
+pub(super) fn harmless(text: &str) -> Cow<'_, str> {
     let harmful = |c: char| {
         (c.is_control() && c != '\t')
             || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use homing_core::{Asked, Changed, NewGroup, Sealer};
+use homing_core::{AccountState, Asked, Changed, Departure, NewGroup, Sealer};
 use homing_link::{
     Answer, Code, GroupChanged, GroupPolicy, HistoryShown, LinkMade, MemberRow, MembersPage,
     Refused, RoleView, SessionNo, UserResult, Whoever,
@@ -61,6 +61,9 @@ pub(super) struct GroupWait {
 
 /// How long a call waits for a group's home before it is answered `pending` (API, "Methods").
 const WAIT: Duration = Duration::from_secs(10);
+
+/// Accounts looked at in one step after a start.
+const ACCOUNTS_SEEN: usize = 256;
 
 impl Hub {
     /// What signs this home's rosters, and the record that goes with them.
@@ -376,6 +379,33 @@ impl Hub {
             })
             .collect();
         Ok(Outcome::Answer(Answer::Members(MembersPage { members, cursor: None })))
+    }
+
+    /// Takes users whose account was shut out of groups: some groups of one of them at a time, so that a step has an end.
+    pub(super) fn depart(&mut self) -> Result<(), HubError> {
+        let store = self.store.clone();
+        if let Some(after) = self.unseen.take() {
+            let page = homing_core::Reader::accounts(&*store, after.as_ref(), ACCOUNTS_SEEN)?;
+            if page.len() == ACCOUNTS_SEEN {
+                self.unseen = page.last().map(|account| Some(account.local.clone()));
+            }
+            let shut = page.into_iter().filter(|account| account.state != AccountState::Active);
+            self.departing.extend(shut.map(|account| (account.local, None)));
+        }
+        if self.clock_wrong_by.is_some() {
+            return Ok(()); // nothing is signed meanwhile
+        }
+        let Some((user, after)) = self.departing.pop_front() else { return Ok(()) };
+        let now = self.now_ms();
+        let (signer, record) = self.seal();
+        let sealer = Sealer { key: &*signer, record };
+        match self.home.depart(&*store, now, &sealer, &user, after)? {
+            Departure::Done => {}
+            Departure::Upto(group) => self.departing.push_front((user, Some(group))),
+            // Others first.
+            Departure::Later(group) => self.departing.push_back((user, group)),
+        }
+        self.collect_effects(None)
     }
 
     /// A letter of a peer.

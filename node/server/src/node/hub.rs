@@ -154,6 +154,10 @@ pub(super) struct Hub {
     /// Other homes' questions at the disk at once.
     pub(super) peer_reads: Arc<Semaphore>,
     pub(super) retention: Option<Retention>,
+    /// Users whose account was shut, and above which channel they have still to be taken out of groups.
+    pub(super) departing: VecDeque<(Local, Option<homing_wire::ChannelId>)>,
+    /// Above which name accounts have still to be looked at for shut ones: a process before may not have been done.
+    pub(super) unseen: Option<Option<Local>>,
     draining: Option<oneshot::Sender<()>>,
     pub(super) now: fn() -> u64,
     pub(super) clocks: Clocks,
@@ -297,6 +301,8 @@ impl Hub {
             reads: Arc::new(Semaphore::new(parts.limits.reads_at_once)),
             retention: parts.limits.retention.map(|l| Retention::new(l, (parts.now)(), newest_ms)),
             limits: parts.limits,
+            departing: VecDeque::new(),
+            unseen: Some(None),
             draining: None,
             now: parts.now,
             clocks,
@@ -418,6 +424,7 @@ impl Hub {
         self.collect_effects(None)?;
         self.retry_repairs()?;
         self.give_up_waiting();
+        self.depart()?;
         self.sweep(now)?;
         let gone: Vec<SessionNo> =
             self.sessions.iter().filter(|(_, s)| s.outbox.is_gone()).map(|(no, _)| *no).collect();

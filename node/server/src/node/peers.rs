@@ -439,6 +439,7 @@ impl Hub {
                 for device in devices {
                     self.outputs.push(Output::Revoke { user: user.clone(), device });
                 }
+                self.departing.push_back((user, None));
             }
             ControlEffect::Retry(peer) => {
                 self.gatekeeper.faults.pardon(peer.as_ref());

@@ -1,0 +1,201 @@
+//! Groups: typed calls.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::client::Client;
+use crate::error::Error;
+use crate::types::Channel;
+
+/// Answer of calls that the group's home has to settle.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum GroupAnswer {
+    /// Settled: the group as it is now.
+    Channel(Box<Channel>),
+    /// The group's home has not answered yet: a channel event follows.
+    Pending {
+        /// `pending`.
+        state: String,
+    },
+}
+
+/// Answer of `groups.invite` and `groups.remove`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GroupChanged {
+    /// `pending` where the group's home has not answered yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// One row for each user named.
+    pub results: Vec<UserResult>,
+    /// The version of the roster that shows it.
+    #[serde(default)]
+    pub roster: u64,
+}
+
+/// What came of one user.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UserResult {
+    /// An address.
+    pub user: String,
+    /// Whether it is done.
+    pub ok: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Somebody in a group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GroupMember {
+    /// An address.
+    pub user: String,
+    /// `owner`, `admin`, `member` or `invited`.
+    pub role: String,
+    /// `active` or `invited`.
+    pub state: String,
+}
+
+/// Answer of `groups.link`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GroupLink {
+    /// `pending` where the group's home has not answered yet: it is good as soon as it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Whoever has it can come.
+    pub link: String,
+}
+
+#[derive(Deserialize)]
+struct Members {
+    members: Vec<GroupMember>,
+    cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Pending {
+    state: Option<String>,
+}
+
+impl Client {
+    /// Makes a group under an id of the caller's, a UUIDv7: the same again is the same group.
+    pub async fn create_group(
+        &self,
+        id: Uuid,
+        name: &str,
+        members: &[String],
+    ) -> Result<Channel, Error> {
+        let params = json!({ "id": id, "name": name, "members": members });
+        self.call("groups.create", &params).await
+    }
+
+    /// Asks users in.
+    pub async fn invite_to_group(
+        &self,
+        group: Uuid,
+        users: &[String],
+        op: Uuid,
+    ) -> Result<GroupChanged, Error> {
+        let params = json!({ "channel": group, "users": users, "op": op });
+        self.call("groups.invite", &params).await
+    }
+
+    /// Takes users out.
+    pub async fn remove_from_group(
+        &self,
+        group: Uuid,
+        users: &[String],
+        op: Uuid,
+    ) -> Result<GroupChanged, Error> {
+        let params = json!({ "channel": group, "users": users, "op": op });
+        self.call("groups.remove", &params).await
+    }
+
+    /// Accepts an invitation.
+    pub async fn join_group(&self, group: Uuid, op: Uuid) -> Result<GroupAnswer, Error> {
+        self.settled("groups.join", json!({ "channel": group, "op": op })).await
+    }
+
+    /// Comes by a link.
+    pub async fn join_by_link(&self, link: &str, op: Uuid) -> Result<GroupAnswer, Error> {
+        self.settled("groups.join", json!({ "link": link, "op": op })).await
+    }
+
+    /// Leaves, or declines an invitation.
+    pub async fn leave_group(&self, group: Uuid, op: Uuid) -> Result<(), Error> {
+        let params = json!({ "channel": group, "op": op });
+        let _empty: Pending = self.call("groups.leave", &params).await?;
+        Ok(())
+    }
+
+    /// Calls a group something else.
+    pub async fn rename_group(
+        &self,
+        group: Uuid,
+        name: &str,
+        op: Uuid,
+    ) -> Result<GroupAnswer, Error> {
+        self.settled("groups.update", json!({ "channel": group, "name": name, "op": op })).await
+    }
+
+    /// Makes a member `member`, `admin` or `owner`.
+    pub async fn set_group_role(
+        &self,
+        group: Uuid,
+        user: &str,
+        role: &str,
+        op: Uuid,
+    ) -> Result<GroupAnswer, Error> {
+        let params = json!({ "channel": group, "roles": { user: role }, "op": op });
+        self.settled("groups.update", params).await
+    }
+
+    /// Everybody in a group, and who is asked.
+    pub async fn group_members(&self, group: Uuid) -> Result<Vec<GroupMember>, Error> {
+        let mut all = Vec::new();
+        let mut cursor = None;
+        loop {
+            let params = match &cursor {
+                None => json!({ "channel": group }),
+                Some(cursor) => json!({ "channel": group, "cursor": cursor }),
+            };
+            let page: Members = self.call("groups.members", &params).await?;
+            all.extend(page.members);
+            cursor = page.cursor;
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Opens a link by which people can come: void from `expires` on (Unix milliseconds), for so many.
+    pub async fn open_group_link(
+        &self,
+        group: Uuid,
+        expires: Option<u64>,
+        uses: Option<u32>,
+        op: Uuid,
+    ) -> Result<GroupLink, Error> {
+        let params = json!({ "channel": group, "expires": expires, "uses": uses, "op": op });
+        self.call("groups.link", &params).await
+    }
+
+    /// Withdraws a link. True: the group's home has not answered yet.
+    pub async fn drop_group_link(&self, link: &str, op: Uuid) -> Result<bool, Error> {
+        let answer: Pending =
+            self.call("groups.unlink", &json!({ "link": link, "op": op })).await?;
+        Ok(answer.state.is_some())
+    }
+
+    /// Withdraws all links of a group; likewise.
+    pub async fn drop_group_links(&self, group: Uuid, op: Uuid) -> Result<bool, Error> {
+        let answer: Pending =
+            self.call("groups.unlink", &json!({ "channel": group, "op": op })).await?;
+        Ok(answer.state.is_some())
+    }
+
+    async fn settled(&self, method: &str, params: serde_json::Value) -> Result<GroupAnswer, Error> {
+        self.call(method, &params).await
+    }
+}

@@ -1,0 +1,207 @@
+//! `homing client group`: groups, their people and the links by which people come.
+
+use clap::Subcommand;
+use homing_client::{Client, Error, GroupAnswer, GroupMember, UserResult, Uuid};
+use serde::Serialize;
+
+use super::show::{Screen, harmless};
+use super::{Session, patiently};
+
+/// What is done to a group.
+#[derive(Debug, Subcommand)]
+pub(super) enum GroupCommand {
+    /// Make a group. Strangers are asked first.
+    #[command(
+        after_help = "Example:\n  homing client group create friends bob carol@globex.example"
+    )]
+    Create {
+        /// How it is called.
+        name: String,
+        /// Who is to be in it (a name alone is a user of your own home).
+        users: Vec<String>,
+    },
+    /// Ask people in.
+    #[command(after_help = "Example:\n  homing client group invite GROUP bob carol@globex.example")]
+    Invite {
+        /// The group's id.
+        group: Uuid,
+        /// Whom.
+        #[arg(required = true)]
+        users: Vec<String>,
+    },
+    /// Accept an invitation, or come by a link.
+    #[command(after_help = "Example:\n  homing client group join homing:join/…")]
+    Join {
+        /// The group's id, or a link.
+        group: String,
+    },
+    /// Leave, or decline an invitation.
+    #[command(after_help = "Example:\n  homing client group leave GROUP")]
+    Leave {
+        /// The group's id.
+        group: Uuid,
+    },
+    /// Take people out. By an open link they can come again: see unlink.
+    #[command(after_help = "Example:\n  homing client group remove GROUP bob")]
+    Remove {
+        /// The group's id.
+        group: Uuid,
+        /// Whom.
+        #[arg(required = true)]
+        users: Vec<String>,
+    },
+    /// List who is in it, and who is asked.
+    #[command(after_help = "Example:\n  homing client group members GROUP --json")]
+    Members {
+        /// The group's id.
+        group: Uuid,
+    },
+    /// Call it something else.
+    #[command(after_help = "Example:\n  homing client group rename GROUP 'best friends'")]
+    Rename {
+        /// The group's id.
+        group: Uuid,
+        /// How it is to be called.
+        name: String,
+    },
+    /// Make somebody a member, an admin or an owner.
+    #[command(after_help = "Example:\n  homing client group role GROUP bob admin")]
+    Role {
+        /// The group's id.
+        group: Uuid,
+        /// Who.
+        user: String,
+        /// What.
+        #[arg(value_parser = ["member", "admin", "owner"])]
+        role: String,
+    },
+    /// Open a link by which people can come. Whoever has it can: it is shown once.
+    #[command(after_help = "Example:\n  homing client group link GROUP --uses 5 --expires 86400")]
+    Link {
+        /// The group's id.
+        group: Uuid,
+        /// Void in so many seconds; never, unless it is said.
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3_153_600_000))]
+        expires: Option<u64>,
+        /// So many may come; any number, unless it is said.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        uses: Option<u32>,
+    },
+    /// Withdraw a link, or all links of a group.
+    #[command(after_help = "Example:\n  homing client group unlink GROUP")]
+    Unlink {
+        /// A link, or the group's id for all of its links.
+        link: String,
+    },
+}
+
+/// Carries one out.
+pub(super) async fn run(
+    session: &Session,
+    screen: &Screen,
+    what: GroupCommand,
+) -> anyhow::Result<()> {
+    let users = |typed: &[String]| -> anyhow::Result<Vec<String>> {
+        typed.iter().map(|user| session.user(user)).collect()
+    };
+    let (client, _events) = session.connect().await?;
+    let op = Uuid::now_v7();
+    match what {
+        GroupCommand::Create { name, users: typed } => {
+            let users = users(&typed)?;
+            let group = patiently(async || client.create_group(op, &name, &users).await).await?;
+            screen.result(&group, |screen| {
+                screen.line(&format!("{} {}", group.channel, harmless(&group.title())))
+            })?;
+        }
+        GroupCommand::Invite { group, users: typed } => {
+            let users = users(&typed)?;
+            let told = patiently(async || client.invite_to_group(group, &users, op).await).await?;
+            results(screen, told.state.is_some(), &told.results)?;
+        }
+        GroupCommand::Remove { group, users: typed } => {
+            let users = users(&typed)?;
+            let told =
+                patiently(async || client.remove_from_group(group, &users, op).await).await?;
+            results(screen, told.state.is_some(), &told.results)?;
+        }
+        GroupCommand::Join { group } => {
+            let answer = patiently(async || match group.parse::<Uuid>() {
+                Ok(id) => client.join_group(id, op).await,
+                Err(_) => client.join_by_link(&group, op).await,
+            });
+            changed(screen, answer.await?)?;
+        }
+        GroupCommand::Leave { group } => {
+            patiently(async || client.leave_group(group, op).await).await?;
+            done(screen, "left", false)?;
+        }
+        GroupCommand::Members { group } => {
+            let members = members(&client, group).await?;
+            for member in &members {
+                screen.result(member, |screen| {
+                    screen.line(&format!("{:8} {}", member.role, harmless(&member.user)))
+                })?;
+            }
+        }
+        GroupCommand::Rename { group, name } => {
+            let ask = async || client.rename_group(group, &name, op).await;
+            changed(screen, patiently(ask).await?)?;
+        }
+        GroupCommand::Role { group, user, role } => {
+            let user = session.user(&user)?;
+            let ask = async || client.set_group_role(group, &user, &role, op).await;
+            changed(screen, patiently(ask).await?)?;
+        }
+        GroupCommand::Link { group, expires, uses } => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+            let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+            let expires = expires.map(|seconds| now_ms.saturating_add(seconds * 1_000));
+            let ask = async || client.open_group_link(group, expires, uses, op).await;
+            let link = patiently(ask).await?;
+            screen.result(&link, |screen| screen.line(&link.link))?;
+        }
+        GroupCommand::Unlink { link } => {
+            let answer = patiently(async || match link.parse::<Uuid>() {
+                Ok(group) => client.drop_group_links(group, op).await,
+                Err(_) => client.drop_group_link(&link, op).await,
+            });
+            done(screen, "withdrawn", answer.await?)?;
+        }
+    }
+    client.close().await;
+    Ok(())
+}
+
+async fn members(client: &Client, group: Uuid) -> Result<Vec<GroupMember>, Error> {
+    patiently(async || client.group_members(group).await).await
+}
+
+fn changed(screen: &Screen, answer: GroupAnswer) -> anyhow::Result<()> {
+    match answer {
+        GroupAnswer::Channel(group) => screen.result(&group, |screen| screen.channel(&group)),
+        GroupAnswer::Pending { .. } => done(screen, "", true),
+    }
+}
+
+fn done(screen: &Screen, what: &'static str, pending: bool) -> anyhow::Result<()> {
+    #[derive(Serialize)]
+    struct Line {
+        state: &'static str,
+    }
+    let state = if pending { "pending" } else { what };
+    screen.result(&Line { state }, |screen| match pending {
+        true => screen.line("the group's home has not answered yet: it is done when it does"),
+        false => screen.line(what),
+    })
+}
+
+fn results(screen: &Screen, pending: bool, results: &[UserResult]) -> anyhow::Result<()> {
+    for row in results {
+        screen.result(row, |screen| {
+            let reason = row.reason.as_deref().unwrap_or("done");
+            screen.line(&format!("{} {}", harmless(&row.user), harmless(reason)))
+        })?;
+    }
+    if pending { done(screen, "", true) } else { Ok(()) }
+}
