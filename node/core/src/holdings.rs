@@ -284,11 +284,11 @@ impl Part<'_> {
             let Some(from) = sight.from(version) else { return Ok(None) };
             if from == version {
                 // What is not here may be a hole, or what was written before this home was in. That is not for
-                // the other either, if it came later.
+                // the other either, if it came later; and whoever lost what it wrote itself knows whom else to ask.
                 let begins_here = seq > first
                     && self.origin != own
                     && self.version_at(Seq(1))?.is_some_and(|(lowest, _)| lowest == seq)
-                    && self.held_from(&own, version);
+                    && (self.origin == sight.peer || self.held_from(&own, version));
                 return Ok(Some(if begins_here { seq } else { first }));
             }
             let (mut below, mut upto) = (seq, last.next());

@@ -222,20 +222,19 @@ impl World {
         for name in &member.names {
             let me = UserRef::new(member.id, name.clone());
             let rows = member.store.listing(name)?;
+            let states = member.store.channels(None, usize::MAX)?;
+            // A change in a group need not be one for each of its people.
+            let newest = |state: &ChannelState| {
+                let row = rows.iter().find(|row| row.channel == state.id);
+                row.filter(|row| state.group.is_some() && row.changed <= state.changed)
+                    .map_or(state.changed, |row| row.changed)
+            };
             let listed: BTreeMap<ChannelId, u64> =
                 rows.iter().map(|row| (row.channel, row.changed)).collect();
-            let states = member.store.channels(None, usize::MAX)?.into_iter();
-            // What changes in a group is nothing to whoever has left it.
-            let left = |state: &ChannelState| state.member(&me).is_some_and(|m| m.left);
-            let states: Vec<ChannelState> = states.collect();
-            let gone: BTreeSet<ChannelId> =
-                states.iter().filter(|s| left(s)).map(|s| s.id).collect();
-            let listed: BTreeMap<ChannelId, u64> =
-                listed.into_iter().filter(|(id, _)| !gone.contains(id)).collect();
             let mine: BTreeMap<ChannelId, u64> = states
                 .iter()
-                .filter(|state| state.member(&me).is_some() && !gone.contains(&state.id))
-                .map(|state| (state.id, state.changed))
+                .filter(|state| state.member(&me).is_some())
+                .map(|state| (state.id, newest(state)))
                 .collect();
             if listed != mine {
                 let what = format!("home {home} lists for {name} {listed:?}, and has {mine:?}");
