@@ -4,7 +4,8 @@ use homing_core::{
     Asked, Failure, ListChange, ListCommand, NewGroup, Sealer, SendCommand, Target, UserList,
 };
 use homing_wire::{
-    Change, ChannelId, Kind, MessageId, OpId, Policy, Pos, Role, RosterHistory, UserRef, Who,
+    Change, ChannelId, Kind, MessageId, OpId, Policy, Pos, Role, RosterHistory, SignedRoster,
+    UserRef, Who,
 };
 use uuid::Uuid;
 
@@ -15,8 +16,8 @@ use super::plan::{PEOPLE, Person, What};
 use super::seal::Seal;
 use super::world::{MONDAY_MS, World};
 
-/// Whether people of homes whose disk was lost go on with groups.
-const RESTORED_HOMES_HAVE_GROUPS: bool = true;
+/// Whether homes that are in groups lose their disks, and homes that did are in groups.
+pub(super) const GROUPS_AND_RESTORES: bool = false;
 
 impl World {
     /// One of the people who can be in groups.
@@ -57,11 +58,31 @@ impl World {
         Ok(found)
     }
 
+    fn may_be_in_groups(&self, home: usize) -> bool {
+        GROUPS_AND_RESTORES || self.members[home].restores == 0
+    }
+
+    /// Whether a home must keep its disk.
+    pub(super) fn keeps_its_disk(&self, home: usize) -> Result<bool, Broken> {
+        if GROUPS_AND_RESTORES {
+            return Ok(false);
+        }
+        let id = self.members[home].id;
+        for (group, owner) in &self.ledger.groups {
+            let signed = self.members[*owner].roster(*group)?;
+            let named =
+                |signed: SignedRoster| signed.roster().tenures.iter().any(|t| t.user.home == id);
+            if home == *owner || signed.is_some_and(named) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether a home runs whose user wants something.
     fn is_at_work(&self, home: usize) -> bool {
         let member = &self.members[home];
-        let may = RESTORED_HOMES_HAVE_GROUPS || member.restores == 0;
-        may && member.is_up() && member.frozen_until <= self.now
+        self.may_be_in_groups(home) && member.is_up() && member.frozen_until <= self.now
     }
 
     pub(super) fn creates(
@@ -78,7 +99,7 @@ impl World {
         let mut members: Vec<UserRef> = with.iter().map(|n| self.person(*n)).collect();
         members.sort();
         members.dedup();
-        members.retain(|user| *user != me);
+        members.retain(|user| *user != me && self.may_be_in_groups(self.number_of(&user.home)));
         self.fresh += 1;
         let id = ChannelId(v7(MONDAY_MS + self.now, self.fresh << 1 | 1).0);
         let (clock, seal) = (self.clock(home), Seal(me.home));
@@ -114,7 +135,11 @@ impl World {
         let whom = |person| self.who(person, group);
         let update = |name, policy, roles| Change::Update { name, policy, roles };
         let change = match what {
-            What::Invite(person) => whom(person)?.map(|user| Change::Invite(vec![user])),
+            What::Invite(person) => {
+                let user = whom(person)?;
+                let user = user.filter(|user| self.may_be_in_groups(self.number_of(&user.home)));
+                user.map(|user| Change::Invite(vec![user]))
+            }
             What::Remove(person) => whom(person)?.map(|user| Change::Remove(vec![user])),
             What::Role(person, role) => {
                 // Few owners, and more who are something less than who is something more.

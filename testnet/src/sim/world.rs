@@ -548,6 +548,9 @@ impl World {
     /// A home's disk is lost. It goes on from its backup, in a new life, and asks everybody; its clients give up what
     /// they were not answered.
     fn restores(&mut self, home: usize, lasting_ms: u64) -> Result<(), Broken> {
+        if self.keeps_its_disk(home)? {
+            return self.crashes(home, false, lasting_ms);
+        }
         let clock = self.clock(home);
         self.members[home].restores(clock)?;
         let own = self.members[home].id;
