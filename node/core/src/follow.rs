@@ -391,7 +391,9 @@ impl Home {
         homes.dedup();
         homes.retain(|home| *home != own);
         for home in homes {
-            let since = new.home_since(&home).filter(|_| here);
+            // What counts of what was written here is still brought to whoever stays, by whoever goes.
+            let since =
+                new.home_since(&home).filter(|_| here || self.owes_what_counts(id, &home, new));
             let inside = since.is_some();
             // It was out for a while between two rosters that are held.
             let came_back = old.is_some_and(|old| since.is_some_and(|since| since > old.version));
@@ -412,13 +414,25 @@ impl Home {
                 // Whoever took nothing may have people in it again.
                 cursor.refused = None;
                 cursor.outside = !inside;
-                cursor.marks_owed &= inside;
+                cursor.marks_owed &= inside && here;
             });
             self.push(id, home);
             if mine {
                 self.follows(roster_effect(home, signed));
             }
         }
+    }
+
+    /// Whether a home that gets this home's events lacks some that count, by the fences of this home's people.
+    fn owes_what_counts(&self, id: ChannelId, home: &HomeId, roster: &Roster) -> bool {
+        let own = self.id;
+        let Some(cursor) = self.state(id).and_then(|state| state.cursor(home)) else {
+            return false;
+        };
+        let ended = roster.tenures.iter().filter(|t| t.user.home == own);
+        let fences = ended.filter_map(|t| t.fence.as_ref());
+        let counts = fences.map(|fence| fence.end_of(cursor.epoch)).max();
+        !cursor.outside && counts.is_some_and(|counts| cursor.acked < counts)
     }
 
     /// A home takes nothing of a channel any more, and nothing is owed to it.
