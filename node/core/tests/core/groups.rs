@@ -751,6 +751,62 @@ fn a_letter_that_cannot_be_read_holds_up_nothing() {
     assert_eq!(world.role(0, group, &anns[1]), None);
 }
 
+/// The clock of the group's home is behind: what it is asked for waits, and is not lost.
+#[test]
+fn a_leave_waits_for_a_clock_that_is_behind() {
+    let (mut world, group, anns) = group_of(2);
+    let right = world.nodes[0].now;
+    world.nodes[0].now = world.nodes[0].epoch.0;
+    world.leave(&anns[1], group);
+    world.flow();
+    assert_eq!(world.role(0, group, &anns[1]), Some(Role::Member), "not yet");
+    assert_eq!(world.nodes[1].store.letters.len(), 1, "it waits");
+    world.nodes[0].now = right + 1_000;
+    world.heal();
+    assert_eq!(world.role(0, group, &anns[1]), None);
+    assert!(world.nodes[1].store.letters.is_empty());
+}
+
+/// Who writes to a home whose people have come back may be faster than the roster that says so.
+#[test]
+fn a_message_that_is_faster_than_the_roster_waits_for_it() {
+    let (mut world, group, anns) = group_of(3);
+    world.leave(&anns[1], group);
+    world.flow();
+    world.done(&anns[0], group, Change::Invite(vec![anns[1].clone()]));
+    world.flow();
+    // The owner home has heard the yes, and its roster does not come through.
+    world.ask(&anns[1], group, Change::Join { link: None }).unwrap();
+    let asked = world.nodes[1].settle();
+    let mut held = Vec::new();
+    asked.into_iter().for_each(|effect| world.carry(1, effect, &mut held));
+    let rosters = world.nodes[0].settle();
+    world.say(&anns[0], group, "welcome").unwrap();
+    let words = world.nodes[0].settle();
+    words.into_iter().for_each(|effect| world.carry(0, effect, &mut held));
+    rosters.into_iter().for_each(|effect| world.carry(0, effect, &mut held));
+    world.flow();
+    assert_eq!(world.words(&anns[1], group), ["welcome"]);
+    world.settled(group, 0);
+}
+
+/// A home that goes out has still something for whoever stays.
+#[test]
+fn whoever_goes_brings_what_counts_to_whoever_stays() {
+    let (mut world, group, anns) = group_of(3);
+    world.cut.insert((1, 2));
+    world.say(&anns[2], group, "counts").unwrap();
+    world.flow();
+    world.done(&anns[0], group, Change::Remove(vec![anns[2].clone()]));
+    world.flow();
+    assert!(world.words(&anns[1], group).is_empty(), "it has not come");
+    world.heal();
+    for who in &anns[..2] {
+        assert_eq!(world.words(who, group), ["counts"], "{who}");
+    }
+    world.settled(group, 0);
+}
+
 /// A leaver's home says how far its user has written, and is believed within reason.
 #[test]
 fn a_leavers_home_sets_no_fence_that_lets_it_write_on() {
