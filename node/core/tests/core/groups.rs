@@ -756,7 +756,7 @@ fn a_letter_that_cannot_be_read_holds_up_nothing() {
 fn a_leave_waits_for_a_clock_that_is_behind() {
     let (mut world, group, anns) = group_of(2);
     let right = world.nodes[0].now;
-    world.nodes[0].now = world.nodes[0].epoch.0;
+    world.nodes[0].now = world.nodes[0].epoch.0 - 1_000_000;
     world.leave(&anns[1], group);
     world.flow();
     assert_eq!(world.role(0, group, &anns[1]), Some(Role::Member), "not yet");
