@@ -31,6 +31,7 @@ fn the_same_seed_is_the_same_run() {
         let first = run_plan(&plan, None, false).unwrap();
         assert_eq!(first, run_plan(&plan, None, false).unwrap());
         assert!(first.answered > 500, "{first:?}");
+        assert!(first.groups > 0 && first.rosters > first.groups && first.said > 10, "{first:?}");
         let other = run_plan(&Plan::new(seed + 100, HOMES, STEPS), None, false).unwrap();
         assert_ne!(first.hash, other.hash);
     }
@@ -64,6 +65,31 @@ fn a_restored_home_that_asks_nobody_is_found() {
 #[test]
 fn a_proof_that_is_not_checked_is_found() {
     is_found(Canary::UncheckedProof, "never written");
+}
+
+#[test]
+fn fences_that_are_not_looked_at_are_found() {
+    is_found(Canary::FenceIgnored, "count there");
+}
+
+/// The same with nothing else going wrong.
+#[test]
+fn a_member_removed_behind_a_cut_is_heard_nowhere_else() {
+    for seed in 1..=50 {
+        let ran = run_plan(&Plan::removed_behind_a_cut(seed), None, false);
+        let ran = ran.unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        assert!(ran.rejected > 0, "seed {seed}: whoever was removed wrote on: {ran:?}");
+        assert!(ran.said > ran.rejected, "seed {seed}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_decline_that_meets_the_next_invitation_ends_the_same_everywhere() {
+    for seed in 1..=200 {
+        let ran = run_plan(&Plan::declined_in_a_race(seed), None, false);
+        let ran = ran.unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        assert!(ran.rosters > 1, "seed {seed}: {ran:?}");
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ impl Home {
         &mut self,
         reader: &dyn Reader,
         now_ms: u64,
+        peer: HomeId,
         signed: SignedRoster,
     ) -> Result<Result<(), PeerFault>, Fault> {
         self.at(now_ms);
@@ -37,7 +38,7 @@ impl Home {
             // Nobody but this home makes them. Its own come back after a restore, by repair.
             return Ok(Ok(()));
         }
-        self.take_roster(reader, signed)
+        self.take_roster(reader, peer, signed)
     }
 
     /// A roster that was asked for in a repair. This home's own come back that way, from before its disk was lost: as
@@ -55,7 +56,7 @@ impl Home {
         let (id, version) = (signed.roster().group, signed.roster().version);
         if signed.roster().owner != own {
             let lost = self.lost_members(reader, peer, signed.roster())?;
-            let taken = self.take_roster(reader, signed)?;
+            let taken = self.take_roster(reader, peer, signed)?;
             for user in lost {
                 self.agreed_before(id, &user);
             }
@@ -143,6 +144,7 @@ impl Home {
     fn take_roster(
         &mut self,
         reader: &dyn Reader,
+        peer: HomeId,
         signed: SignedRoster,
     ) -> Result<Result<(), PeerFault>, Fault> {
         let own = self.id;
@@ -171,7 +173,10 @@ impl Home {
                 // Both are signed by it.
                 group.forked = Some(new.epoch);
             }
-            return Ok(Err(PeerFault("roster_fork")));
+            // Whoever passes one on need not know what else its home has signed. And where two homes have made a group of
+            // one id, nobody can tell which was first.
+            let to_blame = new.owner == peer && new.owner == of.owner;
+            return Ok(if to_blame { Err(PeerFault("roster_fork")) } else { Ok(()) });
         }
         self.follow(reader, signed)?;
         Ok(Ok(()))
@@ -441,7 +446,9 @@ impl Home {
         homes.dedup();
         homes.retain(|home| *home != own);
         for home in homes {
-            let since = new.home_since(&home).filter(|_| here);
+            // What counts of what was written here is still brought to whoever stays, by whoever goes.
+            let since =
+                new.home_since(&home).filter(|_| here || self.owes_what_counts(id, &home, new));
             let inside = since.is_some();
             // It was out for a while between two rosters that are held.
             let came_back = old.is_some_and(|old| since.is_some_and(|since| since > old.version));
@@ -462,7 +469,7 @@ impl Home {
                 // Whoever took nothing may have people in it again.
                 cursor.refused = None;
                 cursor.outside = !inside;
-                cursor.marks_owed &= inside;
+                cursor.marks_owed &= inside && here;
             });
             if mine {
                 // Before the events: by an older one, they are not for it.
@@ -470,6 +477,18 @@ impl Home {
             }
             self.push(id, home);
         }
+    }
+
+    /// Whether a home that gets this home's events lacks some that count, by the fences of this home's people.
+    fn owes_what_counts(&self, id: ChannelId, home: &HomeId, roster: &Roster) -> bool {
+        let own = self.id;
+        let Some(cursor) = self.state(id).and_then(|state| state.cursor(home)) else {
+            return false;
+        };
+        let ended = roster.tenures.iter().filter(|t| t.user.home == own);
+        let fences = ended.filter_map(|t| t.fence.as_ref());
+        let counts = fences.map(|fence| fence.end_of(cursor.epoch)).max();
+        !cursor.outside && counts.is_some_and(|counts| cursor.acked < counts)
     }
 
     /// A home takes nothing of a channel any more, and nothing is owed to it.

@@ -455,8 +455,7 @@ impl Home {
         let written = |home: &HomeId| self.written(group, home);
         let next =
             amend(old.roster(), epoch, now_ms, by, edits, written).map_err(|WornOut| WORN_OUT)?;
-        if next.version > now_ms.max(epoch.0) {
-            // A later life must be able to begin above it.
+        if self.is_too_fast(old.roster()) {
             return Err(Refusal::new(Class::Limit, "too_fast", "too many changes at once").into());
         }
         // What nobody could read is not signed: this home least of all, which keeps it.
@@ -469,6 +468,11 @@ impl Home {
             });
         }
         Ok(self.follow(reader, signed)?)
+    }
+
+    /// Whether the next version would overtake the clock: a later life must be able to begin above it.
+    pub(crate) fn is_too_fast(&self, held: &Roster) -> bool {
+        (held.version + 1).max(self.epoch.0) > self.now_ms.max(self.epoch.0)
     }
 
     /// Whether newer rosters of a group of this home may come back: it was restored, has signed none of the group since,

@@ -80,7 +80,8 @@ impl Home {
         Ok(Ok(LetterReply::taken(name.1)))
     }
 
-    /// Whether a letter asks for a change of a group that cannot be changed yet ([`Home::awaits_rosters`]).
+    /// Whether a letter asks for a change of a group that cannot be changed yet ([`Home::awaits_rosters`]), or only once
+    /// the clock has caught up: refused, a leave would be lost for ever.
     fn is_too_early(
         &mut self,
         reader: &dyn Reader,
@@ -88,7 +89,10 @@ impl Home {
     ) -> Result<bool, Fault> {
         let Some(Letter::Command(command)) = letter else { return Ok(false) };
         let signed = self.roster_of(reader, command.group)?;
-        Ok(signed.is_some_and(|signed| self.awaits_rosters(signed.roster())))
+        Ok(signed.is_some_and(|signed| {
+            let roster = signed.roster();
+            roster.owner == self.id && (self.awaits_rosters(roster) || self.is_too_fast(roster))
+        }))
     }
 
     /// A home asks for a change of a group of this home, and is told what came of it.

@@ -183,7 +183,16 @@ impl Home {
             Ok(Opening::NoRoster) => {
                 return Ok(Ok(RangeReply { need_roster: true, ..RangeReply::from(Seq(0)) }));
             }
-            Ok(Opening::Refused(reason)) => return Ok(Ok(RangeReply::refused(reason))),
+            Ok(Opening::Refused(reason)) => {
+                // By a newer roster somebody of this home may be in the group: it may still be on its way.
+                let held = self.roster(id).map(|signed| signed.roster().version);
+                let mut named = range.events.iter().flatten().map(|event| event.header.roster);
+                let need_roster = held.is_some_and(|held| named.any(|version| version > held));
+                return Ok(Ok(match need_roster {
+                    true => RangeReply { need_roster, ..RangeReply::from(Seq(0)) },
+                    false => RangeReply::refused(reason),
+                }));
+            }
             Err(fault) => return Ok(Err(fault)),
         };
         let mut end = self.end_of(id, origin, epoch);

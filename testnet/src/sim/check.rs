@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use homing_core::{LogEntry, Mark};
-use homing_wire::{ChannelId, Epoch, HomeId, Local, Order, Pos, Seq, UserRef};
+use homing_core::{ChannelState, LogEntry, Mark};
+use homing_wire::{
+    ChainPos, ChannelId, Epoch, HomeId, Local, Order, Pos, Right, Role, Roster, Seq, SignedRoster,
+    UserRef,
+};
 
-use super::Broken;
-use super::ledger::Client;
+use super::ledger::{Client, Wish};
 use super::member::Member;
 use super::world::World;
+use super::{Broken, Canary};
 
 /// A message as everybody sees it: place, id, sender, body.
 type Row = (Order, homing_wire::MessageId, UserRef, bytes::Bytes);
@@ -34,6 +37,9 @@ impl World {
             ));
         }
         let id = entry.event.header.id;
+        if entry.channel().is_group() {
+            return self.shows_in_group(home, entry);
+        }
         for client in member.clients_in(entry.channel())? {
             client.since = client.since.max(change);
             let shown = client.shown.entry(entry.channel()).or_default();
@@ -58,6 +64,9 @@ impl World {
         entry: &Arc<LogEntry>,
         change: u64,
     ) -> Result<(), Broken> {
+        if entry.channel().is_group() {
+            return Ok(()); // what does not count is known by the roster
+        }
         let log = self.members[home].log(entry.channel())?;
         for client in self.members[home].clients_in(entry.channel())? {
             client.since = client.since.max(change);
@@ -67,6 +76,35 @@ impl World {
             shown.extend(notices.map(|entry| entry.event.header.id));
         }
         Ok(())
+    }
+
+    /// To whoever is in the group: what each of them may see, once.
+    fn shows_in_group(&mut self, home: usize, entry: &Arc<LogEntry>) -> Result<(), Broken> {
+        let group = entry.channel();
+        let (own, state) = (self.members[home].id, self.members[home].state(group)?);
+        let people = state.map(|state| state.members).unwrap_or_default();
+        let here = people.into_iter().filter(|m| m.user.home == own && m.accepted && !m.left);
+        for seeing in here.filter(|m| m.sees(entry.pos)) {
+            self.check_agreed(home, &seeing.user, group)?;
+            let client = self.members[home].clients.get_mut(&seeing.user.local);
+            let Some(client) = client else { continue };
+            let shown = client.shown.entry(group).or_default();
+            if shown.contains(&entry.event.header.id) {
+                let what = format!("home {home} shows a message of {group} twice: {entry:?}");
+                return Err(Broken::new("P2", what));
+            }
+            shown.push(entry.event.header.id);
+        }
+        Ok(())
+    }
+
+    /// Nobody is in a group who has not agreed, or has left.
+    fn check_agreed(&self, home: usize, user: &UserRef, group: ChannelId) -> Result<(), Broken> {
+        if self.is_villain(home) || self.has_agreed(home, user, group)? {
+            return Ok(());
+        }
+        let what = format!("home {home} has {user:?} in {group}, who has not agreed, or has left");
+        Err(Broken::new("groups", what))
     }
 
     pub(super) fn seen_by_clients(
@@ -97,8 +135,15 @@ impl World {
         let (member, id) = (&self.members[home], &self.members[peer].id);
         let Some(process) = &member.home else { return false };
         let link = member.links.get(&peer);
-        let quiet = link.is_some_and(|link| link.courier.is_idle() && link.repair.is_none());
-        quiet && !process.is_reconciling(id) && !process.owed().contains_key(id)
+        let owed = process.owed().get(id).into_iter().flat_map(|channels| channels.keys());
+        // Of a group of which the villain has signed two rosters, honest homes may never agree.
+        let (forked, owed): (Vec<ChannelId>, Vec<ChannelId>) =
+            owed.copied().partition(|id| self.is_villains_group(*id));
+        let quiet = link.is_some_and(|link| {
+            link.repair.is_none() && (link.courier.is_idle() || !forked.is_empty())
+        });
+        let letters = process.waited_for().contains(id) && forked.is_empty();
+        quiet && !process.is_reconciling(id) && owed.is_empty() && !letters
     }
 
     // When all is well again.
@@ -111,7 +156,11 @@ impl World {
         }
         self.check_wishes()?;
         for channel in &self.ledger.channels {
-            self.check_channel(*channel)?;
+            if channel.is_group() {
+                self.check_group(*channel)?;
+            } else {
+                self.check_channel(*channel)?;
+            }
         }
         Ok(())
     }
@@ -146,7 +195,7 @@ impl World {
         let member = &self.members[home];
         for (name, client) in &member.clients {
             let me = UserRef::new(member.id, name.clone());
-            for channel in &self.ledger.channels {
+            for channel in self.ledger.channels.iter().filter(|channel| !channel.is_group()) {
                 let Some(state) = member.state(*channel)? else { continue };
                 if state.member(&me).is_none() {
                     continue;
@@ -173,12 +222,19 @@ impl World {
         for name in &member.names {
             let me = UserRef::new(member.id, name.clone());
             let rows = member.store.listing(name)?;
+            let states = member.store.channels(None, usize::MAX)?;
+            // A change in a group need not be one for each of its people.
+            let newest = |state: &ChannelState| {
+                let row = rows.iter().find(|row| row.channel == state.id);
+                row.filter(|row| state.group.is_some() && row.changed <= state.changed)
+                    .map_or(state.changed, |row| row.changed)
+            };
             let listed: BTreeMap<ChannelId, u64> =
                 rows.iter().map(|row| (row.channel, row.changed)).collect();
-            let states = member.store.channels(None, usize::MAX)?.into_iter();
             let mine: BTreeMap<ChannelId, u64> = states
+                .iter()
                 .filter(|state| state.member(&me).is_some())
-                .map(|state| (state.id, state.changed))
+                .map(|state| (state.id, newest(state)))
                 .collect();
             if listed != mine {
                 let what = format!("home {home} lists for {name} {listed:?}, and has {mine:?}");
@@ -205,7 +261,7 @@ impl World {
             if self.is_villain(wish.home) {
                 continue;
             }
-            let with = self.number_of(&wish.to.home);
+            let with = wish.to.as_ref().map_or(wish.home, |to| self.number_of(&to.home));
             let homes: BTreeSet<usize> =
                 [wish.home, with].into_iter().filter(|home| !self.is_villain(*home)).collect();
             for home in homes {
@@ -273,7 +329,7 @@ impl World {
         if let Some(row) = first.first()
             && let Some(wish) = self.ledger.wish_of(&row.3)
         {
-            for user in [&wish.sender, &wish.to] {
+            for user in [&wish.sender].into_iter().chain(&wish.to) {
                 let home = self.number_of(&user.home);
                 if !lists.iter().any(|(at, _)| *at == home) {
                     let what = format!("home {home} has heard nothing of {channel}");
@@ -331,6 +387,165 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// What holds of groups when all is well again.
+    fn check_group(&self, group: ChannelId) -> Result<(), Broken> {
+        for home in (0..self.plan.homes).filter(|home| !self.is_villain(*home)) {
+            let log = self.members[home].log(group)?;
+            self.check_log(home, group, &log)?;
+            self.check_stays(home, group, &log)?;
+        }
+        if self.is_villains_group(group) {
+            return Ok(());
+        }
+        let Some(owner) = self.ledger.owner(group) else { return Ok(()) };
+        let told = self.ledger.told.get(&group).copied().unwrap_or(0);
+        let Some(newest) = self.members[owner].roster(group)? else {
+            return if told == 0 {
+                Ok(()) // it was lost with the disk, and nobody else had heard of it
+            } else {
+                Err(Broken::new("P1", format!("{group} is not at its home {owner}")))
+            };
+        };
+        let roster = newest.roster();
+        if roster.version < told {
+            let what = format!("home {owner} told of version {told} of {group} and has {roster:?}");
+            return Err(Broken::new("P1", what));
+        }
+        for home in (0..self.plan.homes).filter(|home| !self.is_villain(*home)) {
+            self.check_shown(home, group, roster)?;
+        }
+        for home in (0..self.plan.homes).filter(|home| !self.is_villain(*home)) {
+            self.check_members(home, group, &newest)?;
+        }
+        Ok(())
+    }
+
+    /// Who is in a group has agreed; whoever has left sees nothing that came later.
+    fn check_stays(
+        &self,
+        home: usize,
+        group: ChannelId,
+        log: &[Arc<LogEntry>],
+    ) -> Result<(), Broken> {
+        let here = &self.members[home];
+        for name in &here.names {
+            let me = UserRef::new(here.id, name.clone());
+            let Some(member) = here.in_group(&me, group)? else { continue };
+            if member.accepted && !member.left {
+                self.check_agreed(home, &me, group)?;
+            }
+            let stay = self.ledger.left.get(&(me.clone(), group));
+            let Some((_, head)) = stay.filter(|(since, _)| member.left && *since == member.since)
+            else {
+                continue;
+            };
+            if log.iter().any(|entry| entry.pos > *head && member.sees(entry.pos)) {
+                let what = format!("home {home} shows {me:?} what came to {group} after the leave");
+                return Err(Broken::new("groups", what));
+            }
+        }
+        Ok(())
+    }
+
+    /// P3, P5: of each honest home's chain a home shows what counts by the newest roster, from where the home's time in
+    /// the group began, all of it, and nothing else.
+    fn check_shown(&self, home: usize, group: ChannelId, newest: &Roster) -> Result<(), Broken> {
+        let here = &self.members[home];
+        let log = here.log(group)?;
+        let Some(held) = here.roster(group)? else {
+            return if log.is_empty() { Ok(()) } else { Err(no_roster(home, group)) };
+        };
+        let shown = counting(&log, held.roster());
+        for origin in (0..self.plan.homes).filter(|origin| !self.is_villain(*origin)) {
+            let of = &self.members[origin];
+            let right = counting(&of.log(group)?, newest);
+            let from = if home == origin { Some(0) } else { newest.home_since(&here.id) };
+            let is_here = |row: &&Counting| {
+                row.origin == of.id && from.is_some_and(|from| row.version >= from)
+            };
+            let (mine, theirs): (Vec<_>, Vec<_>) =
+                (shown.iter().filter(is_here).collect(), right.iter().filter(is_here).collect());
+            if mine != theirs {
+                let at = mine.iter().zip(&theirs).position(|(a, b)| a != b);
+                let what = format!(
+                    "home {home} shows {} messages of home {origin} in {group}, and {} count there, from {at:?}: {:?} \
+                     and {:?}",
+                    mine.len(),
+                    theirs.len(),
+                    mine.last(),
+                    theirs.last()
+                );
+                return Err(Broken::new("P3", what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everybody who is in a group has the newest roster, and all agree on who is in.
+    fn check_members(
+        &self,
+        home: usize,
+        group: ChannelId,
+        newest: &SignedRoster,
+    ) -> Result<(), Broken> {
+        let here = &self.members[home];
+        let roster = newest.roster();
+        let held = here.roster(group)?;
+        if roster.present().any(|tenure| tenure.user.home == here.id)
+            && held.as_ref().is_none_or(|held| !self.is_same(held, newest))
+        {
+            let version = held.map(|held| held.roster().version);
+            let what = format!("home {home} has {version:?} of {group}, not {}", roster.version);
+            return Err(Broken::new("P5", what));
+        }
+        for name in &here.names {
+            let me = UserRef::new(here.id, name.clone());
+            let member = here.in_group(&me, group)?;
+            let is_in = member.is_some_and(|member| member.accepted && !member.left);
+            let named = roster.role(&me).is_some_and(|role| role >= Role::Member);
+            // That somebody has agreed may be lost with the disk.
+            if is_in != named && (is_in || here.restores == 0) {
+                let what =
+                    format!("for home {home} {me:?} in {group}: {is_in}; by its roster: {named}");
+                return Err(Broken::new("groups", what));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a home holds is what came, but for what the canary does to it.
+    fn is_same(&self, held: &SignedRoster, newest: &SignedRoster) -> bool {
+        let blind = self.canary == Some(Canary::FenceIgnored);
+        held.hash() == newest.hash() || (blind && held.roster().version == newest.roster().version)
+    }
+
+    /// A group whose rosters the villain signs.
+    fn is_villains_group(&self, channel: ChannelId) -> bool {
+        let owner = self.ledger.owner(channel);
+        channel.is_group() && owner.is_none_or(|owner| self.is_villain(owner))
+    }
+
+    /// Messages in groups that were answered.
+    pub(super) fn said(&self) -> impl Iterator<Item = &Wish> {
+        self.ledger.wishes.iter().filter(|wish| wish.to.is_none() && wish.answer.is_some())
+    }
+
+    /// How many of them do not count, as their own homes show it.
+    pub(super) fn rejected(&self) -> Result<u64, Broken> {
+        let mut rejected = 0;
+        for (group, _) in &self.ledger.groups {
+            for home in (0..self.plan.homes).filter(|home| !self.is_villain(*home)) {
+                let here = &self.members[home];
+                let Some(held) = here.roster(*group)? else { continue };
+                let log = here.log(*group)?;
+                let own = log.iter().filter(|entry| entry.event.header.origin == here.id).count();
+                let counted = counting(&log, held.roster()).into_iter();
+                rejected += own as u64 - counted.filter(|row| row.origin == here.id).count() as u64;
+            }
+        }
+        Ok(rejected)
     }
 
     /// What a home knows of another's user is what that home knows, in its own numbers.
@@ -419,6 +634,49 @@ impl Member {
             .filter(move |(name, _)| names.contains(*name))
             .map(|(_, client)| client))
     }
+}
+
+/// A message of a group that counts.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Counting {
+    order: Order,
+    origin: HomeId,
+    version: u64,
+    place: (Epoch, Seq),
+    id: homing_wire::MessageId,
+    user: UserRef,
+    body: bytes::Bytes,
+}
+
+/// What counts of a group's log by a roster, in everybody's order.
+fn counting(log: &[Arc<LogEntry>], roster: &Roster) -> Vec<Counting> {
+    let mut rows: Vec<Counting> = log
+        .iter()
+        .filter(|entry| entry.event.header.origin != HomeId::LOCAL)
+        .filter(|entry| {
+            let header = &entry.event.header;
+            let at = ChainPos { epoch: header.epoch, seq: header.seq };
+            roster.may(&header.user(), Right::Write, header.roster, at).is_ok()
+        })
+        .map(|entry| {
+            let header = &entry.event.header;
+            Counting {
+                order: header.order(),
+                origin: header.origin,
+                version: header.roster,
+                place: (header.epoch, header.seq),
+                id: header.id,
+                user: header.user(),
+                body: entry.event.body.clone(),
+            }
+        })
+        .collect();
+    rows.sort();
+    rows
+}
+
+fn no_roster(home: usize, group: ChannelId) -> Broken {
+    Broken::new("P3", format!("home {home} has messages of {group} and no roster"))
 }
 
 /// What everybody sees of a log, in everybody's order.

@@ -1,19 +1,20 @@
 //! What a home's process does with what comes: as the node's hub, receiver, courier and repair do it.
 
 use homing_core::{
-    Answered, Courier, Delivery, Effect, Failure, Mark, OwedChannel, PeerFault, Question,
-    RangeAnswer, RangeIn, Reader as _, Repair, SendCommand, holdings, range_of, roster_for,
+    Answered, Courier, Delivery, Effect, Failure, LetterReply, Mark, OwedChannel, PeerFault,
+    Question, RangeAnswer, RangeIn, Reader as _, Repair, Sealer, SendCommand, holdings, range_of,
+    roster_for,
 };
 use homing_store::Store as _;
 use homing_wire::proto::event::v1::Proof;
 use homing_wire::{
-    ChannelId, Checker, Epoch, Event, Head, HomeId, Local, ProvenHead, RosterError, Seq,
+    ChannelId, Checker, Epoch, Event, Head, HomeId, Letter, Local, ProvenHead, RosterError, Seq,
     SignedRoster, UserRef, prove, read_proof,
 };
 use rand::Rng as _;
 
 use super::member::{Output, RepairRun};
-use super::net::{Answer, Frame, RangeFrame, raw};
+use super::net::{Answer, Frame, HaveFrame, RangeFrame, raw};
 use super::seal::{Gullible, Seal};
 use super::world::{Happening, MONDAY_MS, World};
 use super::{Broken, Canary};
@@ -53,6 +54,12 @@ impl World {
                 (wish.asked_at, wish.past) = (None, true);
                 return Ok(());
             }
+            // Who is not in a group may not write into it; what is written already is not asked for again.
+            Err(Failure::Refused(refusal)) if self.is_out(which, refusal.reason) => {
+                let wish = &mut self.ledger.wishes[which];
+                (wish.asked_at, wish.past) = (None, true);
+                return Ok(());
+            }
             Err(failure) => {
                 return Err(Broken::new("P5", format!("message {which} is refused: {failure:?}")));
             }
@@ -60,6 +67,13 @@ impl World {
         self.collects(home);
         self.members[home].outputs.push(Output::Answer(which, reply));
         self.goes_on(home)
+    }
+
+    fn is_out(&self, which: usize, reason: &str) -> bool {
+        let wish = &self.ledger.wishes[which];
+        wish.to.is_none()
+            && wish.answer.is_none()
+            && ["left", "not_allowed", "channel_not_found"].contains(&reason)
     }
 
     pub(super) fn opens_chat(
@@ -107,7 +121,7 @@ impl World {
         self.check_answers(home)
     }
 
-    fn collects(&mut self, home: usize) {
+    pub(super) fn collects(&mut self, home: usize) {
         let member = &mut self.members[home];
         if let Some(process) = &mut member.home {
             member.outputs.extend(process.drain_effects().map(Output::Effect));
@@ -145,7 +159,7 @@ impl World {
             }
             Some(Canary::EarlyAck) => outputs
                 .into_iter()
-                .partition(|output| matches!(output, Output::Frame(_, _, Frame::Have { .. }))),
+                .partition(|output| matches!(output, Output::Frame(_, _, Frame::Have(_)))),
             _ => (Vec::new(), outputs),
         };
         let process = member.process;
@@ -196,6 +210,7 @@ impl World {
                 }
                 self.ledger.answered(which, reply)
             }
+            Output::Made(made) => self.tells_made(home, made),
             Output::Frame(to, connection, frame) => {
                 self.sends(home, to, connection, frame);
                 Ok(())
@@ -230,6 +245,9 @@ impl World {
             Effect::Rejected { entry, change, .. } => self.shows_rejected(home, &entry, change),
             Effect::Marked { channel, user, mark, change, .. } => {
                 self.seen_by_clients(home, channel, change)?;
+                if channel.is_group() {
+                    return Ok(()); // they begin anew with every stay
+                }
                 let told = self.members[home].told.entry((channel, user.clone())).or_default();
                 if mark.read < told.read || mark.delivered < told.delivered {
                     let what =
@@ -255,8 +273,20 @@ impl World {
                 self.courier(home, peer, Courier::pull);
                 Ok(())
             }
-            // Of groups, which nobody makes here yet.
-            Effect::Roster { .. } | Effect::Letter { .. } | Effect::Settled { .. } => Ok(()),
+            Effect::Roster { peer, signed } => {
+                let roster = signed.roster();
+                if roster.owner == self.members[home].id {
+                    self.ledger.rosters.insert((roster.group, roster.version));
+                }
+                self.courier(home, peer, |courier| courier.roster(signed));
+                Ok(())
+            }
+            Effect::Letter { peer, number, letter } => {
+                self.courier(home, peer, |courier| courier.letter(number, letter));
+                Ok(())
+            }
+            // Clients that asked for a change see it in the roster that follows.
+            Effect::Settled { .. } => Ok(()),
         }
     }
 
@@ -295,7 +325,7 @@ impl World {
             let now = self.now;
             let member = &mut self.members[home];
             let Some(link) = member.links.get_mut(&peer) else { return Ok(()) };
-            let (connection, own) = (link.connection, member.id);
+            let (connection, own, life) = (link.connection, member.id, member.epoch);
             let burst = link.courier.burst(&member.store, now)?;
             if burst.is_empty() {
                 return Ok(());
@@ -303,10 +333,11 @@ impl World {
             for delivery in burst {
                 let proof = delivery.head().map(|(epoch, head)| proof(own, epoch, head));
                 let frame = match delivery {
-                    Delivery::Range { channel, parties, epoch, events, begins: _ } => {
+                    Delivery::Range { channel, parties, epoch, events, begins } => {
                         let first = events.first().map_or(Seq(0), |entry| entry.event.header.seq);
                         let events = events.iter().map(|entry| raw(&entry.event)).collect();
-                        let range = RangeFrame { channel, parties, epoch, first, events, proof };
+                        let range =
+                            RangeFrame { channel, parties, epoch, first, events, proof, begins };
                         Frame::Range(Box::new(range))
                     }
                     Delivery::Pruned { channel, parties, epoch, seq, hash } => {
@@ -316,7 +347,10 @@ impl World {
                     Delivery::Marks { number, channel, marks } => {
                         Frame::Marks { number, channel, marks }
                     }
-                    Delivery::Roster(_) | Delivery::Letter { .. } => continue,
+                    Delivery::Roster(signed) => Frame::Roster { signed: signed.bytes().clone() },
+                    Delivery::Letter { number, letter } => {
+                        Frame::Letter { epoch: life, number, letter }
+                    }
                     Delivery::Pull => Frame::Pull,
                 };
                 self.sends(home, peer, connection, frame);
@@ -390,12 +424,16 @@ impl World {
                     self.repairs(to, from)?;
                 }
             }
-            Frame::Have { channel, epoch, have, rejected } => {
-                self.had(from, to, channel, epoch, have, &rejected)?;
-            }
+            Frame::Have(have) => self.had(from, to, &have)?,
+            Frame::RosterTaken { group, version } => self.roster_taken(from, to, group, version)?,
+            Frame::LettersTaken(reply) => self.letters_taken(from, to, reply)?,
             Frame::Refuse { channel, reason } => self.refused(from, to, channel, &reason)?,
             Frame::MarksTaken { number } => self.marks_taken(from, to, number)?,
-            Frame::Range(_) | Frame::Pruned { .. } | Frame::Marks { .. } => {
+            Frame::Range(_)
+            | Frame::Pruned { .. }
+            | Frame::Marks { .. }
+            | Frame::Roster { .. }
+            | Frame::Letter { .. } => {
                 let reply = self.takes(from, to, frame)?;
                 self.collects(to);
                 let outputs = &mut self.members[to].outputs;
@@ -425,9 +463,13 @@ impl World {
                 };
                 match result {
                     Ok(reply) => {
-                        let repeated = reply.rejected.iter().all(|(_, why)| *why == "id_reused");
-                        let honest = !self.is_villain(from);
-                        if honest && (reply.refused.is_some() || !repeated) {
+                        // Of a group the peer may not know yet who is out.
+                        let out =
+                            |why: &str| channel.is_group() && (why == "no_right" || why == "left");
+                        let mut rejected = reply.rejected.iter();
+                        let expected = rejected.all(|(_, why)| *why == "id_reused" || out(why))
+                            && reply.refused.is_none_or(out);
+                        if !self.is_villain(from) && !expected {
                             let what = format!("home {to} does not take from {from}: {reply:?}");
                             return Err(Broken::new("P5", what));
                         }
@@ -436,7 +478,9 @@ impl World {
                         }
                         let rejected = reply.rejected.into_iter();
                         let rejected = rejected.map(|(seq, why)| (seq, why.to_owned())).collect();
-                        Ok(Some(Frame::Have { channel, epoch, have: reply.have, rejected }))
+                        let (have, need_roster) = (reply.have, reply.need_roster);
+                        let have = HaveFrame { channel, epoch, have, rejected, need_roster };
+                        Ok(Some(Frame::Have(have)))
                     }
                     Err(fault) => {
                         self.is_at_fault(to, from, fault, "range", false)?;
@@ -455,8 +499,13 @@ impl World {
                 let (process, store) = self.members[to].process()?;
                 match process.receive_pruned(store, clock, peer, &parties, &end)? {
                     Ok(reply) => {
+                        if let Some(reason) = reply.refused {
+                            return Ok(Some(Frame::Refuse { channel, reason: reason.to_owned() }));
+                        }
+                        let (have, need_roster) = (reply.have, reply.need_roster);
                         let rejected = Vec::new();
-                        Ok(Some(Frame::Have { channel, epoch, have: reply.have, rejected }))
+                        let have = HaveFrame { channel, epoch, have, rejected, need_roster };
+                        Ok(Some(Frame::Have(have)))
                     }
                     Err(fault) => {
                         self.is_at_fault(to, from, fault, "pruned", false)?;
@@ -474,9 +523,45 @@ impl World {
                     }
                 }
             }
+            Frame::Roster { signed } => {
+                let signed = match self.roster_in(to, signed) {
+                    Ok(signed) => signed,
+                    Err(fault) => {
+                        self.is_at_fault(to, from, fault, "roster", false)?;
+                        return Ok(None);
+                    }
+                };
+                let (group, version) = (signed.roster().group, signed.roster().version);
+                let (process, store) = self.members[to].process()?;
+                match process.receive_roster(store, clock, peer, signed)? {
+                    Ok(()) => Ok(Some(Frame::RosterTaken { group, version })),
+                    Err(fault) => {
+                        self.is_at_fault(to, from, fault, "roster", false)?;
+                        Ok(None)
+                    }
+                }
+            }
+            Frame::Letter { epoch, number, letter } => {
+                let letter = Letter::decode(&letter).ok();
+                let seal = Seal(self.members[to].id);
+                let sealer = Sealer { key: &seal, record: bytes::Bytes::new() };
+                let (process, store) = self.members[to].process()?;
+                let name = (epoch, number);
+                let taken =
+                    process.receive_letter(store, clock, &sealer, peer, name, letter.as_ref())?;
+                match taken {
+                    Ok(reply) => Ok(Some(Frame::LettersTaken(reply))),
+                    Err(fault) => {
+                        self.is_at_fault(to, from, fault, "letter", false)?;
+                        Ok(None)
+                    }
+                }
+            }
             // No words of a peer that change anything here.
             Frame::Pull
-            | Frame::Have { .. }
+            | Frame::Have(_)
+            | Frame::RosterTaken { .. }
+            | Frame::LettersTaken(_)
             | Frame::Refuse { .. }
             | Frame::MarksTaken { .. }
             | Frame::Ask { .. }
@@ -485,7 +570,7 @@ impl World {
     }
 
     fn range_in(&self, peer: HomeId, frame: RangeFrame) -> Result<RangeIn, PeerFault> {
-        let RangeFrame { channel, parties, epoch, first, events, proof } = frame;
+        let RangeFrame { channel, parties, epoch, first, events, proof, begins } = frame;
         let events: Vec<_> =
             events.into_iter().map(|(header, body)| Event::from_bytes(header, body)).collect();
         let end = match (events.last(), &proof) {
@@ -495,7 +580,6 @@ impl World {
             }
             (Some(_) | None, _) => None,
         };
-        let begins = false;
         Ok(RangeIn { channel, parties, origin: peer, epoch, first, events, end, begins })
     }
 
@@ -515,21 +599,39 @@ impl World {
         checked.map_err(|error| PeerFault(error.reason()))
     }
 
-    fn had(
-        &mut self,
-        from: usize,
-        to: usize,
-        channel: ChannelId,
-        epoch: Epoch,
-        have: Seq,
-        rejected: &[(Seq, String)],
-    ) -> Result<(), Broken> {
+    /// Reads a roster and checks whose it is.
+    fn roster_in(&self, to: usize, bytes: bytes::Bytes) -> Result<SignedRoster, PeerFault> {
+        let wrong = |error: RosterError| PeerFault(error.reason());
+        // The record that goes along names the owner home's keys: here they are its id.
+        let owner = SignedRoster::stored(bytes.clone()).map_err(wrong)?.roster().owner;
+        let signed = SignedRoster::verify_with(bytes, owner, &Seal(owner)).map_err(wrong)?;
+        if self.canary != Some(Canary::FenceIgnored) {
+            return Ok(signed);
+        }
+        // Fences are not looked at: as if there were none.
+        let mut roster = signed.roster().clone();
+        roster.tenures.iter_mut().for_each(|tenure| tenure.fence = None);
+        roster.policies.iter_mut().for_each(|span| span.fences.clear());
+        if let Ok(Some(held)) = self.members[to].roster(roster.group)
+            && held.roster().version + 1 == roster.version
+        {
+            roster.prev = held.hash();
+        }
+        Ok(roster.sign(&Seal(owner), bytes::Bytes::new()))
+    }
+
+    fn had(&mut self, from: usize, to: usize, have: &HaveFrame) -> Result<(), Broken> {
+        let HaveFrame { channel, epoch, have, ref rejected, need_roster } = *have;
         let (peer, clock, now) = (self.members[from].id, self.clock(to), self.now);
         let Some(link) = self.members[to].links.get_mut(&from) else { return Ok(()) };
         if let Err(fault) = link.courier.have(now, channel, epoch, have) {
             return self.is_at_fault(to, from, fault, "have", true);
         }
         let (process, store) = self.members[to].process()?;
+        if need_roster {
+            // What it says of its place says nothing: it took none of it.
+            return Ok(process.roster_wanted(store, peer, channel)?);
+        }
         if let Err(fault) = process.acknowledged(store, peer, channel, epoch, have)? {
             return self.is_at_fault(to, from, fault, "acknowledged", true);
         }
@@ -541,6 +643,42 @@ impl World {
         match done {
             Ok(_) => Ok(()),
             Err(fault) => self.is_at_fault(to, from, fault, "rejected", true),
+        }
+    }
+
+    fn roster_taken(
+        &mut self,
+        from: usize,
+        to: usize,
+        group: ChannelId,
+        version: u64,
+    ) -> Result<(), Broken> {
+        let (peer, now) = (self.members[from].id, self.now);
+        let Some(link) = self.members[to].links.get_mut(&from) else { return Ok(()) };
+        if let Err(fault) = link.courier.roster_taken(now, group, version) {
+            return self.is_at_fault(to, from, fault, "roster taken", true);
+        }
+        let (process, store) = self.members[to].process()?;
+        match process.roster_taken(store, peer, group, version)? {
+            Ok(()) => Ok(()),
+            Err(fault) => self.is_at_fault(to, from, fault, "roster taken", true),
+        }
+    }
+
+    fn letters_taken(&mut self, from: usize, to: usize, reply: LetterReply) -> Result<(), Broken> {
+        let (peer, now) = (self.members[from].id, self.now);
+        let LetterReply { upto, held } = reply;
+        let Some(link) = self.members[to].links.get_mut(&from) else { return Ok(()) };
+        let courier = &mut link.courier;
+        let mut taken = if held { courier.letters_held(now, upto) } else { Ok(()) };
+        if upto > 0 && taken.is_ok() {
+            taken = courier.letters_taken(now, upto);
+            let (process, _) = self.members[to].process()?;
+            taken = taken.and_then(|()| process.letters_taken(peer, upto));
+        }
+        match taken {
+            Ok(()) => Ok(()),
+            Err(fault) => self.is_at_fault(to, from, fault, "letters taken", true),
         }
     }
 

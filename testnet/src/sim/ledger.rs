@@ -1,10 +1,10 @@
 //! The small model that the homes are held against: who was promised what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use homing_core::{SendCommand, SentReply};
-use homing_wire::{ChannelId, MessageId, UserRef};
+use homing_wire::{ChannelId, MessageId, Pos, UserRef};
 use uuid::Uuid;
 
 use super::Broken;
@@ -14,7 +14,8 @@ pub(super) struct Wish {
     /// The sender's home.
     pub(super) home: usize,
     pub(super) sender: UserRef,
-    pub(super) to: UserRef,
+    /// With whom the chat is; `None`: it is for a group.
+    pub(super) to: Option<UserRef>,
     pub(super) channel: ChannelId,
     pub(super) command: SendCommand,
     /// When it was last given to the home, in milliseconds of the run; `None`: the home's process has ended since.
@@ -29,6 +30,20 @@ pub(super) struct Wish {
 pub(super) struct Ledger {
     pub(super) wishes: Vec<Wish>,
     pub(super) channels: Vec<ChannelId>,
+    /// Groups in the order in which they were made, and whose home made each.
+    pub(super) groups: Vec<(ChannelId, usize)>,
+    /// Rosters that their homes signed: a number for the summary.
+    pub(super) rosters: BTreeSet<(ChannelId, u64)>,
+    /// The newest that somebody was told of.
+    pub(super) told: BTreeMap<ChannelId, u64>,
+    /// Who wants to be in which group, and which of all wishes about groups said so.
+    pub(super) wanted: BTreeMap<(UserRef, ChannelId), u64>,
+    /// Who wanted that once, and has left since.
+    pub(super) unwanted: BTreeSet<(UserRef, ChannelId)>,
+    /// Whom somebody has ever had as a contact.
+    pub(super) contacts: BTreeSet<(UserRef, UserRef)>,
+    /// Who was told of having left, which stay it was, and the last place before.
+    pub(super) left: BTreeMap<(UserRef, ChannelId), (u64, Pos)>,
 }
 
 impl Ledger {
@@ -49,6 +64,11 @@ impl Ledger {
         if !self.channels.contains(&channel) {
             self.channels.push(channel);
         }
+    }
+
+    /// Whose home made a group; `None`: nobody's whom anything was wished of.
+    pub(super) fn owner(&self, group: ChannelId) -> Option<usize> {
+        self.groups.iter().find(|(id, _)| *id == group).map(|(_, home)| *home)
     }
 
     /// A client has its answer. A second one must say the same.

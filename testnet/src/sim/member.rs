@@ -9,7 +9,9 @@ use homing_core::{
 use homing_store::{
     BackupHeader, MemoryStore, RestoreTime, Store as _, read_backup, restore_batch, write_backup,
 };
-use homing_wire::{ChannelId, Epoch, HomeId, Local, MessageId, Pos, Stamp, UserId, UserRef};
+use homing_wire::{
+    ChannelId, Epoch, HomeId, Local, MessageId, Pos, SignedRoster, Stamp, UserId, UserRef,
+};
 use uuid::Uuid;
 
 use super::Broken;
@@ -22,6 +24,8 @@ pub(super) enum Output {
     Effect(Effect),
     /// A client is answered about a wish.
     Answer(usize, SentReply),
+    /// A client is told that a change of a group is made here.
+    Made(Made),
     /// A frame for a peer, on the connection on which it was caused.
     Frame(usize, u64, Frame),
     /// A peer's question, to be answered from disk: once all is there that was taken of the peer before.
@@ -31,6 +35,15 @@ pub(super) enum Output {
         number: u64,
         question: Question,
     },
+}
+
+/// A change of a group that a home has made, or a leave.
+pub(super) struct Made {
+    pub(super) group: ChannelId,
+    /// The roster that shows it has this version at least.
+    pub(super) version: u64,
+    /// That user has left; which of all wishes about groups it was.
+    pub(super) left: Option<(UserRef, u64)>,
 }
 
 /// A connection to another home, as this one sees it.
@@ -172,8 +185,11 @@ impl Member {
         self.links.insert(peer, Link { connection, courier, repair, strikes });
         let (home, _) = self.process()?;
         // Whoever is new is asked what it holds: it may know this home from before a restore.
-        let reconcile = home.peer(&state.home).is_none_or(|known| known.reconcile);
-        home.put_peer(PeerState { reconcile, ..state });
+        let known = home.peer(&state.home);
+        let reconcile = known.is_none_or(|known| known.reconcile);
+        let (letters, letters_done) =
+            known.map_or((0, (Epoch(0), 0)), |known| (known.letters, known.letters_done));
+        home.put_peer(PeerState { reconcile, letters, letters_done, ..state });
         Ok(reconcile)
     }
 
@@ -274,7 +290,11 @@ impl Member {
         }
         let (home, store) = self.process()?;
         let state = home.channel(store, channel)?;
-        Ok(state.filter(|state| state.member(user).is_some()).map(|state| state.head))
+        let is_in = |state: &&ChannelState| {
+            let group = state.group.is_some();
+            state.member(user).is_some_and(|m| !group || (m.accepted && !m.left))
+        };
+        Ok(state.filter(is_in).map(|state| state.head))
     }
 
     /// Whether a message is on disk here.
@@ -302,13 +322,29 @@ impl Member {
         Ok(self.store.channel(channel)?)
     }
 
+    /// The roster of a group, as it is on disk.
+    pub(super) fn roster(&self, group: ChannelId) -> Result<Option<SignedRoster>, Broken> {
+        let Some(bytes) = self.store.roster(group)? else { return Ok(None) };
+        let signed = SignedRoster::stored(bytes);
+        signed.map(Some).map_err(|error| Broken::new("P4", format!("roster on disk: {error}")))
+    }
+
+    /// What is on disk of one of its people in a group.
+    pub(super) fn in_group(
+        &self,
+        user: &UserRef,
+        group: ChannelId,
+    ) -> Result<Option<homing_core::Member>, Broken> {
+        Ok(self.state(group)?.and_then(|state| state.member(user).cloned()))
+    }
+
     /// Clients that were away ask for what has changed since, by their list and then by place.
     fn clients_catch_up(&mut self) -> Result<(), Broken> {
         let store = &self.store;
         let change = store.meta().change;
         for (name, client) in &mut self.clients {
             for row in store.listing(name)? {
-                if row.changed <= client.since {
+                if row.changed <= client.since || row.channel.is_group() {
                     continue;
                 }
                 let shown = client.shown.entry(row.channel).or_default();
@@ -328,6 +364,7 @@ impl Member {
                 bytes.extend(entry.event.hash().0);
             }
             bytes.extend(state.changed.to_be_bytes());
+            bytes.extend(state.group.map_or(0, |group| group.version).to_be_bytes());
         }
         Ok(())
     }

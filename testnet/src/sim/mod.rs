@@ -7,6 +7,7 @@
 
 mod check;
 mod driver;
+mod groups;
 mod ledger;
 mod member;
 mod net;
@@ -28,7 +29,7 @@ use homing_wire::Hash;
 use rand::Rng as _;
 use serde::Serialize;
 
-pub use plan::{Deed, Harm, Plan};
+pub use plan::{Deed, Harm, Person, Plan, What};
 use world::World;
 
 /// Many homes in one thread under one seed, with everything that can go wrong.
@@ -50,6 +51,9 @@ pub struct SimArgs {
     /// How many things happen.
     #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     steps: u32,
+    /// What kind of run; but for the mixed ones, homes and steps follow from the seed.
+    #[arg(long, value_name = "KIND", default_value = "mixed")]
+    plan: Kind,
     /// A fault that must be found out.
     #[arg(long, value_name = "FAULT")]
     canary: Option<Canary>,
@@ -78,6 +82,32 @@ pub enum Canary {
     DeafRestore,
     /// Whatever proof is shown is believed.
     UncheckedProof,
+    /// Of rosters that come from other homes the fences are not looked at.
+    FenceIgnored,
+}
+
+/// What kind of run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum, Serialize)]
+#[value(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Everything that can go wrong.
+    #[default]
+    Mixed,
+    /// A member of a group is removed while their home is cut off.
+    RemovedBehindACut,
+    /// An automatic decline meets the next invitation.
+    DeclinedInARace,
+}
+
+impl Kind {
+    fn plan(self, seed: u64, homes: usize, steps: usize) -> Plan {
+        match self {
+            Self::Mixed => Plan::new(seed, homes, steps),
+            Self::RemovedBehindACut => Plan::removed_behind_a_cut(seed),
+            Self::DeclinedInARace => Plan::declined_in_a_race(seed),
+        }
+    }
 }
 
 /// A broken promise, with the evidence.
@@ -125,6 +155,14 @@ pub struct Ran {
     pub answered: u64,
     /// Lives that ended with a lost disk.
     pub restores: u64,
+    /// Groups that were made.
+    pub groups: u64,
+    /// Rosters of them that were signed.
+    pub rosters: u64,
+    /// Messages in groups that were answered.
+    pub said: u64,
+    /// Those of them that do not count in the end: their senders had lost the right.
+    pub rejected: u64,
 }
 
 /// Runs a plan.
@@ -136,6 +174,10 @@ pub fn run_plan(plan: &Plan, canary: Option<Canary>, verbose: bool) -> Result<Ra
             hash: world.digest()?,
             happenings: world.trace.count,
             answered: world.ledger.wishes.iter().filter(|w| w.answer.is_some()).count() as u64,
+            groups: world.ledger.groups.len() as u64,
+            rosters: world.ledger.rosters.len() as u64,
+            said: world.said().count() as u64,
+            rejected: world.rejected()?,
             restores: world.members.iter().map(|member| member.restores as u64).sum(),
         })
     };
@@ -153,10 +195,15 @@ struct Summary {
     seeds: u64,
     homes: u8,
     steps: u32,
+    plan: Kind,
     canary: Option<Canary>,
     happenings: u64,
     answered: u64,
     restores: u64,
+    groups: u64,
+    rosters: u64,
+    said: u64,
+    rejected: u64,
     broken: u64,
     /// Of the first seed.
     hash: String,
@@ -175,6 +222,7 @@ pub fn run(args: &SimArgs) -> anyhow::Result<bool> {
         seeds: args.seeds,
         homes: args.homes,
         steps: args.steps,
+        plan: args.plan,
         canary: args.canary,
         ..Summary::default()
     };
@@ -189,7 +237,7 @@ pub fn run(args: &SimArgs) -> anyhow::Result<bool> {
                 break;
             }
             let seed = first.wrapping_add(n);
-            let plan = Plan::new(seed, homes, steps);
+            let plan = args.plan.plan(seed, homes, steps);
             let result = run_plan(&plan, args.canary, args.trace && n == 0);
             if result.is_err() && args.canary.is_some() {
                 stop.store(true, Ordering::Relaxed);
@@ -212,6 +260,10 @@ pub fn run(args: &SimArgs) -> anyhow::Result<bool> {
                 summary.happenings += ran.happenings;
                 summary.answered += ran.answered;
                 summary.restores += ran.restores;
+                summary.groups += ran.groups;
+                summary.rosters += ran.rosters;
+                summary.said += ran.said;
+                summary.rejected += ran.rejected;
                 if *n == 0 {
                     summary.hash = ran.hash.to_string();
                 }
@@ -227,8 +279,8 @@ pub fn run(args: &SimArgs) -> anyhow::Result<bool> {
         println!("{}", serde_json::to_string(&summary)?);
     } else {
         println!(
-            "sim: seeds {first}..{} of {} homes x {} steps: {} broken; {} happenings, {} messages, {} restores, \
-             {:.1} s, hash of the first {}",
+            "sim: seeds {first}..{} of {} homes x {} steps: {} broken; {} happenings, {} messages, {} restores; {} groups, {} \
+             roster changes, {} group messages ({} rejected); {:.1} s, hash of the first {}",
             first.wrapping_add(results.len() as u64),
             args.homes,
             args.steps,
@@ -236,6 +288,10 @@ pub fn run(args: &SimArgs) -> anyhow::Result<bool> {
             summary.happenings,
             summary.answered,
             summary.restores,
+            summary.groups,
+            summary.rosters,
+            summary.said,
+            summary.rejected,
             began.elapsed().as_secs_f64(),
             summary.hash,
         );
@@ -256,9 +312,12 @@ fn tell(plan: &Plan, broken: &Broken, args: &SimArgs, shrinks: bool) {
     let canary = args.canary.and_then(|c| c.to_possible_value());
     let canary = canary.map(|c| format!(" --canary {}", c.get_name())).unwrap_or_default();
     let steps = args.steps;
-    eprintln!(
-        "  again: homing-testnet sim --seed {seed} --homes {homes} --steps {steps}{canary} --trace"
+    let kind = args.plan.to_possible_value().filter(|_| args.plan != Kind::Mixed);
+    let kind = kind.map_or_else(
+        || format!("--homes {homes} --steps {steps}"),
+        |kind| format!("--plan {}", kind.get_name()),
     );
+    eprintln!("  again: homing-testnet sim --seed {seed} {kind}{canary} --trace");
     if !shrinks {
         return;
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use homing_core::{Holdings, PeerMark, Question};
+use homing_core::{Holdings, LetterReply, PeerMark, Question};
 use homing_wire::proto::event::v1::Proof;
 use homing_wire::{ChannelId, Epoch, Event, Head, Seq, UserRef};
 use rand::Rng as _;
@@ -36,20 +36,66 @@ pub(super) struct RangeFrame {
     pub(super) first: Seq,
     pub(super) events: Vec<Raw>,
     pub(super) proof: Option<Proof>,
+    /// Of a group: the chain begins here for the receiving home.
+    pub(super) begins: bool,
+}
+
+/// How far a home has got.
+#[derive(Clone, Debug)]
+pub(super) struct HaveFrame {
+    pub(super) channel: ChannelId,
+    pub(super) epoch: Epoch,
+    pub(super) have: Seq,
+    pub(super) rejected: Vec<(Seq, String)>,
+    pub(super) need_roster: bool,
 }
 
 /// What goes from home to home.
 #[derive(Clone, Debug)]
 pub(super) enum Frame {
     Range(Box<RangeFrame>),
-    Pruned { parties: [UserRef; 2], epoch: Epoch, head: Head, proof: Option<Proof> },
-    Marks { number: u64, channel: ChannelId, marks: Vec<PeerMark> },
+    Pruned {
+        parties: [UserRef; 2],
+        epoch: Epoch,
+        head: Head,
+        proof: Option<Proof>,
+    },
+    Marks {
+        number: u64,
+        channel: ChannelId,
+        marks: Vec<PeerMark>,
+    },
     Pull,
-    Have { channel: ChannelId, epoch: Epoch, have: Seq, rejected: Vec<(Seq, String)> },
-    Refuse { channel: ChannelId, reason: String },
-    MarksTaken { number: u64 },
-    Ask { number: u64, question: Question },
-    Told { number: u64, answer: Box<Answer> },
+    /// `homing.group.v1.SignedRoster`.
+    Roster {
+        signed: Bytes,
+    },
+    Letter {
+        epoch: Epoch,
+        number: u64,
+        letter: Bytes,
+    },
+    Have(HaveFrame),
+    RosterTaken {
+        group: ChannelId,
+        version: u64,
+    },
+    LettersTaken(LetterReply),
+    Refuse {
+        channel: ChannelId,
+        reason: String,
+    },
+    MarksTaken {
+        number: u64,
+    },
+    Ask {
+        number: u64,
+        question: Question,
+    },
+    Told {
+        number: u64,
+        answer: Box<Answer>,
+    },
 }
 
 /// What is answered to a question.
@@ -71,8 +117,17 @@ pub(super) enum Answer {
 impl Frame {
     pub(super) fn lane(&self) -> Lane {
         match self {
-            Self::Range(_) | Self::Pruned { .. } | Self::Marks { .. } | Self::Pull => Lane::Relay,
-            Self::Have { .. } | Self::Refuse { .. } | Self::MarksTaken { .. } => Lane::Replies,
+            Self::Range(_)
+            | Self::Pruned { .. }
+            | Self::Marks { .. }
+            | Self::Roster { .. }
+            | Self::Letter { .. }
+            | Self::Pull => Lane::Relay,
+            Self::Have(_)
+            | Self::Refuse { .. }
+            | Self::MarksTaken { .. }
+            | Self::RosterTaken { .. }
+            | Self::LettersTaken(_) => Lane::Replies,
             Self::Ask { .. } | Self::Told { .. } => Lane::Queries,
         }
     }
@@ -84,11 +139,15 @@ impl Frame {
             Self::Pruned { head, .. } => 2 << 32 | head.seq.0,
             Self::Marks { number, .. } => 3 << 32 | number,
             Self::Pull => 4 << 32,
-            Self::Have { have, .. } => 5 << 32 | have.0,
+            Self::Have(have) => 5 << 32 | have.have.0,
             Self::Refuse { .. } => 6 << 32,
             Self::MarksTaken { number } => 7 << 32 | number,
             Self::Ask { number, .. } => 8 << 32 | number,
             Self::Told { number, .. } => 9 << 32 | number,
+            Self::Roster { signed } => 10 << 32 | signed.len() as u64,
+            Self::Letter { number, .. } => 11 << 32 | number,
+            Self::RosterTaken { version, .. } => 12 << 32 ^ version,
+            Self::LettersTaken(reply) => 13 << 32 | reply.upto << 1 | u64::from(reply.held),
         }
     }
 }

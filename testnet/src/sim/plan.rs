@@ -4,8 +4,12 @@
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-/// People of each home.
+/// People of each home who chat with each other.
 pub(super) const USERS: usize = 2;
+
+/// People of each home who can be in groups: those, and one more who chats with nobody. That one blocks people, which
+/// would hide messages of chats.
+pub(super) const PEOPLE: usize = 3;
 
 /// Between two deeds, in milliseconds, on average: a run of 2,000 takes three minutes of its own time.
 const BETWEEN_MS: u64 = 90;
@@ -113,7 +117,47 @@ pub enum Deed {
         /// How far off the true time.
         offset_ms: i64,
     },
-    /// Ranges and marks on their way arrive, and later do so again.
+    /// A user makes a group. People are numbered by [`PEOPLE`] of each home here and in all that is about groups.
+    Create {
+        /// Who.
+        who: usize,
+        /// Who is asked in.
+        with: Vec<usize>,
+        /// What members may do, by number.
+        policy: usize,
+    },
+    /// A user wants a group changed.
+    Change {
+        /// Which group.
+        group: usize,
+        /// Who wants it.
+        by: Person,
+        /// What.
+        what: What,
+    },
+    /// A user writes into a group.
+    Say {
+        /// Which group.
+        group: usize,
+        /// Who.
+        who: Person,
+        /// As in [`Deed::Send`].
+        id: Option<i64>,
+        /// As in [`Deed::Send`].
+        op: bool,
+    },
+    /// A user has somebody in a list, or not any more.
+    List {
+        /// Whose: blocks are of those alone who do not chat.
+        who: usize,
+        /// Whom.
+        whom: usize,
+        /// The list of blocks, not of contacts.
+        blocks: bool,
+        /// In it.
+        add: bool,
+    },
+    /// Ranges, rosters, letters and marks on their way arrive, and later do so again.
     Double {
         /// From whom.
         from: usize,
@@ -143,6 +187,38 @@ pub enum Deed {
     },
 }
 
+/// Somebody, in what is about groups.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Person {
+    /// That one, whether in the group or not.
+    User(usize),
+    /// One of those who may write, as their own homes have it.
+    Member(usize),
+    /// One of those who are asked and have not answered, as their own homes have it.
+    Invited(usize),
+    /// One of those who may change members, as the group's home has it.
+    Admin(usize),
+}
+
+/// A change of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum What {
+    /// Somebody is asked in.
+    Invite(Person),
+    /// Whoever wants it accepts.
+    Join,
+    /// Whoever wants it leaves, or declines.
+    Leave,
+    /// Somebody is taken out.
+    Remove(Person),
+    /// Somebody is now that: member, admin, owner.
+    Role(Person, usize),
+    /// It is called something else.
+    Rename(usize),
+    /// Another policy holds, by number.
+    Policy(usize),
+}
+
 /// What a dishonest home does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Harm {
@@ -168,9 +244,21 @@ pub enum Harm {
     MarksOfStranger,
     /// Of what it is asked next it gives back something else.
     Lie,
+    /// A roster that its group's home has not signed, or of a group that is another home's.
+    ForgeRoster,
+    /// A roster from long ago.
+    OldRoster,
+    /// Two rosters of one version of a group of its own.
+    TwoRosters,
+    /// A message of a user of its own who is not in the group any more, or not yet.
+    WriteOn,
+    /// A letter in the name of somebody who is not in the group.
+    StrangerLetter,
+    /// A leave that claims to have written much more than it has, and then what it claims.
+    FarLeave,
 }
 
-const HARMS: [Harm; 11] = [
+const HARMS: [Harm; 17] = [
     Harm::Replay,
     Harm::Equivocate,
     Harm::SpeakFor,
@@ -182,6 +270,12 @@ const HARMS: [Harm; 11] = [
     Harm::MarksAhead,
     Harm::MarksOfStranger,
     Harm::Lie,
+    Harm::ForgeRoster,
+    Harm::OldRoster,
+    Harm::TwoRosters,
+    Harm::WriteOn,
+    Harm::StrangerLetter,
+    Harm::FarLeave,
 ];
 
 /// How often what happens: runs differ in kind, so that rare meetings of two faults are not drowned.
@@ -193,6 +287,7 @@ struct Weather {
     clocks: u32,
     disks: u32,
     harm: u32,
+    groups: u32,
 }
 
 impl Weather {
@@ -209,6 +304,7 @@ impl Weather {
             clocks: some(6),
             disks: some(3),
             harm: if villain { 5 + some(20) } else { 0 },
+            groups: 20 + some(60),
         }
     }
 }
@@ -228,6 +324,7 @@ impl Plan {
         let mut restores = vec![0; homes];
         let mut at = 0;
         let mut deeds = Vec::with_capacity(steps);
+        let mut created = 0;
         for _ in 0..steps {
             at += if rng.random_range(0..200) == 0 {
                 rng.random_range(0..20_000)
@@ -242,9 +339,139 @@ impl Plan {
                     continue;
                 }
             }
+            if let Deed::Create { .. } = deed {
+                created += 1;
+                if created > GROUPS {
+                    let (group, who) = (rng.random_range(0..GROUPS), Person::Member(created));
+                    deeds.push((at, Deed::Say { group, who, id: None, op: true }));
+                    continue;
+                }
+            }
             deeds.push((at, deed));
         }
         Self { seed, homes, villain, deeds }
+    }
+
+    /// A member is removed while their home is cut off; both sides write, and then all is well again.
+    pub fn removed_behind_a_cut(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed ^ 0x0C07_0000);
+        let homes = rng.random_range(3..6);
+        // The first of each home are in it, one more of the owner home's, and one more of the home that is cut off.
+        let ann = |home: usize| home * PEOPLE;
+        let (lost, stays, friend) = (ann(2), ann(2) + 1, 1);
+        let mut with: Vec<usize> = (1..homes).map(ann).collect();
+        with.extend([friend, stays]);
+        let writers: Vec<usize> = (0..homes).map(ann).chain([friend, stays]).collect();
+        let mut deeds = vec![(0, Deed::Create { who: ann(0), with, policy: 0 })];
+        let mut at = 3_000;
+        for who in (1..homes).map(ann).chain([stays]) {
+            deeds.push((at, change(Person::User(who), What::Join)));
+        }
+        at += 3_000;
+        let says = |deeds: &mut Vec<(u64, Deed)>, at: &mut u64, rng: &mut StdRng, who| {
+            *at += rng.random_range(1..200);
+            let who = Person::User(who);
+            deeds.push((*at, Deed::Say { group: 0, who, id: Some(0), op: false }));
+        };
+        for _ in 0..rng.random_range(0..8) {
+            let who = writers[rng.random_range(0..writers.len())];
+            says(&mut deeds, &mut at, &mut rng, who);
+        }
+        let cut = Deed::Isolate { home: 2, lasting_ms: rng.random_range(8_000..30_000) };
+        deeds.push((at, cut));
+        let early = rng.random_range(0..6);
+        for n in 0..14 {
+            if n == early {
+                let what = What::Remove(Person::User(lost));
+                deeds.push((at, change(Person::User(ann(0)), what)));
+            }
+            // After it at least once, so that there is something to be rejected.
+            let who = if n == 13 { lost } else { writers[rng.random_range(0..writers.len())] };
+            says(&mut deeds, &mut at, &mut rng, who);
+            if rng.random_range(0..12) == 0 {
+                let (home, kept) = (rng.random_range(0..homes), rng.random());
+                deeds.push((at, Deed::Crash { home, kept, lasting_ms: rng.random_range(1..900) }));
+            }
+        }
+        Self { seed, homes, villain: false, deeds }
+    }
+
+    /// Somebody whose home declines by itself is asked into a group, asked again, taken out, and perhaps wants to be
+    /// in it after all, with all of it on its way at once.
+    pub fn declined_in_a_race(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed ^ 0xDEC1_0000);
+        let homes = 3;
+        let (ann, far, asked) = (0, PEOPLE, 2 * PEOPLE + 2);
+        let block = |add| Deed::List { who: asked, whom: ann, blocks: true, add };
+        let first = rng.random_bool(0.5);
+        let with = if first { vec![far, asked, 1] } else { vec![far, 1] };
+        let mut deeds = vec![(0, block(true)), (1_500, Deed::Create { who: ann, with, policy: 0 })];
+        let mut at = 1_500 + rng.random_range(0..1_500);
+        deeds.push((at, change(Person::User(far), What::Join)));
+        for n in 0..rng.random_range(4..12) {
+            at += rng.random_range(0..120);
+            let (me, by) = (Person::User(asked), Person::User(ann));
+            let deed = match rng.random_range(0..10) {
+                0..4 => change(by, What::Invite(me)),
+                4 => change(by, What::Remove(me)),
+                5 => change(by, What::Rename(n)),
+                6 => change(me, What::Join),
+                7 => block(rng.random()),
+                8 => Deed::Say { group: 0, who: by, id: None, op: true },
+                _ => {
+                    let (a, b) = (rng.random_range(0..2), 2);
+                    Deed::Cut { a, b, lasting_ms: rng.random_range(1..1_500) }
+                }
+            };
+            deeds.push((at, deed));
+        }
+        Self { seed, homes, villain: false, deeds }
+    }
+}
+
+/// Groups of one run: few, so that much happens in each.
+const GROUPS: usize = 6;
+
+fn change(by: Person, what: What) -> Deed {
+    Deed::Change { group: 0, by, what }
+}
+
+/// Something about groups.
+fn of_groups(rng: &mut StdRng, homes: usize) -> Deed {
+    let people = homes * PEOPLE;
+    let any = |rng: &mut StdRng| rng.random_range(0..people);
+    let group = rng.random_range(0..GROUPS);
+    let n = rng.random_range(0..1_000);
+    let by = if rng.random_bool(0.9) { Person::Admin(n) } else { Person::User(any(rng)) };
+    let member = |rng: &mut StdRng| Person::Member(rng.random_range(0..1_000));
+    match rng.random_range(0..100) {
+        0..3 => {
+            let with = (0..rng.random_range(1..8)).map(|_| any(rng)).collect();
+            Deed::Create { who: any(rng), with, policy: rng.random_range(0..24) }
+        }
+        3..11 => Deed::Change { group, by, what: What::Invite(Person::User(any(rng))) },
+        11..21 => Deed::Change { group, by: Person::Invited(n), what: What::Join },
+        21..24 => Deed::Change { group, by: Person::Invited(n), what: What::Leave },
+        24..27 => Deed::Change { group, by: Person::Member(n), what: What::Leave },
+        27..32 => Deed::Change { group, by, what: What::Remove(member(rng)) },
+        32..36 => {
+            let role = rng.random_range(0..6);
+            Deed::Change { group, by, what: What::Role(member(rng), role) }
+        }
+        36..38 => Deed::Change { group, by, what: What::Rename(n) },
+        38..40 => Deed::Change { group, by, what: What::Policy(rng.random_range(0..24)) },
+        40..44 => Deed::List {
+            who: any(rng),
+            whom: any(rng),
+            blocks: rng.random(),
+            add: rng.random_bool(0.7),
+        },
+        44..46 => Deed::Say { group, who: Person::User(any(rng)), id: None, op: true },
+        _ => {
+            let id =
+                if rng.random_bool(0.3) { None } else { Some(rng.random_range(-9_000..9_000)) };
+            Deed::Say { group, who: member(rng), id, op: rng.random_bool(0.2) }
+        }
     }
 }
 
@@ -252,8 +479,9 @@ fn deed(rng: &mut StdRng, weather: &Weather, homes: usize, lively: &[(usize, usi
     let users = homes * USERS;
     let home = rng.random_range(0..homes);
     let (a, b) = (home, (home + rng.random_range(1..homes.max(2))) % homes);
-    let Weather { talk, marks, links, crashes, clocks, disks, harm } = *weather;
-    let mut which = rng.random_range(0..talk + marks + links + crashes + clocks + disks + harm);
+    let Weather { talk, marks, links, crashes, clocks, disks, harm, groups } = *weather;
+    let all = talk + marks + links + crashes + clocks + disks + harm + groups;
+    let mut which = rng.random_range(0..all);
     let mut is = |share: u32| {
         let is = which < share;
         which = if is { u32::MAX } else { which - share };
@@ -315,6 +543,9 @@ fn deed(rng: &mut StdRng, weather: &Weather, homes: usize, lively: &[(usize, usi
             0 => Deed::Backup { home },
             _ => Deed::Restore { home, lasting_ms },
         };
+    }
+    if is(groups) {
+        return of_groups(rng, homes);
     }
     let _rest = is(harm);
     Deed::Harm {

@@ -6,15 +6,16 @@ use bytes::Bytes;
 use homing_core::{LogEntry, PeerMark, Question};
 use homing_wire::proto::event::v1::Proof;
 use homing_wire::{
-    ChannelId, Epoch, Event, Hash, Head, Header, HomeId, Kind, Local, MessageId, Seq, Stamp,
-    UserRef,
+    ChainPos, Change, ChannelId, Command, Epoch, Event, Fence, Hash, Head, Header, HomeId, Kind,
+    Letter, Local, MessageId, OpId, Role, Roster, Seq, SignedRoster, Stamp, Tenure, UserRef,
 };
 use uuid::Uuid;
 
 use super::Broken;
 use super::driver::proof;
-use super::net::{Answer, Frame, RangeFrame, Raw, raw};
-use super::plan::Harm;
+use super::net::{Answer, Frame, HaveFrame, RangeFrame, Raw, raw};
+use super::plan::{Harm, PEOPLE};
+use super::seal::Seal;
 use super::world::{MONDAY_MS, World};
 
 /// Frames remembered, to be sent again.
@@ -25,12 +26,20 @@ const OVERHEARD: usize = 64;
 pub(super) struct Villain {
     number: Option<usize>,
     sent: VecDeque<(usize, Frame)>,
+    /// Rosters that it has seen.
+    rosters: Vec<Bytes>,
     /// How it lies next.
     lie: Option<usize>,
 }
 
 impl Villain {
     pub(super) fn overhears(&mut self, from: usize, to: usize, frame: &Frame) {
+        if let Frame::Roster { signed } = frame
+            && (self.number == Some(from) || self.number == Some(to))
+            && self.rosters.len() < OVERHEARD
+        {
+            self.rosters.push(signed.clone());
+        }
         if self.number != Some(from) {
             return;
         }
@@ -102,20 +111,30 @@ impl World {
             Harm::SpeakBack => Some(self.in_another_name(own, to, place)),
             Harm::Malformed => self.malformed(own, to, place)?,
             Harm::AckAhead => Some(match (place % 2, self.shared(own, to, place)?) {
-                (0, Some(channel)) => Frame::Have {
+                (0, Some(channel)) => Frame::Have(HaveFrame {
                     channel,
                     epoch: self.members[to].epoch,
                     have: Seq(1 << 40),
                     rejected: vec![(Seq(1), "first_contact".to_owned())],
-                },
+                    need_roster: false,
+                }),
                 (_, _) => Frame::MarksTaken { number: 1 << 40 },
             }),
-            Harm::AckBack => self.shared(own, to, place)?.map(|channel| Frame::Have {
-                channel,
-                epoch: self.members[to].epoch,
-                have: Seq(0),
-                rejected: Vec::new(),
+            Harm::AckBack => self.shared(own, to, place)?.map(|channel| {
+                let epoch = self.members[to].epoch;
+                let (have, rejected, need_roster) = (Seq(0), Vec::new(), place.is_multiple_of(3));
+                Frame::Have(HaveFrame { channel, epoch, have, rejected, need_roster })
             }),
+            Harm::ForgeRoster => self.forged_roster(own, to, place)?,
+            Harm::OldRoster => {
+                let seen = &self.villain.rosters;
+                let old = place.checked_rem(seen.len()).map(|n| seen[n].clone());
+                old.map(|signed| Frame::Roster { signed })
+            }
+            Harm::TwoRosters => self.second_roster(own, to, place)?,
+            Harm::WriteOn => self.words_of_the_removed(own, place)?,
+            Harm::StrangerLetter => self.letter_of_a_stranger(own, to, place)?,
+            Harm::FarLeave => self.far_leave(own, to, place)?,
             Harm::MarksAhead | Harm::MarksOfStranger => {
                 self.shared(own, to, place)?.map(|channel| {
                     let name = if how == Harm::MarksAhead { "ann" } else { "nobody" };
@@ -144,6 +163,138 @@ impl World {
             }
         }
         Ok(place.checked_rem(shared.len()).map(|n| shared[n]))
+    }
+
+    /// A group that the villain has heard of, and its roster there.
+    fn heard_of(&self, own: usize, place: usize) -> Result<Option<SignedRoster>, Broken> {
+        let mut heard = Vec::new();
+        for (group, _) in &self.ledger.groups {
+            heard.extend(self.members[own].roster(*group)?);
+        }
+        Ok(place.checked_rem(heard.len()).map(|n| heard.swap_remove(n)))
+    }
+
+    /// Somebody of its own rules a group of another home, or somebody of the receiver's is in it unasked.
+    fn forged_roster(&self, own: usize, to: usize, place: usize) -> Result<Option<Frame>, Broken> {
+        let Some(held) = self.heard_of(own, place)? else { return Ok(None) };
+        let id = self.members[own].id;
+        let mut roster = next_of(held.roster());
+        let user = if place.is_multiple_of(2) {
+            self.person(own * PEOPLE)
+        } else {
+            self.person(to * PEOPLE)
+        };
+        let (role, from) = (Role::Member, roster.version);
+        roster.tenures.retain(|t| t.user != user || t.until.is_some());
+        let by = self.person(own * PEOPLE);
+        roster.tenures.push(Tenure { user, role, from, until: None, fence: None, by });
+        if place.is_multiple_of(3) {
+            roster.owner = id;
+        }
+        if place.is_multiple_of(5) {
+            // In a life that has still to come, so that nothing follows on it.
+            roster.epoch = Epoch(roster.epoch.0 + 1);
+        }
+        Ok(Some(Frame::Roster { signed: roster.sign(&Seal(id), Bytes::new()).bytes().clone() }))
+    }
+
+    /// Another roster of a version that it has signed, or will, of a group of its own.
+    fn second_roster(&self, own: usize, to: usize, place: usize) -> Result<Option<Frame>, Broken> {
+        let Some(held) = self.heard_of(own, place)? else { return Ok(None) };
+        let seal = Seal(self.members[own].id);
+        if held.roster().owner != seal.0 {
+            return Ok(None);
+        }
+        let mut roster = match place % 3 {
+            0 => held.roster().clone(),
+            1 => next_of(held.roster()),
+            _ => next_of(&next_of(held.roster())),
+        };
+        roster.name = format!("enemies {place}");
+        // Whoever is put into it has not agreed.
+        let (user, by) = (self.person(to * PEOPLE + place % PEOPLE), self.person(own * PEOPLE));
+        let (role, from) = (Role::Member, roster.version);
+        roster.tenures.retain(|t| t.user != user || t.until.is_some());
+        roster.tenures.push(Tenure { user, role, from, until: None, fence: None, by });
+        Ok(Some(Frame::Roster { signed: roster.sign(&seal, Bytes::new()).bytes().clone() }))
+    }
+
+    /// It writes on for a user who is not in the group any more, or never was, in the name of an older roster, of the
+    /// one that holds, or of one that has still to come.
+    fn words_of_the_removed(&self, own: usize, place: usize) -> Result<Option<Frame>, Broken> {
+        let Some(held) = self.heard_of(own, place)? else { return Ok(None) };
+        let (roster, id) = (held.roster(), self.members[own].id);
+        let Some(state) = self.members[own].state(roster.group)? else { return Ok(None) };
+        let out =
+            |person: &usize| roster.role(&self.person(*person)).is_none_or(|r| r < Role::Member);
+        let people: Vec<usize> = (own * PEOPLE..(own + 1) * PEOPLE).filter(out).collect();
+        let Some(who) = place.checked_rem(people.len()).map(|n| self.person(people[n])) else {
+            return Ok(None);
+        };
+        let was = roster.tenures.iter().rfind(|t| t.user == who && t.role >= Role::Member);
+        let version = match place % 4 {
+            0 | 1 => was.map_or(roster.version, |t| t.until.unwrap_or(t.from + 1) - 1),
+            2 => roster.version,
+            _ => roster.version + 100,
+        };
+        let epoch = self.members[own].epoch;
+        let end = state.chain(&id, epoch);
+        let (last, prev) = end.map_or((Seq(0), Hash::NONE), |end| (end.seq, end.hash));
+        let mut header = self.header(own, roster.group, id, who.local, Kind::Text);
+        (header.seq, header.prev, header.roster) = (last.next(), prev, version);
+        let parties = [self.person(own * PEOPLE), self.person(place)];
+        Ok(Some(self.range_of(own, roster.group, parties, &[forged(header)])))
+    }
+
+    /// The number of its next letter but a few, so that what it wants itself comes through now and then.
+    fn letter(&self, own: usize, to: usize, command: Command) -> Frame {
+        let known = self.members[own].home.as_ref().and_then(|h| h.peer(&self.members[to].id));
+        let number = known.map_or(0, |known| known.letters) + 1;
+        let letter = Letter::Command(command).encode();
+        Frame::Letter { epoch: self.members[own].epoch, number, letter }
+    }
+
+    fn letter_of_a_stranger(
+        &self,
+        own: usize,
+        to: usize,
+        place: usize,
+    ) -> Result<Option<Frame>, Broken> {
+        let Some(held) = self.heard_of(own, place)? else { return Ok(None) };
+        let roster = held.roster();
+        let people = own * PEOPLE..(own + 1) * PEOPLE;
+        let mut out = people.map(|n| self.person(n)).filter(|user| roster.role(user).is_none());
+        let Some(user) = out.next() else { return Ok(None) };
+        let victim = self.person(to * PEOPLE);
+        let change = match place % 4 {
+            0 => Change::Remove(vec![victim]),
+            1 => Change::Invite(vec![user.clone()]),
+            2 => Change::Update {
+                name: None,
+                policy: None,
+                roles: vec![(user.clone(), Role::Owner)],
+            },
+            _ => Change::Join { link: None },
+        };
+        let op = OpId(Uuid::from_u128(u128::from(self.now)));
+        let command = Command { group: roster.group, op, user: user.local, change };
+        Ok(Some(self.letter(own, to, command)))
+    }
+
+    /// One of its own leaves, who has written thousands of messages by its word, in lives to come as well.
+    fn far_leave(&self, own: usize, to: usize, place: usize) -> Result<Option<Frame>, Broken> {
+        let Some(held) = self.heard_of(own, place)? else { return Ok(None) };
+        let roster = held.roster();
+        let people = own * PEOPLE..(own + 1) * PEOPLE;
+        let mut of_it = people.map(|n| self.person(n));
+        let Some(user) = of_it.find(|user| roster.role(user).is_some()) else { return Ok(None) };
+        let from = roster.named_since(&user).unwrap_or(0);
+        let life = self.members[own].epoch;
+        let ends = (0..4).map(|n| ChainPos { epoch: Epoch(life.0 + n), seq: Seq(1 << 40) });
+        let change = Change::Leave { from, fence: Some(Fence::new(ends)) };
+        let op = OpId(Uuid::from_u128(u128::from(self.now)));
+        let command = Command { group: roster.group, op, user: user.local, change };
+        Ok(Some(self.letter(own, to, command)))
     }
 
     fn parties(&self, at: usize, channel: ChannelId) -> Result<Option<[UserRef; 2]>, Broken> {
@@ -242,7 +393,16 @@ impl World {
         let parties = [thief.clone(), victim.clone()];
         let one = |events: Vec<Raw>, proof: Option<Proof>| {
             let (parties, first) = (parties.clone(), Seq(1));
-            Frame::Range(Box::new(RangeFrame { channel, parties, epoch, first, events, proof }))
+            let begins = false;
+            Frame::Range(Box::new(RangeFrame {
+                channel,
+                parties,
+                epoch,
+                first,
+                events,
+                proof,
+                begins,
+            }))
         };
         let head = Head { channel, seq: Seq(1), hash: sound.hash() };
         Ok(Some(match place % 8 {
@@ -315,7 +475,8 @@ impl World {
             proof(id, epoch, Head { channel, seq: last.header.seq, hash: last.hash() })
         });
         let events = events.iter().map(raw).collect();
-        Frame::Range(Box::new(RangeFrame { channel, parties, epoch, first, events, proof }))
+        let begins = false;
+        Frame::Range(Box::new(RangeFrame { channel, parties, epoch, first, events, proof, begins }))
     }
 
     /// Entries of one home's chain, as another has them, of its present life.
@@ -333,6 +494,11 @@ impl World {
         });
         Ok(log)
     }
+}
+
+/// A roster that could come after that one.
+fn next_of(held: &Roster) -> Roster {
+    Roster { version: held.version + 1, prev: held.hash(), ..held.clone() }
 }
 
 /// An event that nobody wished for.

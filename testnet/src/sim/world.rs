@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::ledger::{Ledger, Wish, v7};
 use super::member::Member;
 use super::net::{Frame, Lane, Net};
-use super::plan::{Deed, Plan, USERS};
+use super::plan::{Deed, PEOPLE, Plan, USERS};
 use super::trace::Trace;
 use super::villain::Villain;
 use super::{Broken, Canary};
@@ -88,7 +88,8 @@ pub(super) struct World {
     pub(super) trace: Trace,
     /// Questions ever asked: each has a number of its own.
     pub(super) questions: u64,
-    fresh: u64,
+    /// Numbers of fresh ids, and of wishes about groups.
+    pub(super) fresh: u64,
     /// From now on nobody is at fault.
     pub(super) well: bool,
 }
@@ -109,7 +110,7 @@ fn policy() -> Policy {
 impl World {
     pub(super) fn new(plan: Plan, canary: Option<Canary>, verbose: bool) -> Result<Self, Broken> {
         let names: Result<Vec<Local>, _> =
-            ["ann", "bea"].iter().take(USERS).map(|name| Local::canonical(name)).collect();
+            ["ann", "bea", "cat"].iter().take(PEOPLE).map(|name| Local::canonical(name)).collect();
         let names = names.map_err(|error| Broken::new("setup", error.to_string()))?;
         let members: Result<Vec<Member>, Broken> = (0..plan.homes)
             .map(|n| {
@@ -193,8 +194,12 @@ impl World {
             Happening::Deed(n) => match self.plan.deeds[n].1 {
                 Deed::Send { from, .. } | Deed::Open { from, .. } => from / USERS % self.plan.homes,
                 Deed::Mark { who, .. } => who / USERS % self.plan.homes,
-                // Of what happens from outside nobody can be stopped.
+                // Of what happens from outside nobody can be stopped. Who does something about a group shows then.
                 Deed::Again { .. }
+                | Deed::Create { .. }
+                | Deed::Change { .. }
+                | Deed::Say { .. }
+                | Deed::List { .. }
                 | Deed::Cut { .. }
                 | Deed::Isolate { .. }
                 | Deed::Slow { .. }
@@ -376,6 +381,10 @@ impl World {
                 self.members[home % homes].skew_ms = offset_ms;
                 Ok(())
             }
+            Deed::Create { who, with, policy } => self.creates(who, &with, policy),
+            Deed::Change { group, by, what } => self.changes(group, by, what),
+            Deed::Say { group, who, id, op } => self.says(group, who, id, op),
+            Deed::List { who, whom, blocks, add } => self.lists(who, whom, blocks, add),
             Deed::Double { from, to } => self.doubles(from % homes, to % homes),
             Deed::Backup { home } => self.members[home % homes].backs_up(),
             Deed::Restore { home, lasting_ms } => self.restores(home % homes, lasting_ms),
@@ -408,7 +417,8 @@ impl World {
             about: None,
         };
         let (asked_at, answer, past) = (None, None, false);
-        let wish = Wish { home, sender, to: with, channel, command, asked_at, answer, past };
+        let to = Some(with);
+        let wish = Wish { home, sender, to, channel, command, asked_at, answer, past };
         self.ledger.wishes.push(wish);
         self.asks(which)
     }
@@ -453,7 +463,7 @@ impl World {
         self.raises(home, &user.local, channel, Mark { delivered: pos, read })
     }
 
-    /// Ranges and marks on their way to a home arrive now, and nobody is answered: they will once more.
+    /// Ranges, rosters, letters and marks on their way to a home arrive now, and nobody is answered: they will once more.
     fn doubles(&mut self, from: usize, to: usize) -> Result<(), Broken> {
         if !self.members[to].is_up() || self.members[to].frozen_until > self.now {
             return Ok(());
@@ -473,7 +483,11 @@ impl World {
             .take(2)
             .collect();
         for frame in frames {
-            if matches!(frame, Frame::Range(_) | Frame::Marks { .. }) {
+            let comes_again = matches!(
+                frame,
+                Frame::Range(_) | Frame::Marks { .. } | Frame::Roster { .. } | Frame::Letter { .. }
+            );
+            if comes_again {
                 let _nobody_is_answered = self.takes(from, to, frame)?;
                 self.goes_on(to)?;
             }
@@ -534,18 +548,37 @@ impl World {
     /// A home's disk is lost. It goes on from its backup, in a new life, and asks everybody; its clients give up what
     /// they were not answered.
     fn restores(&mut self, home: usize, lasting_ms: u64) -> Result<(), Broken> {
+        if self.keeps_its_disk(home)? {
+            return self.crashes(home, false, lasting_ms);
+        }
         let clock = self.clock(home);
         self.members[home].restores(clock)?;
+        let own = self.members[home].id;
+        let owned: Vec<ChannelId> = self
+            .ledger
+            .groups
+            .iter()
+            .filter(|(_, owner)| *owner == home)
+            .map(|(id, _)| *id)
+            .collect();
+        self.ledger.told.retain(|group, _| !owned.contains(group));
+        self.ledger.left.retain(|(user, _), _| user.home != own);
         for n in 0..self.ledger.wishes.len() {
             let wish = &self.ledger.wishes[n];
-            let with = self.number_of(&wish.to.home);
-            let touched = wish.home == home || with == home;
-            let with_villain = self.is_villain(with) || self.is_villain(wish.home);
             // What had reached no other disk is lost with this one; everything else must be there in the end. The
             // villain need not give anything back.
             let lost = wish.answer.is_some()
-                && touched
-                && (with_villain || !(self.holds(wish.home, n)? || self.holds(with, n)?));
+                && match &wish.to {
+                    Some(to) => {
+                        let with = self.number_of(&to.home);
+                        let touched = wish.home == home || with == home;
+                        let with_villain = self.is_villain(with) || self.is_villain(wish.home);
+                        touched
+                            && (with_villain
+                                || !(self.holds(wish.home, n)? || self.holds(with, n)?))
+                    }
+                    None => !self.is_kept(n)?,
+                };
             let wish = &mut self.ledger.wishes[n];
             if lost {
                 wish.answer = None;
@@ -557,6 +590,17 @@ impl World {
         }
         self.is_gone(home, lasting_ms);
         Ok(())
+    }
+
+    /// Whether a message of a group is at its own home, or can come back from another.
+    fn is_kept(&self, which: usize) -> Result<bool, Broken> {
+        let wish = &self.ledger.wishes[which];
+        for home in (0..self.plan.homes).filter(|home| !self.is_villain(*home)) {
+            if self.holds(home, which)? {
+                return Ok(true);
+            }
+        }
+        Ok(self.is_villain(wish.home))
     }
 
     /// Whether a message is on a home's disk.
@@ -614,7 +658,8 @@ impl World {
 
     pub(super) fn is_with_villain(&self, which: usize) -> bool {
         let wish = &self.ledger.wishes[which];
-        self.is_villain(wish.home) || self.is_villain(self.number_of(&wish.to.home))
+        let with = wish.to.as_ref().map(|to| self.number_of(&to.home));
+        self.is_villain(wish.home) || with.is_some_and(|with| self.is_villain(with))
     }
 
     /// Clients that wait for longer than any flush takes, at a home that runs.

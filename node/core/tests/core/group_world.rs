@@ -140,8 +140,9 @@ impl World {
                 let bytes = signed.bytes().clone();
                 let arrived = SignedRoster::verify_with(bytes, seal.0, &seal).unwrap();
                 let (group, version) = (signed.roster().group, signed.roster().version);
+                let sender = self.nodes[from].id;
                 let node = &mut self.nodes[to];
-                node.home.receive_roster(&node.store, node.now, arrived).unwrap().unwrap();
+                node.home.receive_roster(&node.store, node.now, sender, arrived).unwrap().unwrap();
                 let node = &mut self.nodes[from];
                 node.home.roster_taken(&node.store, peer, group, version).unwrap().unwrap();
                 let again: Vec<(usize, Effect)> = std::mem::take(held);

@@ -602,7 +602,7 @@ impl Hub {
             }
             Input::Roster { peer, signed, reply, .. } => {
                 let group = signed.roster().group;
-                let result = self.home.receive_roster(&*store, now, *signed)?;
+                let result = self.home.receive_roster(&*store, now, peer, *signed)?;
                 if let Err(PeerFault("roster_fork")) = &result {
                     error!(
                         peer = %self.directory.show(&peer), %group,
