@@ -10,7 +10,7 @@ use crate::party::{Party, WITHIN, facts, history, next, next_message, text};
 
 const HOMES: [&str; 3] = ["acme.test", "globex.test", "initech.test"];
 
-async fn call(client: &Client, method: &str, params: Value) -> Value {
+pub(crate) async fn call(client: &Client, method: &str, params: Value) -> Value {
     client.call(method, &params).await.unwrap_or_else(|error| panic!("{method}: {error}"))
 }
 
@@ -22,7 +22,7 @@ async fn refused(client: &Client, method: &str, params: Value) -> (String, Optio
     }
 }
 
-async fn make(client: &Client, members: &[&str]) -> Uuid {
+pub(crate) async fn make(client: &Client, members: &[&str]) -> Uuid {
     let group =
         call(client, "groups.create", json!({ "name": "friends", "members": members })).await;
     assert_eq!(
@@ -32,12 +32,12 @@ async fn make(client: &Client, members: &[&str]) -> Uuid {
     group["channel"].as_str().unwrap().parse().unwrap()
 }
 
-async fn send(client: &Client, group: Uuid, words: &str) {
+pub(crate) async fn send(client: &Client, group: Uuid, words: &str) {
     client.send(Target::Channel(group), Uuid::now_v7(), &TextBody::new(words)).await.unwrap();
 }
 
 /// The channel as it stands, once `wanted` holds; it is looked at again with each notification.
-async fn until(
+pub(crate) async fn until(
     client: &Client,
     events: &mut Events,
     group: Uuid,
@@ -57,7 +57,7 @@ async fn until(
     tokio::time::timeout(WITHIN, found).await.expect("the channel does not become that")
 }
 
-fn is(field: &'static str, value: &'static str) -> impl Fn(&Value) -> bool {
+pub(crate) fn is(field: &'static str, value: &'static str) -> impl Fn(&Value) -> bool {
     move |channel| channel[field] == value
 }
 

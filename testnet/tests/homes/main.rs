@@ -11,6 +11,7 @@ mod chaos;
 mod chat;
 mod clocks;
 mod clones;
+mod gossip;
 mod groups;
 mod hostile;
 mod kills;

@@ -167,6 +167,13 @@ section! {
         /// Members of a group of this home, invited ones included. Every home of a group stores its messages once and
         /// sends its own people's to all of the others: what that takes grows with the homes, not with the members.
         max_members: u64 = 100, in 2..=100;
+        /// Homes that a group spans from which on this one tells its events by gossip, and follows with its streams to whoever
+        /// has not got them. With 16 its line carries a third, with 100 a twelfth; below it gains little, and the other homes
+        /// pay more. 0: by streams alone.
+        gossip_from: usize = 16, in 0..=1_000_000;
+        /// How long homes may take to say that they have what was told by gossip, before it goes by their streams. They gather
+        /// what they say for 100 ms.
+        gossip_wait_ms: u64 = 300, in 10..=60_000;
     }
 }
 
