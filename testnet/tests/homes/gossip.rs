@@ -177,6 +177,25 @@ async fn who_was_away_gets_it_by_the_stream_and_who_has_left_gets_nothing() {
     assert_eq!(facts(&history(&gone, group.id).await), before);
 }
 
+/// It is connected, and on the topic, and says nothing: it is waited for once, and then owed by its stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_say_that_it_heard_is_owed_by_its_stream() {
+    let mut group = Group::of(&HOMES, &[BY_GOSSIP[0]]).await;
+    group.warm(0).await;
+    let missed = counted(group.home(0), MISSED).await;
+    group.home(3).freeze(true).unwrap();
+    let (frozen, mut hears) = group.people.pop().unwrap();
+    group.says(0, "can you hear me?").await;
+    reaches(group.home(0), MISSED, missed + 1.0).await;
+    group.says(0, "hello?").await;
+    group.home(3).freeze(false).unwrap();
+    for words in ["can you hear me?", "hello?"] {
+        assert_eq!(text(&next_message(&mut hears).await), words);
+    }
+    let all = facts(&history(&group.people[0].0, group.id).await);
+    assert_eq!(facts(&history(&frozen, group.id).await), all);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn with_gossip_off_it_is_the_same() {
     let mut group = Group::of(&HOMES, &[("HOMING_GROUPS__GOSSIP_FROM", "0")]).await;
