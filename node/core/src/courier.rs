@@ -371,6 +371,27 @@ impl Courier {
         Ok(())
     }
 
+    /// The peer holds everything of a group up to `have`, of which some came by gossip: it answers no range. What it
+    /// holds is not sent.
+    pub fn heard(&mut self, channel: ChannelId, epoch: Epoch, have: Seq) -> Result<(), PeerFault> {
+        if !channel.is_group() {
+            return Err(PeerFault("ack_unasked"));
+        }
+        let parcel = self.parcels.get_mut(&channel).filter(|parcel| parcel.owed.epoch == epoch);
+        let Some(parcel) = parcel.filter(|parcel| have > parcel.sent) else { return Ok(()) };
+        parcel.sent = have;
+        // As with what is answered, the home judges whether so much was ever written.
+        parcel.owed.upto = parcel.owed.upto.max(have);
+        parcel.next_pos = None;
+        if parcel.under_way.is_empty() {
+            parcel.from = have;
+            if parcel.sent == parcel.owed.upto {
+                self.drop_parcel(channel);
+            }
+        }
+        Ok(())
+    }
+
     /// The peer has applied marks up to that number: which.
     pub fn marks_taken(
         &mut self,

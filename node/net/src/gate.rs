@@ -15,7 +15,7 @@
 mod allowance;
 mod handler;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -267,6 +267,16 @@ impl Gate {
             joined: self.inner.all_peers().filter(|(_, topics)| topics.contains(&&hash)).count(),
             mesh: self.inner.mesh_peers(&hash).count(),
         }
+    }
+
+    /// Homes that are admitted and have joined a topic.
+    pub(crate) fn topic_homes(&self, topic: TopicName) -> BTreeSet<HomeId> {
+        let hash = topic.hash();
+        self.inner
+            .all_peers()
+            .filter(|(_, topics)| topics.contains(&&hash))
+            .filter_map(|(peer, _)| self.home(peer))
+            .collect()
     }
 
     fn handler(&self) -> Handler {

@@ -1,5 +1,6 @@
 //! How the server talks to the network.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,6 +126,7 @@ pub(crate) enum Command {
     Publish(TopicName, Bytes, oneshot::Sender<Result<PublishOutcome, PublishError>>),
     Judge(GossipId, Verdict),
     TopicPeers(TopicName, oneshot::Sender<TopicPeers>),
+    TopicHomes(TopicName, oneshot::Sender<BTreeSet<HomeId>>),
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -212,6 +214,11 @@ impl NetHandle {
     /// Who takes part in a topic. Nobody, once the network is shut down.
     pub async fn topic_peers(&self, topic: TopicName) -> TopicPeers {
         self.ask(|reply| Command::TopicPeers(topic, reply)).await.unwrap_or_default()
+    }
+
+    /// Homes that have joined a topic, of those that are up. None, once the network is shut down.
+    pub async fn topic_homes(&self, topic: TopicName) -> BTreeSet<HomeId> {
+        self.ask(|reply| Command::TopicHomes(topic, reply)).await.unwrap_or_default()
     }
 
     /// The counters since the start.

@@ -1,6 +1,6 @@
 //! `/homing/relay/1`: one long-lived stream in each direction between two homes.
 //!
-//! The opener sends Range, Pruned, Pull, Marks, Roster, Letter and Ping; the acceptor answers Ack, Refuse and Pong. Ping and Pong
+//! The opener sends Range, Pruned, Pull, Marks, Roster, Letter, GossipKey and Ping; the acceptor answers Ack, Refuse and Pong. Ping and Pong
 //! are handled here and never shown. Each end reads and writes independently, so that a full queue in
 //! one direction does not stop the other.
 //!
@@ -368,12 +368,14 @@ async fn next(reader: &mut Reader, settings: &Settings) -> Result<Frame, End> {
         Some(Kind::Range(range)) => range.events.len() <= limits::RANGE_EVENTS,
         Some(Kind::Marks(marks)) => marks.marks.len() <= LIST_ENTRIES,
         Some(Kind::Ack(ack)) => {
-            ack.have.len() <= LIST_ENTRIES
-                && ack.have.iter().map(|have| have.rejected.len()).sum::<usize>() <= LIST_ENTRIES
+            let all = || ack.have.iter().chain(&ack.heard);
+            all().count() <= LIST_ENTRIES
+                && all().map(|have| have.rejected.len()).sum::<usize>() <= LIST_ENTRIES
         }
         Some(
             Kind::Roster(_)
             | Kind::Letter(_)
+            | Kind::GossipKey(_)
             | Kind::Pruned(_)
             | Kind::Pull(_)
             | Kind::Ping(_)
@@ -427,7 +429,8 @@ fn sent_by(kind: &Kind) -> Option<Side> {
         | Kind::Pull(_)
         | Kind::Marks(_)
         | Kind::Roster(_)
-        | Kind::Letter(_) => Some(Side::Opener),
+        | Kind::Letter(_)
+        | Kind::GossipKey(_) => Some(Side::Opener),
         Kind::Ack(_) | Kind::Refuse(_) => Some(Side::Acceptor),
         Kind::Ping(_) | Kind::Pong(_) => None,
     }

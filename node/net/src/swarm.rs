@@ -263,6 +263,7 @@ impl Net {
             }
             Command::Judge(message, verdict) => self.judge(&message, verdict),
             Command::TopicPeers(topic, reply) => drop(reply.send(self.gate().topic_peers(topic))),
+            Command::TopicHomes(topic, reply) => drop(reply.send(self.gate().topic_homes(topic))),
             // Taken by `run`.
             Command::Shutdown(_) => {}
         }

@@ -331,7 +331,7 @@ fn policy_of(n: usize) -> Policy {
     Policy {
         // Where admins alone write, few do.
         write: who(n % 6 == 5),
-        invite: who(n % 2 == 0),
+        invite: who(n.is_multiple_of(2)),
         change: who(n % 4 < 2),
         history: match n % 3 {
             0 => RosterHistory::Joined,

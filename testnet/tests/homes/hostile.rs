@@ -27,10 +27,10 @@ fn now() -> u64 {
 }
 
 /// A home of which everything is real but its honesty.
-struct Liar {
+pub(crate) struct Liar {
     id: HomeId,
     key: SigningKey,
-    net: NetHandle,
+    pub(crate) net: NetHandle,
     events: mpsc::Receiver<NetEvent>,
 }
 
@@ -60,7 +60,7 @@ impl Admission for TakesAll {
 }
 
 impl Liar {
-    fn claiming(name: &str) -> Self {
+    pub(crate) fn claiming(name: &str) -> Self {
         let identity = SigningKey::from_bytes(&rand::random());
         let key = NodeKey::generate();
         let record = HomeRecord {
@@ -96,13 +96,13 @@ impl Liar {
     }
 
     /// Wants to talk to the home at those addresses.
-    async fn approach(&mut self, home: &str, addresses: &[String]) -> HomeId {
+    pub(crate) async fn approach(&mut self, home: &str, addresses: &[String]) -> HomeId {
         let home: HomeId = home.parse().unwrap();
         self.net.want(home, addresses.to_vec()).await.unwrap();
         home
     }
 
-    async fn next<T>(&mut self, mut wanted: impl FnMut(NetEvent) -> Option<T>) -> T {
+    pub(crate) async fn next<T>(&mut self, mut wanted: impl FnMut(NetEvent) -> Option<T>) -> T {
         let found = async {
             loop {
                 let event = self.events.recv().await.expect("the network ended");
@@ -290,7 +290,7 @@ fn refuse(channel: Uuid) -> pb::Frame {
 }
 
 /// What a home counts under a name, label included.
-async fn counted(home: &Home, name: &str) -> f64 {
+pub(crate) async fn counted(home: &Home, name: &str) -> f64 {
     let url = format!("{}/metrics", home.ready().unwrap().admin);
     let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name));

@@ -11,6 +11,7 @@ mod chaos;
 mod chat;
 mod clocks;
 mod clones;
+mod gossip;
 mod group_crowds;
 mod groups;
 mod hostile;

@@ -3,6 +3,7 @@
 use homing_core::{Courier, CourierLimits, Delivery, Effect, OwedChannel, PeerMark, RangeIn};
 use homing_wire::{ChannelId, Epoch, Event, Pos, Seq};
 
+use crate::group_world::group_of;
 use crate::node::{Node, accepting, local, proven};
 
 const MINUTE_MS: u64 = 60_000;
@@ -200,6 +201,90 @@ fn it_goes_back_to_where_the_peer_is() {
     s.courier.have(0, channel, s.acme.epoch, Seq(8)).unwrap();
     s.courier.have(0, channel, s.acme.epoch, Seq(8)).unwrap();
     assert!(s.courier.is_idle());
+}
+
+/// A courier for the other home of a group in which this one has written ten messages.
+struct GroupStream {
+    acme: Node,
+    globex: Node,
+    courier: Courier,
+    group: ChannelId,
+    epoch: Epoch,
+}
+
+impl GroupStream {
+    fn new() -> Self {
+        let (mut world, group, anns) = group_of(2);
+        (1..=10).for_each(|n| drop(world.say(&anns[0], group, &n.to_string())));
+        let globex = world.nodes.pop().unwrap();
+        let mut acme = world.nodes.pop().unwrap();
+        acme.settle();
+        let (courier, epoch) = (Courier::new(acme.id, limits()), acme.epoch);
+        Self { acme, globex, courier, group, epoch }
+    }
+
+    fn owe(&mut self, acked: u64, upto: u64) {
+        let parties = [self.acme.user("ann"), self.globex.user("ann")];
+        let (acked, upto) = (Seq(acked), Seq(upto));
+        let owed = OwedChannel { parties, epoch: self.epoch, acked, upto, begins: Seq(0) };
+        self.courier.owe(self.group, owed);
+    }
+
+    /// The first events of the ranges that are sent now.
+    fn firsts(&mut self) -> Vec<u64> {
+        let burst = self.courier.burst(&self.acme.store, 0).unwrap();
+        burst.iter().map(|delivery| name(delivery).2.0).collect()
+    }
+}
+
+/// What came to the peer by gossip: it says so, and was asked nothing.
+#[test]
+fn what_a_peer_has_by_gossip_is_not_sent() {
+    let mut s = GroupStream::new();
+    let (group, epoch) = (s.group, s.epoch);
+    // With nothing owed here it is taken, too.
+    s.courier.heard(group, epoch, Seq(3)).unwrap();
+    assert!(s.courier.is_idle());
+
+    s.owe(0, 6);
+    s.courier.heard(group, epoch, Seq(2)).unwrap();
+    assert_eq!(s.firsts(), [3], "four at once: 3 to 6");
+    // One answer is on its way; what is new comes by gossip before it.
+    s.owe(0, 9);
+    s.courier.heard(group, epoch, Seq(8)).unwrap();
+    assert_eq!(s.firsts(), [9]);
+    s.courier.have(0, group, epoch, Seq(8)).unwrap();
+    s.courier.have(0, group, epoch, Seq(9)).unwrap();
+    assert!(s.courier.is_idle());
+
+    // All of it.
+    s.owe(9, 10);
+    s.courier.heard(group, epoch, Seq(10)).unwrap();
+    assert!(s.courier.is_idle() && s.firsts().is_empty());
+}
+
+#[test]
+fn what_is_said_of_gossip_answers_nothing() {
+    let mut s = GroupStream::new();
+    let (group, epoch) = (s.group, s.epoch);
+    s.owe(0, 4);
+    assert_eq!(s.firsts(), [1]);
+    s.courier.heard(group, epoch, Seq(4)).unwrap();
+    assert!(!s.courier.is_idle(), "the range is still to be answered");
+    let late = s.courier.wake_at().unwrap();
+    assert_eq!(s.courier.wake(late).unwrap_err().0, "no_acknowledgement");
+
+    // Less than before, or of another life, moves nothing back.
+    s.courier.heard(group, epoch, Seq(1)).unwrap();
+    s.courier.heard(group, Epoch(epoch.0 - 1), Seq(9)).unwrap();
+    assert!(s.firsts().is_empty());
+    // The answer does: it is the later word.
+    s.courier.have(0, group, epoch, Seq(2)).unwrap();
+    assert_eq!(s.firsts(), [3]);
+
+    // Chats are not told by gossip.
+    let chat = ChannelId::chat(&s.acme.user("ann"), &s.globex.user("ann"));
+    assert_eq!(s.courier.heard(chat, epoch, Seq(1)).unwrap_err().0, "ack_unasked");
 }
 
 /// One event of a range has a stamp that the peer does not take yet: those before it arrive.

@@ -94,7 +94,7 @@ fn a_stranger_does_not_go_on_with_a_group_of_others() {
     let signed = roster.sign(&seal, bytes::Bytes::new()).bytes().clone();
     let signed = SignedRoster::verify_with(signed, seal.0, &seal).unwrap();
     let node = &mut world.nodes[1];
-    node.home.receive_roster(&node.store, node.now, signed).unwrap().unwrap();
+    node.home.receive_roster(&node.store, node.now, seal.0, signed).unwrap().unwrap();
     node.settle();
     assert_eq!(of(&mut world, 1, claims).continues, None);
     assert_eq!(of(&mut world, 1, group).continued_by, None);

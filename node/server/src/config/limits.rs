@@ -197,5 +197,7 @@ section! {
         gossip_messages_per_s: u32 = 2_000, in 4..=1_000_000;
         /// Their payloads. They are kept for four seconds, and one home's quarter must hold a `gossip_message_bytes`.
         gossip_bytes_per_s: u32 = 16 << 20, in 4_096..=1_073_741_824;
+        /// Groups of which one home's gossip keys are kept, two of each, about 200 bytes. Of others its events come by its stream.
+        gossip_keys_per_peer: usize = 1_024, in 1..=65_536;
     }
 }

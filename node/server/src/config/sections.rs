@@ -170,6 +170,13 @@ section! {
         /// A group of another home that was not heard for so long may be gone on with by its admins (`groups.fork`). A week:
         /// an outage is over by then, and people who cannot change their group have another one long since.
         fork_after_ms: u64 = 7 * 24 * 3_600_000, in 1_000..=31_536_000_000;
+        /// Homes that a group spans from which on this one tells its events by gossip, and follows with its streams to whoever
+        /// has not got them. With 16 its line carries a third, with 100 a twelfth; below it gains little, and the other homes
+        /// pay more. 0: by streams alone.
+        gossip_from: usize = 16, in 0..=1_000_000;
+        /// How long homes may take to say that they have what was told by gossip, before it goes by their streams. They gather
+        /// what they say for 100 ms.
+        gossip_wait_ms: u64 = 300, in 10..=60_000;
     }
 }
 

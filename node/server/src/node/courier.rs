@@ -8,7 +8,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use homing_core::{Courier as Work, CourierLimits, Delivery, OwedChannel, PeerFault, PeerMark};
+use homing_core::{
+    Courier as Work, CourierLimits, Delivery, LogEntry, OwedChannel, PeerFault, PeerMark,
+};
 use homing_net::{NetHandle, RelayOut};
 use homing_store::Store;
 use homing_wire::proto::{event::v1 as pb_event, relay::v1 as pb};
@@ -19,6 +21,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::faults::Faults;
+use super::gossip::Secret;
 use super::input::{ConnectionNo, Input};
 use super::metrics::NodeMetrics;
 
@@ -43,6 +46,7 @@ struct Inside {
     marks: BTreeMap<ChannelId, Vec<PeerMark>>,
     rosters: BTreeMap<ChannelId, Arc<SignedRoster>>,
     letters: BTreeMap<u64, Bytes>,
+    keys: BTreeMap<ChannelId, (u64, Secret)>,
     pull: bool,
     link: Option<(ConnectionNo, RelayOut)>,
 }
@@ -81,6 +85,23 @@ impl Satchel {
     pub(super) fn letter(&self, number: u64, letter: Bytes) {
         self.inside.lock().letters.insert(number, letter);
         self.more.notify_one();
+    }
+
+    /// The key of this home for what it tells of a group by gossip.
+    pub(super) fn key(&self, group: ChannelId, number: u64, secret: Secret) {
+        self.inside.lock().keys.insert(group, (number, secret));
+        self.more.notify_one();
+    }
+
+    /// Keys to be dealt: before the events that were owed after them, which the peer acknowledges.
+    fn keys(&self) -> VecDeque<pb::Frame> {
+        let keys = std::mem::take(&mut self.inside.lock().keys);
+        let frame = |(group, (number, secret)): (ChannelId, (u64, Secret))| {
+            let (channel, key) = (bytes_of(&group), secret.bytes());
+            let key = pb::GossipKey { channel, number, key };
+            pb::Frame { frame: Some(pb::frame::Frame::GossipKey(key)) }
+        };
+        keys.into_iter().map(frame).collect()
     }
 
     /// The peer is to ask for what it missed.
@@ -191,7 +212,8 @@ impl Courier {
                 return Err(End::Over);
             }
             if outgoing.is_empty() {
-                outgoing = self.burst(&mut work, now_ms());
+                outgoing = self.satchel.keys();
+                outgoing.extend(self.burst(&mut work, now_ms()));
             }
             let wake_at = work.wake_at().map(|at| opened + Duration::from_millis(at));
             let wake = async {
@@ -249,21 +271,8 @@ impl Courier {
         let frame = match delivery {
             Delivery::Range { channel, parties, epoch, events, begins } => {
                 self.metrics.relay_events_out.fetch_add(events.len() as u64, Ordering::Relaxed);
-                pb::frame::Frame::Range(pb::Range {
-                    channel: bytes_of(&channel),
-                    chat: Some(chat(&parties)),
-                    epoch: epoch.0,
-                    first_seq: events.first().map_or(0, |e| e.event.header.seq.0),
-                    events: events
-                        .iter()
-                        .map(|e| pb_event::Event {
-                            header: e.event.header_bytes.clone(),
-                            body: e.event.body.clone(),
-                        })
-                        .collect(),
-                    proof: proofs.pop_front(),
-                    begins,
-                })
+                let proof = proofs.pop_front();
+                pb::frame::Frame::Range(range_out(channel, &parties, epoch, &events, begins, proof))
             }
             Delivery::Pruned { channel, parties, epoch, seq, hash } => {
                 pb::frame::Frame::Pruned(pb::Pruned {
@@ -314,6 +323,11 @@ impl Courier {
                 for have in ack.have {
                     self.have(work, connection, now_ms, have).await?;
                 }
+                for have in ack.heard {
+                    let (channel, epoch) = chain_of(&have)?;
+                    work.heard(channel, epoch, Seq(have.seq))?;
+                    self.holds(connection, channel, epoch, have).await?;
+                }
                 for have in ack.rosters {
                     let group = ChannelId::from_slice(&have.group)
                         .map_err(|_| PeerFault("ack_malformed"))?;
@@ -350,6 +364,7 @@ impl Courier {
                 | pb::frame::Frame::Marks(_)
                 | pb::frame::Frame::Roster(_)
                 | pb::frame::Frame::Letter(_)
+                | pb::frame::Frame::GossipKey(_)
                 | pb::frame::Frame::Ping(_)
                 | pb::frame::Frame::Pong(_),
             )
@@ -366,14 +381,24 @@ impl Courier {
         have: pb::Have,
     ) -> Result<(), End> {
         let peer = self.peer;
-        let channel =
-            ChannelId::from_slice(&have.channel).map_err(|_| PeerFault("ack_malformed"))?;
-        let (epoch, seq) = (Epoch(have.epoch), Seq(have.seq));
-        work.have(now_ms, channel, epoch, seq)?;
+        let (channel, epoch) = chain_of(&have)?;
+        work.have(now_ms, channel, epoch, Seq(have.seq))?;
         if have.need_roster {
             // What it says of its place says nothing: it took none of it.
             return self.tell(Input::RosterWanted { peer, connection, group: channel }).await;
         }
+        self.holds(connection, channel, epoch, have).await
+    }
+
+    /// The peer holds our events up to there, and has rejected some.
+    async fn holds(
+        &self,
+        connection: ConnectionNo,
+        channel: ChannelId,
+        epoch: Epoch,
+        have: pb::Have,
+    ) -> Result<(), End> {
+        let (peer, seq) = (self.peer, Seq(have.seq));
         if have.rejected.iter().any(|r| r.seq > have.seq) {
             return Err(PeerFault("rejected_ahead").into());
         }
@@ -389,6 +414,36 @@ impl Courier {
     async fn tell(&self, input: Input) -> Result<(), End> {
         self.hub.send(input).await.map_err(|_| End::Over)
     }
+}
+
+/// A range as it goes to other homes.
+pub(super) fn range_out(
+    channel: ChannelId,
+    parties: &[UserRef; 2],
+    epoch: Epoch,
+    events: &[Arc<LogEntry>],
+    begins: bool,
+    proof: Option<pb_event::Proof>,
+) -> pb::Range {
+    let event = |e: &Arc<LogEntry>| pb_event::Event {
+        header: e.event.header_bytes.clone(),
+        body: e.event.body.clone(),
+    };
+    pb::Range {
+        channel: bytes_of(&channel),
+        chat: Some(chat(parties)),
+        epoch: epoch.0,
+        first_seq: events.first().map_or(0, |e| e.event.header.seq.0),
+        events: events.iter().map(event).collect(),
+        proof,
+        begins,
+    }
+}
+
+/// Of which chain a peer speaks.
+fn chain_of(have: &pb::Have) -> Result<(ChannelId, Epoch), PeerFault> {
+    let channel = ChannelId::from_slice(&have.channel).map_err(|_| PeerFault("ack_malformed"))?;
+    Ok((channel, Epoch(have.epoch)))
 }
 
 /// A peer's word as it may stand in a log and before people.

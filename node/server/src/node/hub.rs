@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use homing_core::{CourierLimits, Effect, Failure, Fault, Home, PeerFault};
+use homing_core::{CourierLimits, Effect, Failure, Fault, Home, PeerFault, RangeIn, RangeReply};
 use homing_link::{
     Answer, ChannelView, ClientInfo, CloseReason, Code, OutboxSender, Refused, Request, SessionNo,
 };
@@ -26,6 +26,7 @@ use super::commit::Committer;
 use super::courier::{Satchel, Signer};
 use super::directory::Directory;
 use super::groups::GroupWait;
+use super::hearing::{HEARINGS, hear};
 use super::input::{ConnectionNo, Input, Pending};
 use super::metrics::NodeMetrics;
 use super::passwords::Passwords;
@@ -33,6 +34,7 @@ use super::peers::LinePace;
 use super::repair::RepairRun;
 use super::retention::{Retention, RetentionLimits};
 use super::show::Shower;
+use super::spread::{Gossip, GossipLimits, TELLINGS, Teller};
 use crate::control::PeersLive;
 
 /// What the hub keeps to.
@@ -66,6 +68,8 @@ pub(super) struct HubLimits {
     pub sends_per_s: u32,
     /// Messages of one user at once, after a pause.
     pub sends_burst: u32,
+    /// What gossip keeps to.
+    pub gossip: GossipLimits,
     /// What is removed when it is old; `None`: nothing.
     pub retention: Option<RetentionLimits>,
 }
@@ -158,6 +162,7 @@ pub(super) struct Hub {
     pub(super) departing: VecDeque<(Local, Option<homing_wire::ChannelId>)>,
     /// Above which name accounts have still to be looked at for shut ones: a process before may not have been done.
     pub(super) unseen: Option<Option<Local>>,
+    pub(super) gossip: Gossip,
     draining: Option<oneshot::Sender<()>>,
     pub(super) now: fn() -> u64,
     pub(super) clocks: Clocks,
@@ -266,7 +271,22 @@ impl Hub {
             .into_iter()
             .filter_map(reconciling)
             .collect();
+        let (telling, tellings) = mpsc::channel(TELLINGS);
+        let (hearing, hearings) = mpsc::channel(HEARINGS);
+        let teller = Teller {
+            home: parts.home.id(),
+            signer: parts.signer.clone(),
+            store: parts.store.clone(),
+            net: parts.net.clone(),
+            hub: parts.input.clone(),
+            message_bytes: parts.limits.gossip.message_bytes,
+            now: parts.now,
+        };
+        parts.runtime.spawn(teller.run(tellings));
+        let (input, net, metrics) = (parts.input.clone(), parts.net.clone(), parts.metrics.clone());
+        parts.runtime.spawn(hear(hearings, input, net, metrics));
         Ok(Self {
+            gossip: Gossip::new(parts.limits.gossip, telling, hearing),
             signer: parts.signer,
             passwords: parts.passwords,
             peer_keys: HashMap::new(),
@@ -426,6 +446,7 @@ impl Hub {
         self.give_up_waiting();
         self.depart()?;
         self.sweep(now)?;
+        self.tend_gossip()?;
         let gone: Vec<SessionNo> =
             self.sessions.iter().filter(|(_, s)| s.outbox.is_gone()).map(|(no, _)| *no).collect();
         for session in gone {
@@ -534,22 +555,13 @@ impl Hub {
             }
             Input::Net(event) => self.net_event(event)?,
             Input::Range { peer, range, reply, .. } => {
-                let result = self.home.receive_range(&*store, now, peer, &range)?;
+                let result = self.range_came(peer, &range)?;
                 if let Ok(done) = &result {
-                    self.metrics.received.fetch_add(done.applied as u64, Ordering::Relaxed);
                     self.metrics.not_taken(done);
                     if done.applied > 0 {
                         self.gatekeeper.faults.behaves(&peer);
                     }
                 }
-                if let Err(PeerFault("equivocation")) = &result {
-                    error!(
-                        peer = %self.directory.show(&peer), channel = %range.channel,
-                        "a home has signed two histories of one channel: it lies, or was set back without \
-                         `homing restore`; nothing more of that life is taken, both proofs are kept"
-                    );
-                }
-                self.collect_effects(None)?;
                 self.reply(move || drop(reply.send(result)));
             }
             Input::Pruned { peer, parties, end, reply, .. } => {
@@ -593,10 +605,19 @@ impl Hub {
                 let done = self.home.acknowledged(&*store, peer, channel, epoch, have)?;
                 self.collect_effects(None)?;
                 match done {
-                    Ok(()) => self.gatekeeper.faults.behaves(&peer),
+                    Ok(()) => {
+                        self.gossip_acked(&peer, channel, epoch, have);
+                        self.gatekeeper.faults.behaves(&peer);
+                    }
                     Err(fault) => self.at_fault(peer, fault),
                 }
             }
+            Input::GossipKey { peer, group, number, key, .. } => {
+                self.key_dealt(peer, group, number, *key)?;
+            }
+            Input::Heard { origin, range, message, .. } => self.heard(origin, &range, message)?,
+            Input::Told { group, outcome } => self.told(group, outcome)?,
+            Input::GossipWaited { group } => self.gossip_waited(group)?,
             Input::MarksTaken { peer, channel, marks, .. } => {
                 self.home.marks_taken(&*store, peer, channel, &marks)?;
             }
@@ -659,6 +680,28 @@ impl Hub {
             }
         }
         Ok(())
+    }
+
+    /// Applies a range that a home wrote, whoever brought it.
+    pub(super) fn range_came(
+        &mut self,
+        origin: HomeId,
+        range: &RangeIn,
+    ) -> Result<Result<RangeReply, PeerFault>, HubError> {
+        let (store, now) = (self.store.clone(), self.now_ms());
+        let result = self.home.receive_range(&*store, now, origin, range)?;
+        if let Ok(done) = &result {
+            self.metrics.received.fetch_add(done.applied as u64, Ordering::Relaxed);
+        }
+        if let Err(PeerFault("equivocation")) = &result {
+            error!(
+                peer = %self.directory.show(&origin), channel = %range.channel,
+                "a home has signed two histories of one channel: it lies, or was set back without \
+                 `homing restore`; nothing more of that life is taken, both proofs are kept"
+            );
+        }
+        self.collect_effects(None)?;
+        Ok(result)
     }
 
     pub(super) fn reply(&mut self, reply: impl FnOnce() + Send + 'static) {

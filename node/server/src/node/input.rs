@@ -1,16 +1,19 @@
 //! Everything that can wake the node: one closed list.
 
+use std::collections::BTreeSet;
+
 use homing_core::{
     Answered, LetterReply, NewAccount, NewDevice, PeerFault, PeerMark, RangeIn, RangeReply,
 };
 use homing_link::{ClientInfo, LoggedIn, OutboxSender, Refused, Registered, SessionNo};
-use homing_net::NetEvent;
+use homing_net::{GossipId, NetEvent};
 use homing_wire::proto::query::v1 as pb;
 use homing_wire::{
     ChannelId, Epoch, HomeId, Letter, LetterError, ProvenHead, Seq, SignedRoster, UserRef,
 };
 use tokio::sync::oneshot;
 
+use super::gossip::KEY_BYTES;
 use crate::control::{Control, ControlError, ControlReply};
 
 /// Tells a connection of a peer from those before it.
@@ -107,6 +110,31 @@ pub(super) enum Input {
         epoch: Epoch,
         rejected: Vec<(Seq, String)>,
     },
+    /// A peer has dealt a key for what it tells of a group by gossip.
+    GossipKey {
+        peer: HomeId,
+        connection: ConnectionNo,
+        group: ChannelId,
+        number: u64,
+        key: Box<[u8; KEY_BYTES]>,
+    },
+    /// Events of a home have come by gossip, and their end is proven.
+    Heard {
+        origin: HomeId,
+        /// Of the origin, when they came.
+        connection: ConnectionNo,
+        range: Box<RangeIn>,
+        message: GossipId,
+    },
+    /// A group was told by gossip: how many events, and who was on the topic; or why it was not.
+    Told {
+        group: ChannelId,
+        outcome: Result<(u64, BTreeSet<HomeId>), &'static str>,
+    },
+    /// Whoever was told of a group by gossip has had time to say so.
+    GossipWaited {
+        group: ChannelId,
+    },
     /// A peer has taken these marks of ours.
     MarksTaken {
         peer: HomeId,
@@ -191,6 +219,8 @@ impl Input {
             | Self::MarksTaken { peer, connection, .. }
             | Self::Roster { peer, connection, .. }
             | Self::Letter { peer, connection, .. }
+            | Self::GossipKey { peer, connection, .. }
+            | Self::Heard { origin: peer, connection, .. }
             | Self::RosterTaken { peer, connection, .. }
             | Self::RosterWanted { peer, connection, .. }
             | Self::LettersTaken { peer, connection, .. }
@@ -202,6 +232,8 @@ impl Input {
             | Self::Login { .. }
             | Self::Logout { .. }
             | Self::Net(_)
+            | Self::Told { .. }
+            | Self::GossipWaited { .. }
             | Self::LookedUp { .. }
             | Self::MayDelete { .. }
             | Self::Control { .. }

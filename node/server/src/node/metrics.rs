@@ -21,6 +21,18 @@ pub struct NodeMetrics {
     pub relay_events_in: AtomicU64,
     /// Events of this home that peers rejected.
     pub rejected_by_peers: AtomicU64,
+    /// Events published by gossip, once each.
+    pub gossip_events_out: AtomicU64,
+    /// Events of peers stored that came by gossip first.
+    pub gossip_events_in: AtomicU64,
+    /// Homes that acknowledged in time what they were told by gossip.
+    pub gossip_delivered: AtomicU64,
+    /// Homes that did not, and were owed it by their streams.
+    pub gossip_missed: AtomicU64,
+    /// What was to be told by gossip and went by the streams, by reason.
+    pub gossip_not_told: Mutex<BTreeMap<String, u64>>,
+    /// Gossip of which nothing was made, by reason.
+    pub gossip_ignored: Mutex<BTreeMap<String, u64>>,
     /// Events fetched from peers by repair.
     pub repaired: AtomicU64,
     /// Entries removed by retention.
@@ -100,6 +112,38 @@ impl NodeMetrics {
                 &self.rejections.lock(),
             ),
             Family::counter(
+                "gossip_events_out",
+                "Events told to wide groups by gossip, once for all homes",
+                read(&self.gossip_events_out),
+            ),
+            Family::counter(
+                "gossip_events_in",
+                "Events of other homes that came by gossip before their streams",
+                read(&self.gossip_events_in),
+            ),
+            Family::counter(
+                "gossip_delivered",
+                "Homes that said in time that they have what was told by gossip",
+                read(&self.gossip_delivered),
+            ),
+            Family::counter(
+                "gossip_missed",
+                "Homes that did not, and got it by their streams after groups.gossip_wait_ms",
+                read(&self.gossip_missed),
+            ),
+            Family::counters(
+                "gossip_not_told",
+                "Times that a wide group was told by the streams after all, by reason",
+                "reason",
+                &self.gossip_not_told.lock(),
+            ),
+            Family::counters(
+                "gossip_ignored",
+                "Gossip messages of which nothing was made, by reason",
+                "reason",
+                &self.gossip_ignored.lock(),
+            ),
+            Family::counter(
                 "repair_events",
                 "Events fetched from other homes after a restore or a long absence",
                 read(&self.repaired),
@@ -154,6 +198,16 @@ impl NodeMetrics {
     /// A letter of a peer was not understood.
     pub(super) fn not_read(&self, reason: &str) {
         count(&self.rejections, reason);
+    }
+
+    /// A wide group was told by the streams after all.
+    pub(super) fn gossip_not_told(&self, reason: &str) {
+        count(&self.gossip_not_told, reason);
+    }
+
+    /// Nothing was made of a gossip message.
+    pub(super) fn gossip_ignored(&self, reason: &str) {
+        count(&self.gossip_ignored, reason);
     }
 
     /// A peer was at fault: in our words, for it could fill the table with its own.

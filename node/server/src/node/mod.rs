@@ -9,7 +9,9 @@ mod courier;
 mod directory;
 mod displaced;
 mod faults;
+mod gossip;
 mod groups;
+mod hearing;
 mod hub;
 mod input;
 mod link;
@@ -23,6 +25,7 @@ mod repair;
 mod retention;
 mod serve;
 mod show;
+mod spread;
 mod starts;
 mod tell;
 #[cfg(test)]

@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use homing_core::{PeerFault, PeerState};
-use homing_net::{Direction, NetEvent, Verdict};
+use homing_net::{Direction, NetEvent};
 use homing_wire::proto::query::v1 as pb_query;
 use homing_wire::{Epoch, HomeId, Local, SigningKeys, UserRef};
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use super::courier::{Courier, Satchel};
+use super::hearing::Heard;
 use super::hub::{Hub, HubError, Output};
 use super::input::{ConnectionNo, Input, Lookup};
 use super::receiver::Receiver;
@@ -182,13 +183,17 @@ impl Hub {
                 let Some(connection) = self.connections.get(&home).copied() else { return Ok(()) };
                 let satchel = self.satchel(home);
                 satchel.open(connection, link);
+                self.gossip_resume(home)?;
                 let store = self.store.clone();
                 self.home.resume(&*store, home)?;
                 self.collect_effects(None)?;
             }
             NetEvent::RelayIn { home, link } => {
                 let Some(connection) = self.connections.get(&home).copied() else { return Ok(()) };
+                let heard = Arc::new(Heard::default());
+                self.gossip.heard.insert(home, heard.clone());
                 let receiver = Receiver {
+                    heard,
                     peer: home,
                     name: self.directory.show(&home),
                     connection,
@@ -221,11 +226,9 @@ impl Hub {
                     drop(reply.send(answer));
                 }
             },
-            // No topic is joined yet, so none should come.
-            NetEvent::Gossip { from, topic, message, payload } => {
-                debug!(peer = %self.directory.show(&from), %topic, %message, bytes = payload.len(), "gossip ignored");
-                let net = self.net.clone();
-                self.runtime.spawn(async move { net.judge(message, Verdict::Ignore).await });
+            // Who passed it on says nothing of whose it is.
+            NetEvent::Gossip { from: _, topic, payload, message } => {
+                self.gossip_came(topic, payload, message);
             }
         }
         Ok(())

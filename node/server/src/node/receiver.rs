@@ -10,7 +10,6 @@ use bytes::Bytes;
 use homing_core::{LetterReply, PeerFault, PeerMark, RangeIn, RangeReply};
 use homing_net::{NetHandle, RelayIn};
 use homing_wire::limits::RANGE_EVENTS;
-use homing_wire::proto::event::v1 as pb_event;
 use homing_wire::proto::relay::v1 as pb;
 use homing_wire::{
     ChannelId, Checker, Epoch, Event, Hash, Head, HomeId, Letter, Local, ProvenHead, Seq,
@@ -19,6 +18,7 @@ use homing_wire::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::faults::{Faults, Verdict};
+use super::hearing::{GATHERED, Heard};
 use super::input::{ConnectionNo, Input};
 use super::metrics::NodeMetrics;
 
@@ -34,6 +34,8 @@ pub(super) struct Receiver {
     /// Those of the peer's record.
     pub(super) keys: SigningKeys,
     pub(super) hub: mpsc::Sender<Input>,
+    /// What the peer is told that came of it by gossip.
+    pub(super) heard: Arc<Heard>,
     pub(super) net: NetHandle,
     pub(super) metrics: Arc<NodeMetrics>,
     pub(super) faults: Arc<Faults>,
@@ -52,6 +54,8 @@ impl Receiver {
     pub(super) async fn run(self, mut link: RelayIn) {
         let mut waiting: VecDeque<Waiting> = VecDeque::new();
         let mut checker = Checker::default();
+        // When the peer is told what came by gossip.
+        let mut heard_at: Option<tokio::time::Instant> = None;
         loop {
             let room = waiting.len() < WAITING;
             let answer = async {
@@ -74,6 +78,15 @@ impl Receiver {
                 answered = answer => {
                     waiting.pop_front();
                     self.answer(&link, answered).await
+                }
+                () = self.heard.more.notified(), if heard_at.is_none() => {
+                    heard_at = Some(tokio::time::Instant::now() + GATHERED);
+                    Ok(())
+                }
+                () = until(heard_at), if heard_at.is_some() => {
+                    heard_at = None;
+                    let heard = ack(pb::Ack { heard: self.heard.take(), ..pb::Ack::default() });
+                    link.replies.send(heard).await.map_err(|_| Trouble::Over)
                 }
                 frame = link.frames.recv(), if room => match frame {
                     Some(frame) => self.take(frame, &mut checker, &mut waiting).await,
@@ -112,8 +125,7 @@ impl Receiver {
             Some(pb::frame::Frame::Range(range)) => {
                 let channel = ChannelId::from_slice(&range.channel)
                     .map_err(|_| Trouble::Fault(PeerFault("range_malformed"), None))?;
-                let range = self
-                    .range_in(checker, channel, range)
+                let range = range_in(self.peer, &self.keys, checker, channel, range)
                     .map_err(|reason| Trouble::Fault(PeerFault(reason), Some(channel)))?;
                 let events = range.events.len() as u64;
                 self.metrics.relay_events_in.fetch_add(events, Ordering::Relaxed);
@@ -166,6 +178,15 @@ impl Receiver {
                 let input = Input::Letter { peer, connection, name, letter, reply };
                 self.hub.send(input).await.map_err(|_| Trouble::Over)
             }
+            Some(pb::frame::Frame::GossipKey(dealt)) => {
+                let malformed = |_| Trouble::Fault(PeerFault("gossip_key_malformed"), None);
+                let group = ChannelId::from_slice(&dealt.channel).map_err(|_| malformed(()))?;
+                let key = dealt.key[..].try_into().map_err(|_| malformed(()))?;
+                let (peer, connection, number) = (self.peer, self.connection, dealt.number);
+                let key = Box::new(key);
+                let input = Input::GossipKey { peer, connection, group, number, key };
+                self.hub.send(input).await.map_err(|_| Trouble::Over)
+            }
             Some(pb::frame::Frame::Pull(pb::Pull {})) => {
                 let input = Input::Pull { peer: self.peer, connection: self.connection };
                 self.hub.send(input).await.map_err(|_| Trouble::Over)
@@ -181,30 +202,6 @@ impl Receiver {
         }
     }
 
-    fn range_in(
-        &self,
-        checker: &mut Checker,
-        channel: ChannelId,
-        range: pb::Range,
-    ) -> Result<RangeIn, &'static str> {
-        if range.events.len() > RANGE_EVENTS {
-            return Err("range_too_long");
-        }
-        let parties = parties_of(range.chat).ok_or("range_malformed")?;
-        let epoch = Epoch(range.epoch);
-        let events: Vec<_> =
-            range.events.into_iter().map(|e| Event::from_bytes(e.header, e.body)).collect();
-        let end = match (events.last(), &range.proof) {
-            (Some(Ok(last)), Some(proof)) => {
-                let (seq, hash) = (last.header.seq, last.hash());
-                Some(self.check(checker, epoch, Head { channel, seq, hash }, proof)?)
-            }
-            (Some(_) | None, _) => None,
-        };
-        let (origin, first) = (self.peer, Seq(range.first_seq));
-        Ok(RangeIn { channel, parties, origin, epoch, first, events, end, begins: range.begins })
-    }
-
     fn pruned_in(
         &self,
         checker: &mut Checker,
@@ -215,17 +212,8 @@ impl Receiver {
         let hash = Hash::from_slice(&pruned.hash).map_err(|_| "pruned_malformed")?;
         let head = Head { channel, seq: Seq(pruned.seq), hash };
         let proof = pruned.proof.ok_or("unproven")?;
-        Ok((parties, self.check(checker, Epoch(pruned.epoch), head, &proof)?))
-    }
-
-    fn check(
-        &self,
-        checker: &mut Checker,
-        epoch: Epoch,
-        head: Head,
-        proof: &pb_event::Proof,
-    ) -> Result<ProvenHead, &'static str> {
-        checker.check(self.peer, epoch, head, proof, &self.keys).map_err(|error| error.reason())
+        let end = checker.check(self.peer, Epoch(pruned.epoch), head, &proof, &self.keys);
+        Ok((parties, end.map_err(|error| error.reason())?))
     }
 
     /// Answers the peer: what it asked about is on disk.
@@ -233,23 +221,19 @@ impl Receiver {
         let frame = match answered {
             Answered::Range(channel, epoch, Some(Ok(reply))) => match reply.refused {
                 Some(reason) => refuse(channel, reason),
-                None => ack(pb::Ack {
-                    have: vec![pb::Have {
-                        channel: Bytes::copy_from_slice(channel.as_bytes()),
-                        epoch: epoch.0,
-                        seq: reply.have.0,
-                        rejected: reply
-                            .rejected
-                            .into_iter()
-                            .map(|(seq, reason)| pb::Rejected {
-                                seq: seq.0,
-                                reason: reason.to_owned(),
-                            })
-                            .collect(),
-                        need_roster: reply.need_roster,
-                    }],
-                    ..pb::Ack::default()
-                }),
+                None => {
+                    self.heard.answered(channel, epoch, reply.have);
+                    ack(pb::Ack {
+                        have: vec![pb::Have {
+                            channel: Bytes::copy_from_slice(channel.as_bytes()),
+                            epoch: epoch.0,
+                            seq: reply.have.0,
+                            rejected: rejected_out(reply.rejected),
+                            need_roster: reply.need_roster,
+                        }],
+                        ..pb::Ack::default()
+                    })
+                }
             },
             Answered::Marks(number, Some(Ok(()))) => {
                 ack(pb::Ack { marks: number, ..pb::Ack::default() })
@@ -275,6 +259,46 @@ impl Receiver {
             | Answered::Letter(None) => return Err(Trouble::Over),
         };
         link.replies.send(frame).await.map_err(|_| Trouble::Over)
+    }
+}
+
+/// A range of `origin`, read, hashed and its end proven.
+pub(super) fn range_in(
+    origin: HomeId,
+    keys: &SigningKeys,
+    checker: &mut Checker,
+    channel: ChannelId,
+    range: pb::Range,
+) -> Result<RangeIn, &'static str> {
+    if range.events.len() > RANGE_EVENTS {
+        return Err("range_too_long");
+    }
+    let parties = parties_of(range.chat).ok_or("range_malformed")?;
+    let epoch = Epoch(range.epoch);
+    let events: Vec<_> =
+        range.events.into_iter().map(|e| Event::from_bytes(e.header, e.body)).collect();
+    let end = match (events.last(), &range.proof) {
+        (Some(Ok(last)), Some(proof)) => {
+            let head = Head { channel, seq: last.header.seq, hash: last.hash() };
+            let end = checker.check(origin, epoch, head, proof, keys);
+            Some(end.map_err(|error| error.reason())?)
+        }
+        (Some(_) | None, _) => None,
+    };
+    let first = Seq(range.first_seq);
+    Ok(RangeIn { channel, parties, origin, epoch, first, events, end, begins: range.begins })
+}
+
+/// What of a range was rejected, as its origin is told.
+pub(super) fn rejected_out(rejected: Vec<(Seq, &'static str)>) -> Vec<pb::Rejected> {
+    let told = |(seq, reason): (Seq, &str)| pb::Rejected { seq: seq.0, reason: reason.to_owned() };
+    rejected.into_iter().map(told).collect()
+}
+
+async fn until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

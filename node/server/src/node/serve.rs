@@ -30,6 +30,7 @@ use super::link::{NodeLink, Registration, well_known};
 use super::metrics::NodeMetrics;
 use super::passwords::{PasswordLimits, Passwords};
 use super::retention::RetentionLimits;
+use super::spread::GossipLimits;
 use super::starts::SeenStarts;
 use crate::admin::{self, Admin, Operate};
 use crate::backup::Place;
@@ -365,6 +366,16 @@ fn hub_limits(config: &Config) -> HubLimits {
         reads_at_once: limits.reads_at_once,
         sends_per_s: limits.sends_per_s,
         sends_burst: limits.sends_burst,
+        gossip: GossipLimits {
+            from: match config.groups.gossip_from {
+                0 => None,
+                from => Some(from),
+            },
+            wait: Duration::from_millis(config.groups.gossip_wait_ms),
+            message_bytes: limits.gossip_message_bytes,
+            topics: limits.gossip_topics,
+            keys_per_peer: limits.gossip_keys_per_peer,
+        },
         retention: config
             .retention
             .messages

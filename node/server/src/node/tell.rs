@@ -160,7 +160,7 @@ impl Hub {
                 Output::Revoke { user, device } => self.revoke(&user, device),
             }
         }
-        Ok(())
+        self.spread()
     }
 
     pub(super) fn publish_effect(&mut self, effect: Effect, to: &[SessionNo]) {
@@ -194,11 +194,7 @@ impl Hub {
                 }
             }
             Effect::Owed { peer, channel, parties, epoch, acked, upto, begins } => {
-                if let Some(satchel) = self.connected(&peer) {
-                    satchel.owe(channel, OwedChannel { parties, epoch, acked, upto, begins });
-                } else {
-                    self.want(peer);
-                }
+                self.owed(peer, channel, OwedChannel { parties, epoch, acked, upto, begins });
             }
             Effect::Marks { peer, channel, marks } => {
                 if let Some(satchel) = self.connected(&peer) {

@@ -33,6 +33,7 @@ use super::metrics::NodeMetrics;
 use super::passwords::{PasswordLimits, Passwords};
 use super::peers::STRANGERS;
 use super::retention::RetentionLimits;
+use super::spread::GossipLimits;
 use super::starts::SeenStarts;
 use crate::config::FederationMode;
 use disk::Disk;
@@ -305,6 +306,13 @@ fn limits() -> HubLimits {
         reads_at_once: 2,
         sends_per_s: 100,
         sends_burst: 100,
+        gossip: GossipLimits {
+            from: None,
+            wait: Duration::from_millis(300),
+            message_bytes: 131_072,
+            topics: 512,
+            keys_per_peer: 1_024,
+        },
         retention: None,
     }
 }
