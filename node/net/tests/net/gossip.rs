@@ -1,5 +1,6 @@
 //! Gossip between homes, and what it does not do for peers that break the rules.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -152,12 +153,14 @@ async fn fifty_meetings_all_lead_to_gossip() {
 #[tokio::test]
 async fn who_leaves_a_topic_hears_no_more_of_it() {
     let (acme, mut bolt) = pair(TCP).await;
+    assert_eq!(acme.net.topic_homes(TOPIC).await, BTreeSet::from([bolt.id()]));
     bolt.net.leave_topic(TOPIC).await;
     acme.until(|acme| {
         let net = acme.net.clone();
         async move { net.topic_peers(TOPIC).await.joined == 0 }
     })
     .await;
+    assert!(acme.net.topic_homes(TOPIC).await.is_empty());
     assert_eq!(acme.says(b"nobody listens").await, PublishOutcome::NoPeers);
     assert!(matches!(bolt.net.publish(TOPIC, Bytes::new()).await, Err(PublishError::NotJoined)));
     // Another topic still works, and is the next that bolt hears.

@@ -132,7 +132,7 @@ fn open(
 impl Hub {
     /// A message has come, from whomever.
     pub(super) fn gossip_came(&mut self, topic: TopicName, payload: Bytes, message: GossipId) {
-        let Some((reason, verdict, message)) = self.hand_over(topic, payload, message) else {
+        let Some((reason, verdict, message)) = self.opened_beside(topic, payload, message) else {
             return;
         };
         self.metrics.gossip_ignored(reason);
@@ -140,7 +140,7 @@ impl Hub {
     }
 
     /// Gives a message to be opened, or says why not.
-    fn hand_over(
+    fn opened_beside(
         &mut self,
         topic: TopicName,
         payload: Bytes,
