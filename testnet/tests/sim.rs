@@ -25,7 +25,7 @@ fn is_found(canary: Canary, word: &str) {
 
 #[test]
 fn the_same_seed_is_the_same_run() {
-    for seed in [7, 8, 9] {
+    for seed in [1, 7, 9] {
         let plan = Plan::new(seed, HOMES, STEPS);
         assert_eq!(plan, Plan::new(seed, HOMES, STEPS));
         let first = run_plan(&plan, None, false).unwrap();

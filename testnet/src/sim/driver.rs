@@ -600,24 +600,34 @@ impl World {
     }
 
     /// Reads a roster and checks whose it is.
-    fn roster_in(&self, to: usize, bytes: bytes::Bytes) -> Result<SignedRoster, PeerFault> {
+    fn roster_in(&mut self, to: usize, bytes: bytes::Bytes) -> Result<SignedRoster, PeerFault> {
         let wrong = |error: RosterError| PeerFault(error.reason());
         // The record that goes along names the owner home's keys: here they are its id.
         let owner = SignedRoster::stored(bytes.clone()).map_err(wrong)?.roster().owner;
         let signed = SignedRoster::verify_with(bytes, owner, &Seal(owner)).map_err(wrong)?;
-        if self.canary != Some(Canary::FenceIgnored) {
-            return Ok(signed);
-        }
-        // Fences are not looked at: as if there were none.
+        Ok(if self.canary == Some(Canary::FenceIgnored) {
+            self.without_fences(to, signed)
+        } else {
+            signed
+        })
+    }
+
+    /// A roster as whoever does not look at fences has it: as if there were none.
+    fn without_fences(&mut self, to: usize, signed: SignedRoster) -> SignedRoster {
         let mut roster = signed.roster().clone();
         roster.tenures.iter_mut().for_each(|tenure| tenure.fence = None);
         roster.policies.iter_mut().for_each(|span| span.fences.clear());
-        if let Ok(Some(held)) = self.members[to].roster(roster.group)
-            && held.roster().version + 1 == roster.version
-        {
-            roster.prev = held.hash();
+        let held = self.members[to].process().ok();
+        let held =
+            held.and_then(|(home, store)| home.roster_of(store, roster.group).ok().flatten());
+        // What is held came without them, too: the next one follows on that.
+        match held.map(|held| (held.roster().version, held)) {
+            Some((version, held)) if version == roster.version => return (*held).clone(),
+            Some((version, held)) if version + 1 == roster.version => roster.prev = held.hash(),
+            Some(_) | None => {}
         }
-        Ok(roster.sign(&Seal(owner), bytes::Bytes::new()))
+        let owner = roster.owner;
+        roster.sign(&Seal(owner), bytes::Bytes::new())
     }
 
     fn had(&mut self, from: usize, to: usize, have: &HaveFrame) -> Result<(), Broken> {
@@ -838,8 +848,8 @@ impl World {
         let clock = self.clock(home);
         let link = self.members[home].links.get(&holder);
         let run = link.and_then(|link| link.repair.as_ref()).filter(|run| run.number == number);
-        let Some(question) = run.and_then(|run| run.question.as_ref()) else { return Ok(()) };
-        let answered = self.answer_in(question, answer);
+        let Some(question) = run.and_then(|run| run.question.clone()) else { return Ok(()) };
+        let answered = self.answer_in(home, &question, answer);
         let member = &mut self.members[home];
         let Some(link) = member.links.get_mut(&holder) else { return Ok(()) };
         let (Some(run), Some(process)) = (&mut link.repair, &mut member.home) else {
@@ -862,7 +872,12 @@ impl World {
     }
 
     /// Reads an answer, and checks its proof.
-    fn answer_in(&self, question: &Question, answer: Answer) -> Result<Answered, PeerFault> {
+    fn answer_in(
+        &mut self,
+        home: usize,
+        question: &Question,
+        answer: Answer,
+    ) -> Result<Answered, PeerFault> {
         match (question, answer) {
             (Question::Holdings { .. }, Answer::Holdings(page)) => Ok(Answered::Holdings(page)),
             (Question::Range(asked), Answer::Range { events, headers, end, begins }) => {
@@ -876,10 +891,7 @@ impl World {
             }
             (Question::Roster { .. }, Answer::Roster(signed)) => {
                 let Some(bytes) = signed else { return Ok(Answered::Roster(None)) };
-                let wrong = |_: RosterError| PeerFault("roster_signature");
-                let owner = SignedRoster::stored(bytes.clone()).map_err(wrong)?.roster().owner;
-                let signed = SignedRoster::verify_with(bytes, owner, &Seal(owner));
-                Ok(Answered::Roster(Some(Box::new(signed.map_err(wrong)?))))
+                Ok(Answered::Roster(Some(Box::new(self.roster_in(home, bytes)?))))
             }
             (_, _) => Err(PeerFault("answer_mismatch")),
         }

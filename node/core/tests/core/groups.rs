@@ -447,8 +447,7 @@ fn rosters_of_others_and_old_ones_are_not_followed() {
     assert_eq!(bring(&mut world, after(&held), &evil), Err(PeerFault("not_believed")));
     let mut stolen = after(&held);
     stolen.owner = evil.0;
-    // Nobody can say which of two homes made a group of that id first.
-    assert_eq!(bring(&mut world, stolen, &evil), Ok(()));
+    assert!(bring(&mut world, stolen, &evil).is_err());
     assert_eq!(world.roster(1, group), held);
     let next = after(&held);
     assert_eq!(bring(&mut world, next.clone(), &owner), Ok(()));
