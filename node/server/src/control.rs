@@ -4,6 +4,7 @@
 //! the step that came of it, and only then answers and carries out the [`ControlEffect`]s. With the
 //! node stopped the command opens the store and does the same.
 
+mod groups;
 mod home_text;
 mod peers;
 mod rows;
@@ -14,10 +15,13 @@ use homing_core::{
     Account, AccountState, Device, Failure, Fault, Home, Invite, NewAccount, Reader, Refusal,
     TokenHash,
 };
-use homing_wire::{DeviceId, HomeId, HomeName, HomeRef, Local, UserId, UserRef};
+use homing_wire::{ChannelId, DeviceId, HomeId, HomeName, HomeRef, Local, UserId, UserRef};
 use serde::{Deserialize, Serialize};
 
-pub use rows::{AccountWord, InviteRow, JobRow, PeerRow, QueueRow, StatusRow, UserRow};
+pub use rows::{
+    AccountWord, GroupHomeRow, GroupPersonRow, GroupRow, InviteRow, JobRow, PeerRow, QueueRow,
+    StatusRow, UserRow,
+};
 
 use crate::export::{self, ExportPlace, ExportRow};
 use crate::password;
@@ -118,6 +122,16 @@ pub enum Control {
         #[serde(with = "home_text::maybe", default)]
         home: Option<HomeRef>,
     },
+    /// A page of the groups that are held.
+    GroupList {
+        /// Above this one; else from the first.
+        after: Option<ChannelId>,
+    },
+    /// Who is in a group, and how far its homes are.
+    GroupShow {
+        /// Which.
+        group: ChannelId,
+    },
     /// What is known of another home.
     HomeShow {
         /// Which.
@@ -176,6 +190,22 @@ pub enum ControlReply {
     Peers {
         /// By name, then id.
         peers: Vec<PeerRow>,
+    },
+    /// Groups.
+    Groups {
+        /// By rising id.
+        groups: Vec<GroupRow>,
+        /// Where the next page goes on.
+        next: Option<ChannelId>,
+    },
+    /// One group.
+    Group {
+        /// What it is.
+        group: Box<GroupRow>,
+        /// Who is in it, or asked.
+        people: Vec<GroupPersonRow>,
+        /// Other homes that get something of it.
+        homes: Vec<GroupHomeRow>,
     },
     /// What is owed.
     Queue {
@@ -365,6 +395,14 @@ pub fn apply(
         }
         Control::PeerQueue => {
             Applied::new(ControlReply::Queue { homes: peers::queue(home, reader, live)? })
+        }
+        Control::GroupList { after } => {
+            let (groups, next) = groups::list(home, reader, live, after)?;
+            Applied::new(ControlReply::Groups { groups, next })
+        }
+        Control::GroupShow { group } => {
+            let (group, people, homes) = groups::show(home, reader, live, group)?;
+            Applied::new(ControlReply::Group { group: Box::new(group), people, homes })
         }
         Control::PeerRetry { home: which } => {
             let id = which.map(|home| peers::resolve(reader, live, &home)).transpose()?;

@@ -241,7 +241,7 @@ mod tests {
             ("listed", hash(&encode(&ListedSince(1 << 40)))),
         ];
         let pinned = [
-            ("channel", "625213c04dc5d2a9"),
+            ("channel", "5663b37048bc4cdc"),
             ("account", "957e080e0836f5eb"),
             ("device", "506c35afbfb3ef34"),
             ("invite", "22953a3b7d52fe2b"),

@@ -136,6 +136,31 @@ async fn people_of_three_homes_talk_leave_and_are_removed() {
     let heard = |channel: &Value| channel["roster"] == removed["roster"];
     until(&carol, &mut carol_hears, group, heard).await;
 
+    // The operator sees whose it is and how far its homes are, and nothing that was said.
+    let listed = party.homes[1].command(&["group", "list", "--json"]).await.unwrap();
+    let listed: Value = serde_json::from_str(listed.trim()).unwrap();
+    let facts = ["group", "name", "owner", "members", "here", "homes"].map(|key| &listed[key]);
+    let id = group.to_string();
+    assert_eq!(
+        facts.map(Value::to_string).join(" "),
+        format!(r#""{id}" "friends" "acme.test" 4 1 3"#)
+    );
+    let shown = party.homes[0].command(&["group", "show", &id, "--json"]).await.unwrap();
+    let shown: Value = serde_json::from_str(shown.trim()).unwrap();
+    let people: Vec<&str> = shown["people"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|person| person["user"].as_str())
+        .collect();
+    assert_eq!((people.len(), people[0]), (4, "alice@acme.test"), "{shown}");
+    let homes = shown["other_homes"].as_array().unwrap();
+    assert!(homes.iter().all(|home| home["connected"] == true && home["takes_part"] == true));
+    assert!(!shown.to_string().contains("welcome"));
+    party.homes[0].command(&["group", "show", &id]).await.unwrap();
+    let unknown = party.homes[0].command(&["group", "show", &Uuid::now_v7().to_string()]).await;
+    assert!(unknown.unwrap_err().to_string().contains("homing group list"));
+
     let members = call(&carol, "groups.members", json!({ "channel": group })).await;
     let roles: BTreeMap<String, String> = members["members"]
         .as_array()

@@ -3,6 +3,7 @@
 
 mod backup;
 mod check;
+mod group;
 mod home;
 mod invite;
 mod output;
@@ -64,6 +65,8 @@ enum Command {
     Home(home::HomeArgs),
     /// Other homes: connections, and what is owed to them.
     Peer(peer::PeerArgs),
+    /// Groups: whose they are, who is in them, and what is owed to their homes.
+    Group(group::GroupArgs),
     /// Write the whole home into one file: store, keys, configuration. The node may be running.
     #[command(
         after_help = "Example:\n  homing backup /backups/acme-monday.homing --config acme/homing.toml\n\n\
@@ -181,6 +184,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Invite(args) => invite::run(args).await,
         Command::Home(args) => home::run(args).await,
         Command::Peer(args) => peer::run(args).await,
+        Command::Group(args) => group::run(args).await,
         Command::Backup(args) => backup::make(args).await,
         Command::Restore(args) => backup::restore(args).await,
         Command::Verify(args) => backup::verify(args).await,

@@ -2,7 +2,7 @@
 
 use crate::backup::{BackupRow, VerifyRow};
 use homing_core::{Account, AccountState, Invite};
-use homing_wire::{Epoch, HomeId, HomeName, Local, UserId};
+use homing_wire::{ChannelId, Epoch, HomeId, HomeName, Local, Pos, UserId, UserRef};
 use serde::{Deserialize, Serialize};
 
 /// Who answers.
@@ -140,6 +140,77 @@ pub struct QueueRow {
     pub since: u64,
     /// Why it is not there yet.
     pub why: String,
+}
+
+/// A group, as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRow {
+    /// Its id.
+    pub group: ChannelId,
+    /// How its people call it.
+    pub name: String,
+    /// The home that keeps its roster.
+    pub owner_id: HomeId,
+    /// That home's name, where it is another and verified.
+    pub owner: Option<HomeName>,
+    /// It is this home's.
+    pub own: bool,
+    /// The version of the roster that is held.
+    pub version: u64,
+    /// Who is in it.
+    pub members: u64,
+    /// Who is asked.
+    pub invited: u64,
+    /// Members of this home.
+    pub here: u64,
+    /// Homes that have a member.
+    pub homes: u64,
+    /// Entries of its log.
+    pub head: Pos,
+    /// Other homes that are owed something of it.
+    pub homes_owed: u64,
+    /// Its home has signed what contradicts itself: nothing more of that life is followed.
+    pub forked: bool,
+    /// Links by which people can come.
+    pub links: u64,
+    /// The group that it goes on with.
+    pub continues: Option<ChannelId>,
+    /// The group that goes on with it.
+    pub continued_by: Option<ChannelId>,
+}
+
+/// Somebody in a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupPersonRow {
+    /// Who.
+    pub user: UserRef,
+    /// The home's name, where it is another and verified.
+    pub home: Option<HomeName>,
+    /// `invited`, `member`, `admin` or `owner`.
+    pub role: String,
+    /// Of people of this home: they are in it here, too.
+    pub agreed: Option<bool>,
+}
+
+/// Another home that gets something of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupHomeRow {
+    /// Its id.
+    pub home_id: HomeId,
+    /// Its name, where verified.
+    pub home: Option<HomeName>,
+    /// Connected now.
+    pub connected: bool,
+    /// It has a member; else it is told of rosters alone.
+    pub takes_part: bool,
+    /// The version of the roster that it is known to have; 0: none.
+    pub roster: u64,
+    /// Messages of this home that it has not acknowledged.
+    pub events_owed: u64,
+    /// Since when something is owed, in Unix milliseconds.
+    pub since: Option<u64>,
+    /// It takes nothing; the reason that it gave.
+    pub refused: Option<String>,
 }
 
 /// How something that takes long stands.

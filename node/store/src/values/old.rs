@@ -326,6 +326,7 @@ mod tests {
         let mut new = sample::channel_state();
         if let Some(group) = &mut new.group {
             group.links.clear();
+            (group.since, group.continues, group.continued_by) = (0, None, None);
         }
         let state = new.clone();
         let group = state.group.map(|group| {
