@@ -392,7 +392,8 @@ impl Plan {
             let who = if n == 13 { lost } else { writers[rng.random_range(0..writers.len())] };
             says(&mut deeds, &mut at, &mut rng, who);
             if n < 13 && rng.random_range(0..12) == 0 {
-                let (home, kept) = (rng.random_range(0..homes), rng.random());
+                // Not the group's own, which might forget that somebody was removed.
+                let (home, kept) = (rng.random_range(1..homes), rng.random());
                 deeds.push((at, Deed::Crash { home, kept, lasting_ms: rng.random_range(1..900) }));
             }
         }
