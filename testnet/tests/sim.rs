@@ -12,7 +12,12 @@ const SEEDS: u64 = 200;
 
 fn first_found(canary: Canary) -> Option<(u64, String)> {
     (1..=SEEDS).find_map(|seed| {
-        let broken = run_plan(&Plan::new(seed, HOMES, STEPS), Some(canary), false).err()?;
+        let plan = Plan::new(seed, HOMES, STEPS);
+        // Where the fault is looked for: it may be found in others, and takes longer there.
+        if plan.has_groups() != (canary == Canary::FenceIgnored) {
+            return None;
+        }
+        let broken = run_plan(&plan, Some(canary), false).err()?;
         Some((seed, broken.to_string()))
     })
 }
@@ -25,8 +30,9 @@ fn is_found(canary: Canary, word: &str) {
 
 #[test]
 fn the_same_seed_is_the_same_run() {
-    for seed in [1, 7, 9] {
-        let plan = Plan::new(seed, HOMES, STEPS);
+    let plans = (1..).map(|seed| Plan::new(seed, HOMES, STEPS)).filter(Plan::has_groups);
+    for plan in plans.take(3) {
+        let seed = plan.seed;
         assert_eq!(plan, Plan::new(seed, HOMES, STEPS));
         let first = run_plan(&plan, None, false).unwrap();
         assert_eq!(first, run_plan(&plan, None, false).unwrap());

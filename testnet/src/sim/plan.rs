@@ -292,6 +292,8 @@ struct Weather {
 
 impl Weather {
     fn of(rng: &mut StdRng, villain: bool) -> Self {
+        // Every third run is of chats alone: groups would dilute what is rare in them.
+        let in_groups = rng.random_range(0..3) > 0;
         // Every second run has none of it.
         let mut some = |most: u32| {
             if rng.random_bool(0.5) { rng.random_range(1..=most) } else { 0 }
@@ -304,7 +306,7 @@ impl Weather {
             clocks: some(6),
             disks: some(3),
             harm: if villain { 5 + some(20) } else { 0 },
-            groups: 20 + some(60),
+            groups: if in_groups { 20 + some(60) } else { 0 },
         }
     }
 }
@@ -350,6 +352,11 @@ impl Plan {
             deeds.push((at, deed));
         }
         Self { seed, homes, villain, deeds }
+    }
+
+    /// Whether anybody makes a group.
+    pub fn has_groups(&self) -> bool {
+        self.deeds.iter().any(|(_, deed)| matches!(deed, Deed::Create { .. }))
     }
 
     /// A member is removed while their home is cut off; both sides write, and then all is well again.

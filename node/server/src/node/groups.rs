@@ -62,6 +62,9 @@ pub(super) struct GroupWait {
 /// How long a call waits for a group's home before it is answered `pending` (API, "Methods").
 const WAIT: Duration = Duration::from_secs(10);
 
+/// Users taken out of groups in one step, some dozens of groups each at most.
+const DEPARTING: usize = 16;
+
 /// Accounts looked at in one step after a start.
 const ACCOUNTS_SEEN: usize = 256;
 
@@ -395,15 +398,20 @@ impl Hub {
         if self.clock_wrong_by.is_some() {
             return Ok(()); // nothing is signed meanwhile
         }
-        let Some((user, after)) = self.departing.pop_front() else { return Ok(()) };
         let now = self.now_ms();
         let (signer, record) = self.seal();
         let sealer = Sealer { key: &*signer, record };
-        match self.home.depart(&*store, now, &sealer, &user, after)? {
-            Departure::Done => {}
-            Departure::Upto(group) => self.departing.push_front((user, Some(group))),
-            // Others first.
-            Departure::Later(group) => self.departing.push_back((user, group)),
+        for _ in 0..DEPARTING.min(self.departing.len()) {
+            let Some((user, after)) = self.departing.pop_front() else { break };
+            match self.home.depart(&*store, now, &sealer, &user, after)? {
+                Departure::Done => {}
+                Departure::Upto(group) => {
+                    self.departing.push_front((user, Some(group)));
+                    break;
+                }
+                // Others first.
+                Departure::Later(group) => self.departing.push_back((user, group)),
+            }
         }
         self.collect_effects(None)
     }
