@@ -117,7 +117,7 @@ pub enum Deed {
         /// How far off the true time.
         offset_ms: i64,
     },
-    /// A user makes a group. People are numbered by [`PEOPLE`] of each home here and in all that is about groups.
+    /// A user makes a group. People are numbered here, three of each home, and in all that is about groups.
     Create {
         /// Who.
         who: usize,
