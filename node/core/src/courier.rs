@@ -303,7 +303,7 @@ impl Courier {
             && self.letters_sent.saturating_sub(self.letters_taken) < LETTERS_UNDER_WAY
         {
             let Some((number, letter)) = self.letters.pop_first() else { break };
-            if self.letters_taken == 0 {
+            if self.letters_sent == 0 {
                 self.letters_taken = number - 1;
             }
             self.letters_sent = number;

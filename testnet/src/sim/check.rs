@@ -523,8 +523,18 @@ impl World {
 
     /// A group whose rosters the villain signs.
     fn is_villains_group(&self, channel: ChannelId) -> bool {
-        let owner = self.ledger.owner(channel);
-        channel.is_group() && owner.is_none_or(|owner| self.is_villain(owner))
+        channel.is_group()
+            && self.ledger.owner(channel).is_none_or(|owner| self.is_contested(channel, owner))
+    }
+
+    /// The dishonest home may make another group of an id that it knows, and ask homes into it that are not yet in the
+    /// first: nobody there can tell which is meant.
+    fn is_contested(&self, group: ChannelId, owner: usize) -> bool {
+        let another = |member: &Member| {
+            let held = member.roster(group).ok().flatten();
+            held.is_some_and(|held| held.roster().owner != self.members[owner].id)
+        };
+        self.is_villain(owner) || self.members.iter().any(another)
     }
 
     /// Messages in groups that were answered.

@@ -1,10 +1,14 @@
 //! The sending side of one stream: what is sent when, and what a peer may answer.
 
-use homing_core::{Courier, CourierLimits, Delivery, Effect, OwedChannel, PeerMark, RangeIn};
-use homing_wire::{ChannelId, Epoch, Event, Pos, Seq};
+use bytes::Bytes;
+use homing_core::{
+    Courier, CourierLimits, Delivery, Effect, OwedChannel, PeerFault, PeerMark, RangeIn,
+};
+use homing_wire::{ChannelId, Epoch, Event, HomeId, Pos, Seq};
 
 use crate::group_world::group_of;
 use crate::node::{Node, accepting, local, proven};
+use crate::store::TestStore;
 
 const MINUTE_MS: u64 = 60_000;
 
@@ -719,4 +723,43 @@ fn a_long_answer_of_others_between_is_passed_over() {
     s.follow();
     assert_eq!(s.deliver(), [(channel, 2, 2)]);
     assert_eq!(s.acme.state(channel).head, Pos(22));
+}
+
+/// Letters that cannot be taken yet come again, all of them, in order.
+#[test]
+fn letters_that_are_held_come_again_in_order() {
+    let limits = CourierLimits::default();
+    let store = TestStore::default();
+    let numbers = |burst: Vec<Delivery>| -> Vec<u64> {
+        let number = |delivery: &Delivery| match delivery {
+            Delivery::Letter { number, .. } => Some(*number),
+            _ => None,
+        };
+        burst.iter().filter_map(number).collect()
+    };
+    // Whether these are the first ever, or others were taken on an earlier stream.
+    for first in [1, 7] {
+        let mut courier = Courier::new(HomeId([1; 32]), limits);
+        let all: Vec<u64> = (first..first + 3).collect();
+        all.iter().for_each(|n| courier.letter(*n, Bytes::from_static(b"letter")));
+        assert_eq!(numbers(courier.burst(&store, 10).unwrap()), all);
+        // Each is answered, and each answer names the first that could not be taken.
+        (0..3).for_each(|_| courier.letters_held(20, first - 1).unwrap());
+        courier.letter(first + 3, Bytes::from_static(b"letter"));
+        assert!(courier.burst(&store, 20).unwrap().is_empty(), "not at once");
+        let at = courier.wake_at().unwrap();
+        assert_eq!(at, 20 + limits.held_back_ms);
+        courier.wake(at).unwrap();
+        let again: Vec<u64> = (first..first + 4).collect();
+        assert_eq!(numbers(courier.burst(&store, at).unwrap()), again);
+        courier.letters_taken(at, first + 1).unwrap();
+        courier.letters_held(at, first + 1).unwrap();
+        courier.letters_held(at, first).unwrap();
+        let at = courier.wake_at().unwrap();
+        courier.wake(at).unwrap();
+        assert_eq!(numbers(courier.burst(&store, at).unwrap()), again[2..]);
+        courier.letters_taken(at, first + 3).unwrap();
+        assert!(courier.is_idle());
+        assert_eq!(courier.letters_held(at, first + 4), Err(PeerFault("ack_ahead")));
+    }
 }
