@@ -733,7 +733,11 @@ fn letters_that_are_held_come_again_in_order() {
     let numbers = |burst: Vec<Delivery>| -> Vec<u64> {
         let number = |delivery: &Delivery| match delivery {
             Delivery::Letter { number, .. } => Some(*number),
-            _ => None,
+            Delivery::Range { .. }
+            | Delivery::Pruned { .. }
+            | Delivery::Marks { .. }
+            | Delivery::Roster(_)
+            | Delivery::Pull => None,
         };
         burst.iter().filter_map(number).collect()
     };
