@@ -94,6 +94,8 @@ pub enum Kind {
     /// Everything that can go wrong.
     #[default]
     Mixed,
+    /// The same without groups.
+    Chats,
     /// A member of a group is removed while their home is cut off.
     RemovedBehindACut,
     /// An automatic decline meets the next invitation.
@@ -104,6 +106,7 @@ impl Kind {
     fn plan(self, seed: u64, homes: usize, steps: usize) -> Plan {
         match self {
             Self::Mixed => Plan::new(seed, homes, steps),
+            Self::Chats => Plan::of_chats(seed, homes, steps),
             Self::RemovedBehindACut => Plan::removed_behind_a_cut(seed),
             Self::DeclinedInARace => Plan::declined_in_a_race(seed),
         }

@@ -291,9 +291,9 @@ struct Weather {
 }
 
 impl Weather {
-    fn of(rng: &mut StdRng, villain: bool) -> Self {
+    fn of(rng: &mut StdRng, villain: bool, may_have_groups: bool) -> Self {
         // Every third run is of chats alone: groups would dilute what is rare in them.
-        let in_groups = rng.random_range(0..3) > 0;
+        let in_groups = may_have_groups && rng.random_range(0..3) > 0;
         // Every second run has none of it.
         let mut some = |most: u32| {
             if rng.random_bool(0.5) { rng.random_range(1..=most) } else { 0 }
@@ -314,9 +314,18 @@ impl Weather {
 impl Plan {
     /// The plan of a seed.
     pub fn new(seed: u64, homes: usize, steps: usize) -> Self {
+        Self::mixed(seed, homes, steps, true)
+    }
+
+    /// The same of chats alone.
+    pub fn of_chats(seed: u64, homes: usize, steps: usize) -> Self {
+        Self::mixed(seed, homes, steps, false)
+    }
+
+    fn mixed(seed: u64, homes: usize, steps: usize, groups: bool) -> Self {
         let mut rng = StdRng::seed_from_u64(seed ^ 0x51A7_0000);
         let villain = homes > 2 && rng.random_bool(0.5);
-        let weather = Weather::of(&mut rng, villain);
+        let weather = Weather::of(&mut rng, villain, groups);
         let users = homes * USERS;
         // A few conversations get most of what is written: long logs matter, and meetings in one channel.
         let lively: Vec<(usize, usize)> = (0..homes.max(3))
