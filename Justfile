@@ -71,7 +71,7 @@ chaos *ARGS:
 
 # The core of many homes under seeds, with everything that can go wrong (docs/TESTING.md).
 sim *ARGS:
-    cargo build --quiet --locked -p homing-testnet
+    cargo build --quiet --locked --bins
     target/debug/homing-testnet sim {{ARGS}}
 
 # Every fuzz target for so many seconds (docs/TESTING.md); what they find anew stays out of the repository.
