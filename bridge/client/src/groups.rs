@@ -90,6 +90,11 @@ impl Client {
         self.call("groups.create", &params).await
     }
 
+    /// Goes on with a group whose home was not heard for long: a new one, whose people are asked.
+    pub async fn fork_group(&self, group: Uuid) -> Result<Channel, Error> {
+        self.call("groups.fork", &json!({ "channel": group })).await
+    }
+
     /// Asks users in.
     pub async fn invite_to_group(
         &self,

@@ -75,6 +75,12 @@ pub(super) enum GroupCommand {
         #[arg(value_parser = ["member", "admin", "owner"])]
         role: String,
     },
+    /// Go on with a group whose home is gone: a new one of your home, whose people are asked.
+    #[command(after_help = "Example:\n  homing client group fork GROUP")]
+    Fork {
+        /// The group's id.
+        group: Uuid,
+    },
     /// Open a link by which people can come. Whoever has it can: it is shown once.
     #[command(after_help = "Example:\n  homing client group link GROUP --uses 5 --expires 86400")]
     Link {
@@ -152,6 +158,12 @@ pub(super) async fn run(
             let user = session.user(&user)?;
             let ask = async || client.set_group_role(group, &user, &role, op).await;
             changed(screen, patiently(ask).await?)?;
+        }
+        GroupCommand::Fork { group } => {
+            let made = patiently(async || client.fork_group(group).await).await?;
+            screen.result(&made, |screen| {
+                screen.line(&format!("{} {}", made.channel, harmless(&made.title())))
+            })?;
         }
         GroupCommand::Link { group, expires, uses } => {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
