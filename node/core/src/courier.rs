@@ -512,6 +512,11 @@ impl Courier {
         self.parcels.is_empty() && waiting && self.is_answered() && !self.pull
     }
 
+    /// Channels of which events wait, or are under way.
+    pub fn channels(&self) -> impl Iterator<Item = ChannelId> + use<'_> {
+        self.parcels.keys().copied()
+    }
+
     fn is_answered(&self) -> bool {
         self.marks_under_way.is_empty()
             && self.rosters_under_way.is_empty()

@@ -217,9 +217,16 @@ impl Home {
     ) -> Result<(), Fault> {
         let cursor = self.channel(reader, channel)?.and_then(|s| s.cursor(&peer));
         // Marks of somebody who has left a group meanwhile are not owed any more.
-        let newest = |now: Vec<PeerMark>| now.iter().all(|mark| marks.contains(mark));
-        if cursor.is_some_and(|c| c.marks_owed) && newest(self.marks_for(reader, channel, peer)?) {
+        let newest = |now: &[PeerMark]| now.iter().all(|mark| marks.contains(mark));
+        if !cursor.is_some_and(|c| c.marks_owed) {
+            return Ok(());
+        }
+        let now = self.marks_for(reader, channel, peer)?;
+        if newest(&now) {
             self.owe(channel, peer, |cursor| cursor.marks_owed = false);
+        } else if now.iter().any(|mark| !marks.iter().any(|told| told.user == mark.user)) {
+            // Somebody has come into a group meanwhile, whose marks nothing else brings.
+            self.follows(Effect::Marks { peer, channel, marks: now });
         }
         Ok(())
     }

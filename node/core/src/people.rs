@@ -356,7 +356,13 @@ impl Home {
         }
         // Pushed to all the same: the other channels must not wait for one that is stuck.
         self.reconciling.remove(&home);
-        self.resume(reader, home)?;
+        if self.pulling.contains_key(&home) {
+            // It was told to ask, and does. Told again at the end of each repair, two homes that cannot take what they
+            // owe each other would ask each other without end.
+            self.push_owed(reader, home)?;
+        } else {
+            self.resume(reader, home)?;
+        }
         Ok(outcome)
     }
 

@@ -110,7 +110,7 @@ impl Home {
     }
 
     /// Everything that is owed to `peer`, as effects of this step; marks alone where it has to ask first.
-    fn push_owed(&mut self, reader: &dyn Reader, peer: HomeId) -> Result<(), Fault> {
+    pub(crate) fn push_owed(&mut self, reader: &dyn Reader, peer: HomeId) -> Result<(), Fault> {
         let channels: Vec<ChannelId> =
             self.owed.get(&peer).map(|c| c.keys().copied().collect()).unwrap_or_default();
         for channel in channels {

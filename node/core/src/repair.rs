@@ -57,6 +57,9 @@ pub enum Answered {
     },
     /// A roster, its signature checked; `None`: the peer has none for this home.
     Roster(Option<Box<SignedRoster>>),
+    /// No part of a chain: by the peer's roster nobody of this home is in the group. It may have come to know that
+    /// since it said what it holds.
+    NotAMember,
 }
 
 /// Fetching from one peer. Ask what [`Repair::next`] says, give the answer to [`Repair::answered`], until
@@ -76,6 +79,8 @@ pub struct Repair {
     fetched: u64,
     /// Chains that could not be fetched to their end.
     incomplete: u64,
+    /// Those of them that are the peer's own, or this home's.
+    withheld: u64,
     /// The peer has shown what this home signed in that life, and this store knows nothing of.
     later_life: Option<Epoch>,
 }
@@ -127,6 +132,7 @@ impl Repair {
             chain: None,
             fetched: 0,
             incomplete: 0,
+            withheld: 0,
             later_life: None,
         }
     }
@@ -139,6 +145,12 @@ impl Repair {
     /// Chains that the peer holds more of and could not show, or that this home did not take.
     pub fn incomplete(&self) -> u64 {
         self.incomplete
+    }
+
+    /// Those of them that are the peer's own, or this home's: what an honest peer shows. Of other homes' chains it lacks
+    /// what it rejected, or what was before its time in a group.
+    pub fn withheld(&self) -> u64 {
+        self.withheld
     }
 
     /// A life of this home in which it has signed what its store does not know, although nobody else writes in it:
@@ -218,7 +230,7 @@ impl Repair {
                 Answered::Roster(signed) => {
                     self.take_roster(home, reader, now_ms, group, signed.map(|signed| *signed))
                 }
-                Answered::Holdings(_) | Answered::Range { .. } => {
+                Answered::Holdings(_) | Answered::Range { .. } | Answered::NotAMember => {
                     Ok(Err(PeerFault("answer_mismatch")))
                 }
             };
@@ -232,9 +244,13 @@ impl Repair {
                     self.take(home, reader, now_ms, fetch, events, end, begins)
                 }
             }
+            // Nothing of it is for this home any more: the roster that says so is on its way.
+            (Answered::NotAMember, Some(fetch)) if fetch.chain.channel.is_group() => Ok(Ok(())),
             (Answered::Holdings(_), Some(_))
             | (Answered::Range { .. }, None)
-            | (Answered::Roster(_), _) => Ok(Err(PeerFault("answer_mismatch"))),
+            | (Answered::NotAMember | Answered::Roster(_), _) => {
+                Ok(Err(PeerFault("answer_mismatch")))
+            }
         }
     }
 
@@ -357,7 +373,7 @@ impl Repair {
         let next = begins.map_or(next, |begins| next.max(begins.next()));
         let Some(mut at) = fetch.walk.take() else { return Ok(Ok(())) };
         if headers.is_empty() {
-            self.incomplete += 1; // it cannot show what it holds
+            self.falls_short(home.id(), origin); // it cannot show what it holds
             return Ok(Ok(()));
         }
         for header in headers {
@@ -408,13 +424,13 @@ impl Repair {
             let head = end.head();
             head.channel == channel && end.origin() == origin && end.epoch() == epoch
         }) else {
-            self.incomplete += 1;
+            self.falls_short(home.id(), origin);
             return Ok(Ok(()));
         };
         if present {
             // It may have been written, and pushed to the peer, since it was asked.
             if home.has_written(reader, channel, epoch, end.head())? {
-                self.incomplete += 1;
+                self.falls_short(home.id(), origin);
             } else {
                 self.later_life = Some(epoch);
             }
@@ -427,7 +443,7 @@ impl Repair {
                     Ok(())
                 }
                 Ok(_) => {
-                    self.incomplete += 1;
+                    self.falls_short(home.id(), origin);
                     Ok(())
                 }
                 Err(fault) => Err(fault),
@@ -445,7 +461,7 @@ impl Repair {
                 return Ok(Err(PeerFault("unproven"))); // it adds to what was signed
             }
             if events.is_empty() || !fetch.walked.is_empty() {
-                self.incomplete += 1;
+                self.falls_short(home.id(), origin);
                 return Ok(Ok(()));
             }
             fetch.walk = Some(end);
@@ -453,7 +469,7 @@ impl Repair {
             return Ok(Ok(()));
         };
         if events.is_empty() {
-            self.incomplete += 1;
+            self.falls_short(home.id(), origin);
             return Ok(Ok(()));
         }
         let count = proven.head().seq.0 - first.0 + 1;
@@ -476,10 +492,11 @@ impl Repair {
         }
         let reply = match home.repair_range(reader, now_ms, self.peer, &range)? {
             Ok(reply) => reply,
-            Err(PeerFault("equivocation")) if origin == home.id() => {
-                // This home signed both, when its disk was set back without a new life: not the peer's doing,
-                // and no reason to take nothing else of it.
-                self.incomplete += 1;
+            Err(PeerFault("equivocation")) if origin != self.peer => {
+                // Its origin signed both, and each home holds what it was told first: not the peer's doing, and no
+                // reason to take nothing else of it. This home may be the origin, if its disk was set back without a
+                // new life.
+                self.falls_short(home.id(), origin);
                 return Ok(Ok(()));
             }
             Err(fault) => return Ok(Err(fault)),
@@ -492,7 +509,7 @@ impl Repair {
             return Ok(Ok(()));
         }
         if reply.refused.is_some() || reply.held_back || reply.have < first {
-            self.incomplete += 1;
+            self.falls_short(home.id(), origin);
             return Ok(Ok(()));
         }
         if origin == home.id() {
@@ -507,6 +524,15 @@ impl Repair {
         }
         self.chain = Some(fetch);
         Ok(Ok(()))
+    }
+
+    /// A chain could not be fetched to its end. That another home's ends at a peer with something that the peer rejected is
+    /// nothing strange, in a group: whoever may not write has tried. Its origin is asked too, and shows all of it.
+    fn falls_short(&mut self, own: HomeId, origin: HomeId) {
+        self.incomplete += 1;
+        if origin == self.peer || origin == own {
+            self.withheld += 1;
+        }
     }
 
     /// Keeps the names of users of this home who wrote, as this home signed, and are not known any more.

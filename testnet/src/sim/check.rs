@@ -137,8 +137,11 @@ impl World {
         let link = member.links.get(&peer);
         let owed = process.owed().get(id).into_iter().flat_map(|channels| channels.keys());
         // Of a group of which the villain has signed two rosters, honest homes may never agree.
-        let (forked, owed): (Vec<ChannelId>, Vec<ChannelId>) =
+        let (mut forked, owed): (Vec<ChannelId>, Vec<ChannelId>) =
             owed.copied().partition(|id| self.is_villains_group(*id));
+        // Nor need a home that holds one roster hear from one that holds the other that it is out of the group.
+        let sent = link.into_iter().flat_map(|link| link.courier.channels());
+        forked.extend(sent.filter(|id| self.is_villains_group(*id)));
         let quiet = link.is_some_and(|link| {
             link.repair.is_none() && (link.courier.is_idle() || !forked.is_empty())
         });

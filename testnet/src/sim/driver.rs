@@ -755,6 +755,7 @@ impl World {
             None => {
                 let honest = !self.plan.villain;
                 let (incomplete, later) = (run.work.incomplete(), run.work.later_life());
+                let withheld = run.work.withheld();
                 link.repair = None;
                 process.reconciled(&member.store, id, incomplete)?;
                 // The villain may well have signed what it does not keep.
@@ -763,7 +764,7 @@ impl World {
                         format!("home {home} is shown that it lived later, in {life:?}, and stops");
                     return Err(Broken::new("P8", what));
                 }
-                if self.well && honest && incomplete > 0 {
+                if self.well && honest && withheld > 0 {
                     let what = format!("home {home} was not shown everything by {peer}");
                     return Err(Broken::new("P8", what));
                 }
@@ -893,6 +894,7 @@ impl World {
                 let Some(bytes) = signed else { return Ok(Answered::Roster(None)) };
                 Ok(Answered::Roster(Some(Box::new(self.roster_in(home, bytes)?))))
             }
+            (Question::Range(_), Answer::Refused) => Ok(Answered::NotAMember),
             (_, _) => Err(PeerFault("answer_mismatch")),
         }
     }

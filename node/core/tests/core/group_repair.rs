@@ -158,6 +158,30 @@ fn a_home_is_given_what_was_written_while_it_was_in() {
 }
 
 #[test]
+fn a_home_that_is_out_of_a_group_by_the_time_it_is_answered_goes_on_with_the_others() {
+    let (mut world, group, anns) = group_of(3);
+    let (other, before) = (world.create(0, vec![anns[2].clone()]), world.nodes[2].store.clone());
+    world.join(&anns[2], other);
+    for group in [group, other] {
+        say(&mut world, &anns[0], group, "hello");
+    }
+    world.restore(2, before);
+    let mut refuse = |told: &mut Answered| {
+        let part = match told {
+            Answered::Range { end: Some(end), .. } => end.head().channel,
+            _ => return,
+        };
+        if part == group {
+            *told = Answered::NotAMember;
+        }
+    };
+    let (holders, asker) = world.nodes.split_at_mut(2);
+    let (repair, _) = fetch(&mut asker[0], &mut holders[0], &mut refuse).unwrap();
+    assert_eq!((repair.fetched(), repair.incomplete()), (1, 0));
+    assert_eq!(world.words(&anns[2], other), ["hello"]);
+}
+
+#[test]
 fn a_letter_to_a_home_that_has_still_to_ask_waits_and_is_not_lost() {
     let (mut world, group, anns) = group_of(3);
     let backup = world.nodes[0].store.clone();

@@ -530,6 +530,46 @@ fn what_was_owed_for_a_month_is_asked_for_and_then_pushed_again() {
 }
 
 #[test]
+fn homes_that_cannot_take_what_they_owe_each_other_do_not_ask_without_end() {
+    let (mut acme, mut globex, _) = homes();
+    let (alice, carol) = (acme.user("alice"), globex.user("carol"));
+    acme.send("alice", &carol, "long ago");
+    globex.send("carol", &alice, "as long ago");
+    for node in [&mut acme, &mut globex] {
+        node.now += 31 * 24 * 3_600_000;
+        node.tick();
+    }
+    let pulls = |node: &mut Node, peer| {
+        node.home.reconciled(&node.store, peer, 1).unwrap();
+        node.settle().iter().filter(|e| matches!(e, Effect::Pull { .. })).count()
+    };
+    acme.home.resume(&acme.store, globex.id).unwrap();
+    acme.settle();
+    // Globex is told to ask, does so in vain, and tells Acme the same, once; so much for both.
+    assert_eq!(pulls(&mut globex, acme.id), 1);
+    assert_eq!(pulls(&mut acme, globex.id), 0);
+    assert_eq!(pulls(&mut globex, acme.id), 0);
+    // A new connection begins anew.
+    acme.home.resume(&acme.store, globex.id).unwrap();
+    assert!(acme.settle().iter().any(|e| matches!(e, Effect::Pull { .. })));
+}
+
+#[test]
+fn of_a_chat_nobody_can_say_that_the_other_is_not_in_it() {
+    let (mut acme, mut globex, _) = homes();
+    let backup = acme.store.clone();
+    go_on(&mut acme, &mut globex, 3);
+    acme.restore(backup);
+    let mut refuse = |told: &mut Answered| {
+        if matches!(told, Answered::Range { .. }) {
+            *told = Answered::NotAMember;
+        }
+    };
+    let fault = fetch(&mut acme, &mut globex, &mut refuse).err();
+    assert_eq!(fault.map(|fault| fault.0), Some("answer_mismatch"));
+}
+
+#[test]
 fn a_rejected_message_is_shown_to_its_sender() {
     let (mut acme, globex, channel) = homes();
     let head = acme.state(channel).head;

@@ -367,6 +367,11 @@ fn answered(
             let signed = SignedRoster::verify(roster.signed).map_err(|error| error.reason())?;
             Ok(Answered::Roster(Some(Box::new(signed))))
         }
+        (Question::Range(_), Some(pb::answer::Answer::Refusal(refused)))
+            if refused.reason == "not_a_member" =>
+        {
+            Ok(Answered::NotAMember)
+        }
         (Question::Holdings { .. } | Question::Range(_) | Question::Roster { .. }, _) => {
             Err("answer_mismatch")
         }
