@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use homing_wire::limits::ROSTER_MEMBERS;
 use homing_wire::{
     ChainPos, Change, ChannelId, Command, Epoch, Fence, HomeId, Letter, Local, OpId, Pos, Right,
     Role, Roster, RosterHistory, Seq, SignedRoster, Target, Tenure, UserRef,
@@ -160,10 +161,14 @@ impl Home {
         };
         let Some(of) = state.group.clone() else { return Ok(Err(PeerFault("roster_of_a_chat"))) };
         let Some(held) = self.roster(id) else { return Ok(Ok(())) };
-        if of.forked.is_some_and(|life| new.epoch <= life) || new.version < held.roster().version {
+        if signed.hash() == held.hash() {
             return Ok(Ok(()));
         }
-        if signed.hash() == held.hash() {
+        if of.forked.is_some_and(|life| new.epoch <= life) {
+            self.note_other(id, peer);
+            return Ok(Ok(()));
+        }
+        if new.version < held.roster().version {
             return Ok(Ok(()));
         }
         if new.owner != of.owner || !new.follows(held.roster()) {
@@ -172,6 +177,7 @@ impl Home {
             {
                 // Both are signed by it.
                 group.forked = Some(new.epoch);
+                self.note_other(id, peer);
             }
             // Whoever passes one on need not know what else its home has signed. And where two homes have made a group of
             // one id, nobody can tell which was first.
@@ -180,6 +186,16 @@ impl Home {
         }
         self.follow(reader, signed)?;
         Ok(Ok(()))
+    }
+
+    /// A home holds another roster than this one, and neither follows on the other.
+    fn note_other(&mut self, id: ChannelId, peer: HomeId) {
+        if let Some(slot) = self.channels.peek_mut(&id)
+            && slot.state.group.as_ref().is_some_and(|group| group.owner != peer)
+            && slot.others.len() < ROSTER_MEMBERS
+        {
+            slot.others.insert(peer);
+        }
     }
 
     /// Another home lacks the roster that an event of this home names, or has never had one.
@@ -268,6 +284,7 @@ impl Home {
         let old = self.roster(id);
         let Some(slot) = self.change_channel(id) else { return Ok(()) };
         slot.roster = Some(signed.clone());
+        let others = std::mem::take(&mut slot.others);
         if let Some(group) = &mut slot.state.group {
             group.version = new.version;
             group.since = new.home_since(&own).unwrap_or(0);
@@ -278,6 +295,11 @@ impl Home {
             && let Some(given_up) = new.continues
         {
             self.note_continued(reader, given_up, new)?;
+        }
+        // The owner home may reach them later than this one does, and until then they send what cannot be taken here.
+        let knows = |home: &HomeId| new.tenures.iter().any(|tenure| tenure.user.home == *home);
+        for home in others.into_iter().filter(knows) {
+            self.follows(roster_effect(home, &signed));
         }
         let before = old.as_ref().map(|signed| signed.roster());
         let asked = self.follow_members(reader, id, before, new)?;

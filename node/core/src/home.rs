@@ -132,6 +132,8 @@ pub enum Effect {
         upto: Seq,
         /// Of a group: the chain begins above this for that peer.
         begins: Seq,
+        /// Of a group: the version of the roster that is held here.
+        roster: u64,
     },
     /// What is owed to that peer is too old to be pushed: it is to ask.
     Pull {

@@ -22,4 +22,5 @@ mod relay;
 mod repair;
 mod restore;
 mod retention;
+mod roster_forks;
 mod store;
