@@ -13,6 +13,7 @@ mod group_world;
 mod groups;
 mod hostile;
 mod ids;
+mod invitations;
 mod marks;
 mod misbehaving;
 mod model;

@@ -72,24 +72,31 @@ impl Streams {
     fn collect(&mut self) {
         for from in 0..self.world.nodes.len() {
             for effect in self.world.nodes[from].settle() {
-                let (Effect::Owed { peer, .. }
-                | Effect::Roster { peer, .. }
-                | Effect::Letter { peer, .. }) = &effect
-                else {
-                    continue;
+                let peer = match &effect {
+                    Effect::Owed { peer, .. }
+                    | Effect::Roster { peer, .. }
+                    | Effect::Letter { peer, .. } => *peer,
+                    Effect::Message { .. }
+                    | Effect::Rejected { .. }
+                    | Effect::Marked { .. }
+                    | Effect::Channel { .. }
+                    | Effect::ChannelOf { .. }
+                    | Effect::Pull { .. }
+                    | Effect::Marks { .. }
+                    | Effect::Settled { .. } => continue,
                 };
-                let to = self.world.at(*peer);
+                let to = self.world.at(peer);
                 let Some(courier) = self.couriers.get_mut(&(from, to)) else { continue };
-                match effect {
-                    Effect::Owed {
-                        channel, parties, epoch, acked, upto, begins, roster, ..
-                    } => {
-                        let owed = OwedChannel { parties, epoch, acked, upto, begins, roster };
-                        courier.owe(channel, owed);
-                    }
-                    Effect::Roster { signed, .. } => courier.roster(signed),
-                    Effect::Letter { number, letter, .. } => courier.letter(number, letter),
-                    other => panic!("{other:?}"),
+                if let Effect::Owed {
+                    channel, parties, epoch, acked, upto, begins, roster, ..
+                } = effect
+                {
+                    let owed = OwedChannel { parties, epoch, acked, upto, begins, roster };
+                    courier.owe(channel, owed);
+                } else if let Effect::Roster { signed, .. } = effect {
+                    courier.roster(signed);
+                } else if let Effect::Letter { number, letter, .. } = effect {
+                    courier.letter(number, letter);
                 }
             }
         }
