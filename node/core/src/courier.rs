@@ -34,6 +34,10 @@ pub struct CourierLimits {
     pub burst: usize,
     /// A range that the peer held back is tried again after this long, in milliseconds.
     pub held_back_ms: u64,
+    /// Where the peer lacks the roster that an event names, and cannot take the one that it was given, the range is tried
+    /// again after `held_back_ms`, then after twice as long each time, up to this long, in milliseconds. What ends it is
+    /// another roster here or there, which does not wait.
+    pub roster_retry_most_ms: u64,
     /// The peer answers something within this, in milliseconds, while anything is under way.
     pub answer_ms: u64,
 }
@@ -46,6 +50,8 @@ impl Default for CourierLimits {
             range_entries: 512,
             burst: 256,
             held_back_ms: 5_000,
+            // An event each five minutes and group is nothing to either home, and what is waited for comes by itself.
+            roster_retry_most_ms: 300_000,
             answer_ms: 60_000,
         }
     }
@@ -71,6 +77,8 @@ pub struct OwedChannel {
     pub upto: Seq,
     /// Of a group: the chain begins above this for the peer; 0: at its beginning.
     pub begins: Seq,
+    /// Of a group: the version of the roster that is held here.
+    pub roster: u64,
 }
 
 /// What is sent next.
@@ -194,6 +202,12 @@ struct Parcel {
     held_until: Option<u64>,
     /// The version of the roster that the peer was last given.
     roster: Option<u64>,
+    /// One of the ranges since the last start has been answered so: the peer lacks the roster.
+    lacks_roster: bool,
+    /// How often in succession that held the channel back.
+    rosterless: u32,
+    /// The peer held back, and has taken nothing since: one range at a time tries whether it still does.
+    probing: bool,
     queued: bool,
 }
 
@@ -240,9 +254,17 @@ impl Courier {
             most,
             held_until: None,
             roster: None,
+            lacks_roster: false,
+            rosterless: 0,
+            probing: false,
             queued: false,
         });
         parcel.owed.upto = parcel.owed.upto.max(owed.upto);
+        if parcel.owed.roster < owed.roster {
+            // What the peer could not take under the roster before, it may take under this one.
+            parcel.owed.roster = owed.roster;
+            parcel.release(channel, &mut self.held);
+        }
         queue(parcel, channel, &mut self.turn);
     }
 
@@ -251,9 +273,14 @@ impl Courier {
         self.marks.insert(channel, marks);
     }
 
-    /// The peer is to have a roster.
+    /// The peer is to have a roster. The one that it was given on this stream, and asks for all the same, does not go again:
+    /// it cannot take it.
     pub fn roster(&mut self, signed: Arc<SignedRoster>) {
         let (group, version) = (signed.roster().group, signed.roster().version);
+        let given = self.parcels.get(&group).and_then(|parcel| parcel.roster);
+        if given.is_some_and(|given| given >= version) {
+            return;
+        }
         let known = self.rosters.get(&group).map(|known| known.roster().version);
         if known.is_none_or(|known| known < version)
             && self.rosters_under_way.get(&group) != Some(&version)
@@ -328,6 +355,29 @@ impl Courier {
         epoch: Epoch,
         have: Seq,
     ) -> Result<(), PeerFault> {
+        self.answered(now_ms, channel, epoch, have, false)
+    }
+
+    /// The same, where the peer has taken nothing of the range, for it lacks the roster that an event names.
+    pub fn needs_roster(
+        &mut self,
+        now_ms: u64,
+        channel: ChannelId,
+        epoch: Epoch,
+        have: Seq,
+    ) -> Result<(), PeerFault> {
+        self.answered(now_ms, channel, epoch, have, true)
+    }
+
+    fn answered(
+        &mut self,
+        now_ms: u64,
+        channel: ChannelId,
+        epoch: Epoch,
+        have: Seq,
+        needs_roster: bool,
+    ) -> Result<(), PeerFault> {
+        let limits = self.limits;
         if self.answers_orphan(now_ms, channel, Some(epoch)) {
             return Ok(());
         }
@@ -337,6 +387,7 @@ impl Courier {
         let Some((parcel, bytes)) = asked else { return Err(PeerFault("ack_unasked")) };
         // Of what was never for the peer it need hold nothing.
         let have = have.max(parcel.owed.begins);
+        parcel.lacks_roster |= needs_roster;
         self.heard_at = now_ms;
         self.in_flight -= bytes;
         self.unanswered -= 1;
@@ -357,12 +408,16 @@ impl Courier {
             parcel.next_pos = None;
             if stuck {
                 parcel.most = 1;
-                let until = now_ms.saturating_add(self.limits.held_back_ms);
+                parcel.probing = true;
+                let wait_ms = parcel.hold_ms(&limits);
+                let until = now_ms.saturating_add(wait_ms);
                 parcel.held_until = Some(until);
                 self.held.insert((until, channel));
             }
+            parcel.lacks_roster = false;
         } else if have > parcel.from {
-            parcel.most = (parcel.most * 2).min(self.limits.range_entries);
+            parcel.most = (parcel.most * 2).min(limits.range_entries);
+            (parcel.rosterless, parcel.probing) = (0, false);
         }
         queue(parcel, channel, &mut self.turn);
         if parcel.under_way.is_empty() && parcel.sent == parcel.owed.upto && have == parcel.sent {
@@ -425,9 +480,8 @@ impl Courier {
         // The same one again is no reason: what else holds the peer back takes its time.
         if let Some(parcel) = self.parcels.get_mut(&group)
             && parcel.roster.replace(version) != Some(version)
-            && let Some(until) = parcel.held_until.take()
         {
-            self.held.remove(&(until, group));
+            parcel.release(group, &mut self.held);
             queue(parcel, group, &mut self.turn);
         }
         Ok(())
@@ -609,8 +663,30 @@ impl Courier {
     }
 }
 
+impl Parcel {
+    /// How long a range waits that the peer did not take.
+    fn hold_ms(&mut self, limits: &CourierLimits) -> u64 {
+        if !self.lacks_roster {
+            return limits.held_back_ms;
+        }
+        let factor = 1_u64.checked_shl(self.rosterless).unwrap_or(u64::MAX);
+        self.rosterless = self.rosterless.saturating_add(1);
+        let most = limits.roster_retry_most_ms.max(limits.held_back_ms);
+        limits.held_back_ms.saturating_mul(factor).min(most)
+    }
+
+    /// What held the peer back may be over.
+    fn release(&mut self, channel: ChannelId, held: &mut BTreeSet<(u64, ChannelId)>) {
+        self.rosterless = 0;
+        if let Some(until) = self.held_until.take() {
+            held.remove(&(until, channel));
+        }
+    }
+}
+
 fn queue(parcel: &mut Parcel, channel: ChannelId, turn: &mut VecDeque<ChannelId>) {
-    if !parcel.queued && parcel.held_until.is_none() && parcel.sent < parcel.owed.upto {
+    let waits = parcel.held_until.is_some() || (parcel.probing && !parcel.under_way.is_empty());
+    if !parcel.queued && !waits && parcel.sent < parcel.owed.upto {
         parcel.queued = true;
         turn.push_back(channel);
     }

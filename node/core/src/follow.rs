@@ -3,17 +3,19 @@
 
 use std::sync::Arc;
 
+use homing_wire::limits::ROSTER_MEMBERS;
 use homing_wire::{
-    ChainPos, Change, ChannelId, Command, Epoch, Fence, HomeId, Letter, Local, OpId, Pos, Right,
-    Role, Roster, RosterHistory, Seq, SignedRoster, Target, Tenure, UserRef,
+    ChainPos, ChannelId, Epoch, Fence, HomeId, Local, Pos, Right, Role, Roster, RosterHistory, Seq,
+    SignedRoster, Target, Tenure, UserRef,
 };
 
 use crate::groups::{LEFT, NOT_ALLOWED};
 use crate::home::{Effect, Home};
+use crate::invitations::Answer;
 use crate::reader::{Fault, Reader};
 use crate::refusal::{NO_CHANNEL, Refusal};
 use crate::relay::PeerFault;
-use crate::state::{AccountState, ChannelState, Cursor, GroupState, GroupsFrom, LogEntry, Member};
+use crate::state::{ChannelState, Cursor, GroupState, LogEntry, Member};
 use crate::write::Write;
 
 /// Events of one chain looked at when a roster turns some of them: beyond them nobody is told, and unread counts are
@@ -38,7 +40,7 @@ impl Home {
             // Nobody but this home makes them. Its own come back after a restore, by repair.
             return Ok(Ok(()));
         }
-        self.take_roster(reader, peer, signed)
+        self.take_roster(reader, peer, signed, &[])
     }
 
     /// A roster that was asked for in a repair. This home's own come back that way, from before its disk was lost: as
@@ -56,7 +58,7 @@ impl Home {
         let (id, version) = (signed.roster().group, signed.roster().version);
         if signed.roster().owner != own {
             let lost = self.lost_members(reader, peer, signed.roster())?;
-            let taken = self.take_roster(reader, peer, signed)?;
+            let taken = self.take_roster(reader, peer, signed, &lost)?;
             for user in lost {
                 self.agreed_before(id, &user);
             }
@@ -146,24 +148,29 @@ impl Home {
         reader: &dyn Reader,
         peer: HomeId,
         signed: SignedRoster,
+        lost: &[UserRef],
     ) -> Result<Result<(), PeerFault>, Fault> {
         let own = self.id;
         let new = signed.roster();
         let id = new.group;
         let Some(state) = self.channel(reader, id)? else {
             let ours = new.present().any(|tenure| tenure.user.home == own);
-            if ours {
+            if ours && !self.declines_whole(reader, new, lost)? {
                 self.add_channel(ChannelState::group(id, new.owner, self.now_ms));
-                self.follow(reader, signed)?;
+                self.follow_with(reader, signed, lost)?;
             }
             return Ok(Ok(()));
         };
         let Some(of) = state.group.clone() else { return Ok(Err(PeerFault("roster_of_a_chat"))) };
         let Some(held) = self.roster(id) else { return Ok(Ok(())) };
-        if of.forked.is_some_and(|life| new.epoch <= life) || new.version < held.roster().version {
+        if signed.hash() == held.hash() {
             return Ok(Ok(()));
         }
-        if signed.hash() == held.hash() {
+        if of.forked.is_some_and(|life| new.epoch <= life) {
+            self.note_other(id, peer);
+            return Ok(Ok(()));
+        }
+        if new.version < held.roster().version {
             return Ok(Ok(()));
         }
         if new.owner != of.owner || !new.follows(held.roster()) {
@@ -172,14 +179,25 @@ impl Home {
             {
                 // Both are signed by it.
                 group.forked = Some(new.epoch);
+                self.note_other(id, peer);
             }
             // Whoever passes one on need not know what else its home has signed. And where two homes have made a group of
             // one id, nobody can tell which was first.
             let to_blame = new.owner == peer && new.owner == of.owner;
             return Ok(if to_blame { Err(PeerFault("roster_fork")) } else { Ok(()) });
         }
-        self.follow(reader, signed)?;
+        self.follow_with(reader, signed, lost)?;
         Ok(Ok(()))
+    }
+
+    /// A home holds another roster than this one, and neither follows on the other.
+    fn note_other(&mut self, id: ChannelId, peer: HomeId) {
+        if let Some(slot) = self.channels.peek_mut(&id)
+            && slot.state.group.as_ref().is_some_and(|group| group.owner != peer)
+            && slot.others.len() < ROSTER_MEMBERS
+        {
+            slot.others.insert(peer);
+        }
     }
 
     /// Another home lacks the roster that an event of this home names, or has never had one.
@@ -262,12 +280,23 @@ impl Home {
         reader: &dyn Reader,
         signed: SignedRoster,
     ) -> Result<(), Fault> {
+        self.follow_with(reader, signed, &[])
+    }
+
+    /// The same. `lost`: users of this home who were members before its disk was lost.
+    fn follow_with(
+        &mut self,
+        reader: &dyn Reader,
+        signed: SignedRoster,
+        lost: &[UserRef],
+    ) -> Result<(), Fault> {
         let signed = Arc::new(signed);
         let own = self.id;
         let (new, id) = (signed.roster(), signed.roster().group);
         let old = self.roster(id);
         let Some(slot) = self.change_channel(id) else { return Ok(()) };
         slot.roster = Some(signed.clone());
+        let others = std::mem::take(&mut slot.others);
         if let Some(group) = &mut slot.state.group {
             group.version = new.version;
             group.since = new.home_since(&own).unwrap_or(0);
@@ -279,16 +308,25 @@ impl Home {
         {
             self.note_continued(reader, given_up, new)?;
         }
+        // The owner home may reach them later than this one does, and until then they send what cannot be taken here.
+        let knows = |home: &HomeId| new.tenures.iter().any(|tenure| tenure.user.home == *home);
+        for home in others.into_iter().filter(knows) {
+            self.follows(roster_effect(home, &signed));
+        }
         let before = old.as_ref().map(|signed| signed.roster());
-        let asked = self.follow_members(reader, id, before, new)?;
+        let answers = self.follow_members(reader, id, (before, new), lost)?;
         self.follow_homes(id, before, &signed);
         if let Some(old) = old {
             self.turn(reader, id, old.roster(), new)?;
         }
         let change = self.changed(id);
         self.follows(Effect::Channel { channel: id, change });
-        for (user, by) in asked {
-            self.answer_invitation(reader, id, new, &user, &by)?;
+        for (tenure, answer) in answers {
+            match answer {
+                Answer::Yes => self.let_come(new, &tenure.user.local),
+                Answer::No => self.decline(reader, new, tenure)?,
+                Answer::Ask => {}
+            }
         }
         Ok(())
     }
@@ -320,14 +358,15 @@ impl Home {
         Ok(())
     }
 
-    /// Members as a roster has them. Answers with users of this home whom another home has newly named, and by whom.
-    fn follow_members(
+    /// Members as a roster has them. Answers with users of this home whom another home has newly named, and what becomes of
+    /// that.
+    fn follow_members<'a>(
         &mut self,
         reader: &dyn Reader,
         id: ChannelId,
-        old: Option<&Roster>,
-        new: &Roster,
-    ) -> Result<Vec<(Local, UserRef)>, Fault> {
+        (old, new): (Option<&Roster>, &'a Roster),
+        lost: &[UserRef],
+    ) -> Result<Vec<(&'a Tenure, Answer)>, Fault> {
         let own = self.id;
         let gone: Vec<UserRef> = self
             .state(id)
@@ -352,44 +391,52 @@ impl Home {
                 }
             }
         }
-        let mut asked = Vec::new();
+        let mut answers = Vec::new();
         for tenure in new.present().filter(|t| t.user.home == own) {
-            if self.name(reader, id, (old, new), tenure)? {
-                asked.push((tenure.user.local.clone(), tenure.by.clone()));
-            }
+            let lost = lost.contains(&tenure.user);
+            let answer = self.name(reader, id, (old, new), tenure, lost)?;
+            answers.extend(answer.map(|answer| (tenure, answer)));
         }
-        Ok(asked)
+        Ok(answers)
     }
 
-    /// A roster names a user of this home. True: newly, and another home has signed it, so that there is something to
-    /// answer. Whatever role a roster gives, nobody is in a group of another home who has not agreed here.
+    /// A roster names a user of this home. Answers with what becomes of that where another home has signed it, and the user
+    /// is new in it and has not asked for it. Whatever role a roster gives, nobody is in a group of another home who has not agreed here.
     fn name(
         &mut self,
         reader: &dyn Reader,
         id: ChannelId,
         (old, new): (Option<&Roster>, &Roster),
         tenure: &Tenure,
-    ) -> Result<bool, Fault> {
+        lost: bool,
+    ) -> Result<Option<Answer>, Fault> {
         let user = &tenure.user;
         let since = new.named_since(user).unwrap_or(tenure.from);
         let mine = new.owner == self.id;
-        let known = self.state(id).is_some_and(|state| state.member(user).is_some());
-        let joins = tenure.role >= Role::Member && self.is_joining(new, &user.local);
-        let account = self.account(reader, &user.local)?;
-        if !known && !mine && account.is_none_or(|a| a.state != AccountState::Active) {
-            // Nobody of that name can be in it; that is said once.
-            return Ok(old.is_none_or(|old| since > old.version));
+        let known = self.state(id).and_then(|state| state.member(user));
+        let is_new = known.is_none_or(|member| member.since != since);
+        if known.is_some_and(|member| !is_new && member.left) {
+            return Ok(None); // left here; the owner home has not heard of it yet
         }
-        let Some(state) = self.state_mut(id) else { return Ok(false) };
+        let (known, was_in) = (known.is_some(), known.is_some_and(|member| !member.left));
+        let joins = self.joins(new, tenure);
+        let answer = match is_new && !mine {
+            true => Some(self.naming(reader, new, tenure, joins || lost)?),
+            false => None,
+        };
+        if answer == Some(Answer::No) {
+            if was_in {
+                self.end_membership(id, user);
+            }
+            // That is said once.
+            return Ok(answer.filter(|_| old.is_none_or(|old| since > old.version)));
+        }
+        let Some(state) = self.state_mut(id) else { return Ok(None) };
         let head = state.head;
         if !known {
             state.members.push(Member::new(user.clone(), false));
         }
-        let Some(member) = state.member_mut(user) else { return Ok(false) };
-        let is_new = member.since != since;
-        if !is_new && member.left {
-            return Ok(false); // left here; the owner home has not heard of it yet
-        }
+        let Some(member) = state.member_mut(user) else { return Ok(None) };
         if is_new {
             member.shut(head);
             (member.since, member.left, member.accepted) = (since, false, false);
@@ -400,11 +447,12 @@ impl Home {
         if (mine || joins) && tenure.role >= Role::Member && !member.agrees() {
             member.agree(head); // it was asked before the roster was made
         }
+        self.note_invitation(id, user);
         self.enter(id, new, user);
         if joins {
             self.forget_joining(new.owner, |j| j.group == id && j.user == user.local);
         }
-        Ok(is_new && !mine && !joins)
+        Ok(answer.filter(|_| !joins))
     }
 
     /// Whoever agrees and is in it by the roster sees what comes from now on, and before as the group has it.
@@ -559,52 +607,6 @@ impl Home {
             let change = self.changed(id);
             let reason = REMOVED.to_owned();
             self.follows(Effect::Rejected { entry, reason, change });
-        }
-        Ok(())
-    }
-
-    /// Answers for a user who need not be asked.
-    fn answer_invitation(
-        &mut self,
-        reader: &dyn Reader,
-        group: ChannelId,
-        roster: &Roster,
-        user: &Local,
-        by: &UserRef,
-    ) -> Result<(), Fault> {
-        if roster.owner == self.id {
-            return Ok(()); // decided when it was made
-        }
-        let me = self.user(user);
-        let since = roster.named_since(&me).unwrap_or(0);
-        // Another home's word that somebody of this one has asked is not enough: that one has to be in the group here.
-        let vouched = by.home != self.id
-            || self.groups_from(reader, user)? == GroupsFrom::Everyone
-            || self.state(group).and_then(|s| s.member(by)).is_some_and(|m| m.accepted);
-        let yes = match self.answers(reader, user, by)? {
-            Some(true) if !vouched => return Ok(()),
-            Some(yes) => yes,
-            None => return Ok(()),
-        };
-        let change = if yes {
-            Change::Join { link: None }
-        } else {
-            Change::Leave { from: since, fence: Some(self.written(group, &self.id)) }
-        };
-        if !yes || roster.role(&me) == Some(Role::Invited) {
-            // Nobody waits for the outcome: the next roster shows it.
-            let name =
-                [&group.as_bytes()[..], user.as_str().as_bytes(), &since.to_be_bytes()].concat();
-            let op = OpId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, &name));
-            let command = Command { group, op, user: user.clone(), change };
-            if self.post(roster.owner, &Letter::Command(command)).is_err() {
-                return Ok(());
-            }
-        }
-        if yes {
-            self.agree(group, roster, &me);
-        } else {
-            self.end_membership(group, &me);
         }
         Ok(())
     }

@@ -325,6 +325,7 @@ impl Home {
         if !member.agrees() {
             member.agree(head);
         }
+        self.note_invitation(group, user);
         self.enter(group, roster, user);
     }
 
@@ -360,6 +361,7 @@ impl Home {
         let Some(member) = state.member_mut(user) else { return };
         member.left = true;
         member.shut(head);
+        self.note_invitation(group, user);
     }
 
     /// Makes a change in a group of this home.

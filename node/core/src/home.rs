@@ -11,6 +11,7 @@ use homing_wire::{
 
 use crate::cache::Cache;
 use crate::ids::RecentIds;
+use crate::invitations::Invitations;
 use crate::lists::ListsOfUsers;
 use crate::log::ChannelSlot;
 use crate::marks::{PeerMark, Risen};
@@ -42,6 +43,10 @@ pub struct Policy {
     pub group_members: u64,
     /// A group whose home was not heard for so long, in milliseconds, may be gone on with by its admins.
     pub fork_after_ms: u64,
+    /// Invitations into groups of one other home that one user has not answered; more are declined.
+    pub invitations_of_user: usize,
+    /// Of all users of this home together.
+    pub invitations_of_home: usize,
     /// Contacts of one user.
     pub contacts: usize,
     /// Users whom one user has blocked.
@@ -60,6 +65,8 @@ impl Default for Policy {
             pull_after_ms: 30 * 24 * 3_600_000,
             group_members: 100,
             fork_after_ms: 7 * 24 * 3_600_000,
+            invitations_of_user: 50,
+            invitations_of_home: 2_000,
             contacts: 5_000,
             blocks: 5_000,
         }
@@ -132,6 +139,8 @@ pub enum Effect {
         upto: Seq,
         /// Of a group: the chain begins above this for that peer.
         begins: Seq,
+        /// Of a group: the version of the roster that is held here.
+        roster: u64,
     },
     /// What is owed to that peer is too old to be pushed: it is to ask.
     Pull {
@@ -218,6 +227,7 @@ pub struct Home {
     /// Rows of lists that are not in memory, until they are committed.
     list_rows: VecDeque<(u64, Local, ListRow)>,
     pub(crate) owed: BTreeMap<HomeId, BTreeMap<ChannelId, u64>>,
+    pub(crate) invitations: Invitations,
     /// Homes ever met.
     pub(crate) peers: BTreeMap<HomeId, PeerState>,
     /// Those that have still to be asked what they hold. Nothing is pushed to them before.
@@ -254,6 +264,10 @@ impl Home {
         for (peer, channel, since) in reader.owed()? {
             owed.entry(peer).or_default().insert(channel, since);
         }
+        let mut invitations = Invitations::default();
+        for (owner, user, group) in reader.open_invitations()? {
+            invitations.add(owner, &user, group);
+        }
         let mut letters: BTreeMap<HomeId, BTreeMap<u64, Bytes>> = BTreeMap::new();
         for (peer, number, letter) in reader.letters()? {
             letters.entry(peer).or_default().insert(number, letter);
@@ -281,6 +295,7 @@ impl Home {
             lists_of_users: ListsOfUsers::default(),
             list_rows: VecDeque::new(),
             owed,
+            invitations,
             peers,
             reconciling,
             asked_in_vain: BTreeMap::new(),

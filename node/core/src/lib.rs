@@ -24,6 +24,7 @@ mod groups;
 mod holdings;
 mod home;
 mod ids;
+mod invitations;
 mod letters;
 mod links;
 mod lists;

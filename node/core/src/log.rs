@@ -1,6 +1,6 @@
 //! A channel's log as the core sees it: what is committed, and the end that is not yet.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use homing_wire::{ChannelId, Epoch, Event, HomeId, Pos, Seq, SignedRoster, Stamp, UserRef};
@@ -18,6 +18,9 @@ pub(crate) struct ChannelSlot {
     /// The greatest stamp followed here since the channel was loaded: behind a chain's end that is too far ahead to be
     /// followed there may be one that was.
     pub(crate) followed: Stamp,
+    /// Homes that hold another roster of the group, as they have shown, since it was forked: who of them follows a later one
+    /// first tells the others.
+    pub(crate) others: BTreeSet<HomeId>,
     /// The last message, where it has been seen.
     last: Option<Arc<LogEntry>>,
     /// What members are shown instead, from whom it is hidden ([`Member::veil`]), where that has been seen.
@@ -35,6 +38,7 @@ impl ChannelSlot {
             state,
             roster: None,
             followed: Stamp(0),
+            others: BTreeSet::new(),
             last: None,
             veiled: Vec::new(),
             rows: VecDeque::new(),

@@ -294,5 +294,6 @@ fn owed_effect(home: HomeId, state: Option<&ChannelState>, peer: HomeId) -> Opti
         acked: cursor.acked,
         upto,
         begins: if begins.0 == cursor.epoch { begins.1 } else { Seq(0) },
+        roster: state.group.as_ref().map_or(0, |group| group.version),
     })
 }

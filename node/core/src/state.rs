@@ -528,6 +528,11 @@ impl Member {
         self.spans.last().is_some_and(|span| span.upto.is_none())
     }
 
+    /// Whether the member of a group, a user of this home, has been asked and has not answered.
+    pub fn is_asked(&self) -> bool {
+        !self.accepted && !self.left && !self.agrees()
+    }
+
     /// The member of a group agrees: what comes above `head` can be seen.
     pub(crate) fn agree(&mut self, head: Pos) {
         self.spans.push(Span { above: head, upto: None });

@@ -58,6 +58,17 @@ pub enum Write {
         /// Since when; `None`: nothing.
         since: Option<u64>,
     },
+    /// A user of this home is asked into a group of another, and has not answered; or has.
+    OpenInvitation {
+        /// The group's home.
+        owner: HomeId,
+        /// Who.
+        user: Local,
+        /// Into which group.
+        group: ChannelId,
+        /// Whether the answer is open.
+        open: bool,
+    },
     /// Another home.
     Peer(Box<PeerState>),
     /// A group's newest roster, signed ([`homing_wire::SignedRoster::bytes`]).

@@ -25,6 +25,8 @@ pub fn policy(config: &Config) -> Policy {
         pull_after_ms: l.relay_pull_after_ms,
         group_members: config.groups.max_members,
         fork_after_ms: config.groups.fork_after_ms,
+        invitations_of_user: config.groups.invitations_of_user,
+        invitations_of_home: config.groups.invitations_of_home,
         contacts: l.contacts,
         blocks: l.blocks,
     }

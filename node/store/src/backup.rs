@@ -253,6 +253,9 @@ fn go_through(store: &dyn Store, out: &mut Out<'_>) -> Result<(), BackupError> {
     for (peer, channel, since) in store.owed()? {
         part.add(out, Write::Owed { peer, channel, since: Some(since) })?;
     }
+    for (owner, user, group) in store.open_invitations()? {
+        part.add(out, Write::OpenInvitation { owner, user, group, open: true })?;
+    }
     for (user, op) in store.ops_before(u64::MAX >> 16, OPS)? {
         if let Some(done) = store.op(&user, op)? {
             part.add(out, Write::Op { user, op, done })?;
@@ -447,6 +450,7 @@ mod tag {
     pub(super) const ROSTER: u8 = 13;
     pub(super) const LETTER: u8 = 14;
     pub(super) const LETTER_GONE: u8 = 15;
+    pub(super) const OPEN_INVITATION: u8 = 16;
 }
 
 fn next_write(rest: &[u8]) -> Option<(u8, usize)> {
@@ -475,6 +479,9 @@ fn encode_batch(batch: &Batch) -> Vec<u8> {
             Write::Invite(invite) => (tag::INVITE, stored(invite.as_ref())),
             Write::InviteGone(code) => (tag::INVITE_GONE, to_bytes(code)),
             Write::Owed { peer, channel, since } => (tag::OWED, to_bytes(&(peer, channel, since))),
+            Write::OpenInvitation { owner, user, group, open } => {
+                (tag::OPEN_INVITATION, to_bytes(&(owner, user, group, open)))
+            }
             Write::Peer(peer) => (tag::PEER, stored(peer.as_ref())),
             Write::Roster { channel, signed } => (tag::ROSTER, to_bytes(&(channel, signed))),
             Write::Letter { peer, number, letter } => {
@@ -526,6 +533,10 @@ fn decode_batch(mut content: Bytes) -> Option<Batch> {
             tag::OWED => {
                 let (peer, channel, since) = from_bytes(&content)?;
                 Write::Owed { peer, channel, since }
+            }
+            tag::OPEN_INVITATION => {
+                let (owner, user, group, open) = from_bytes(&content)?;
+                Write::OpenInvitation { owner, user, group, open }
             }
             tag::PEER => Write::Peer(Box::new(values::decode(&content).ok()?)),
             tag::ROSTER => {
@@ -610,6 +621,7 @@ pub fn restore_batch(
             | Write::Invite(_)
             | Write::InviteGone(_)
             | Write::Owed { .. }
+            | Write::OpenInvitation { .. }
             | Write::Listed { .. }
             | Write::Roster { .. }
             | Write::Letter { .. }

@@ -8,7 +8,8 @@ use homing_core::{Batch, Fault, LogEntry, OpDone, Write};
 
 use crate::keys::Key;
 use crate::values::{
-    self, LetterRow, ListedSince, Listing, OpAge, OwedSince, PrunedTo, RosterRow, Stored, TokenOf,
+    self, IsOpen, LetterRow, ListedSince, Listing, OpAge, OwedSince, PrunedTo, RosterRow, Stored,
+    TokenOf,
 };
 
 /// Takes what a batch changes, in order. Later changes of a key win.
@@ -53,6 +54,14 @@ pub(crate) fn translate(
                 Some(since) => sink.put(&Key::owed(*peer, *channel), &OwedSince(*since)),
                 None => sink.delete(&Key::owed(*peer, *channel)),
             },
+            Write::OpenInvitation { owner, user, group, open } => {
+                let key = Key::open_invitation(*owner, user, *group);
+                if *open {
+                    sink.put(&key, &IsOpen);
+                } else {
+                    sink.delete(&key);
+                }
+            }
             Write::Peer(peer) => sink.put(&Key::peer(peer.home), peer.as_ref()),
             Write::Roster { channel, signed } => {
                 sink.put(&Key::roster(*channel), &RosterRow(signed.clone()));
@@ -104,6 +113,7 @@ fn superseded(batch: &Batch) -> Vec<bool> {
             | Write::Invite(_)
             | Write::InviteGone(_)
             | Write::Owed { .. }
+            | Write::OpenInvitation { .. }
             | Write::Peer(_)
             | Write::Roster { .. }
             | Write::Letter { .. }

@@ -22,6 +22,8 @@ pub(crate) mod kind {
     /// Where the message of a sender and id is (journal engine only; memory keeps a map).
     pub(crate) const MESSAGE: u8 = b'm';
     pub(crate) const OWED: u8 = b'o';
+    /// An invitation that is not answered.
+    pub(crate) const OPEN_INVITATION: u8 = b'q';
     pub(crate) const PEER: u8 = b'p';
     /// A group's newest roster.
     pub(crate) const ROSTER: u8 = b'g';
@@ -124,6 +126,11 @@ impl Key {
         Self::of(kind::OWED, &[&peer.0, channel.as_bytes()])
     }
 
+    pub(crate) fn open_invitation(owner: HomeId, user: &Local, group: ChannelId) -> Self {
+        let user = user.as_str().as_bytes();
+        Self::of(kind::OPEN_INVITATION, &[&owner.0, user, &[0], group.as_bytes()])
+    }
+
     pub(crate) fn peer(home: HomeId) -> Self {
         Self::of(kind::PEER, &[&home.0])
     }
@@ -214,6 +221,15 @@ pub(crate) fn parse_owed(key: &[u8]) -> Option<(HomeId, ChannelId)> {
     Some((HomeId(*key.get(1..)?.first_chunk::<32>()?), parse_channel(key)?))
 }
 
+/// The group's home, who is asked, and the group of an open invitation's key.
+pub(crate) fn parse_open_invitation(key: &[u8]) -> Option<(HomeId, Local, ChannelId)> {
+    let (owner, rest) = key.get(1..)?.split_first_chunk::<32>()?;
+    let (user, group) = rest.split_last_chunk::<16>()?;
+    let user = std::str::from_utf8(user.strip_suffix(&[0])?).ok()?;
+    let user = Local::canonical(user).ok()?;
+    Some((HomeId(*owner), user, ChannelId::from_slice(group).ok()?))
+}
+
 /// Peer and number of a letter's key.
 pub(crate) fn parse_letter(key: &[u8]) -> Option<(HomeId, u64)> {
     let (peer, number) = key.get(1..)?.split_first_chunk::<32>()?;
@@ -236,10 +252,13 @@ mod tests {
         let other = UserRef::new(HomeId([0xff; 32]), user.clone());
         let key = Key::listed(UserList::Blocks, &user, &other);
         assert_eq!(key.len(), LONGEST);
-        assert_eq!(parse_listed(&key, &user), Some(other));
+        assert_eq!(parse_listed(&key, &user), Some(other.clone()));
         let key = Key::op_age(u64::MAX - 1, &user, op);
         assert_eq!(parse_op_age(&key), Some((u64::MAX - 1, user, op)));
         assert!(*key < *Key::op_age_end(u64::MAX));
+        let group = ChannelId::from_slice(&[0; 16]).unwrap();
+        let key = Key::open_invitation(other.home, &other.local, group);
+        assert_eq!(parse_open_invitation(&key), Some((other.home, other.local, group)));
     }
 
     #[test]

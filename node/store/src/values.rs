@@ -116,6 +116,10 @@ pub(crate) struct TokenOf {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct OwedSince(pub(crate) u64);
 
+/// An invitation is open; its key says all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct IsOpen;
+
 /// Somebody stands in a list of a user since then, in Unix milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct ListedSince(pub(crate) u64);
@@ -159,6 +163,7 @@ stored!(OpDone, 2, from OpDoneV1);
 stored!(Listing, 1);
 stored!(TokenOf, 1);
 stored!(OwedSince, 1);
+stored!(IsOpen, 1);
 stored!(ListedSince, 1);
 stored!(PrunedTo, 1);
 stored!(MessagePlace, 1);

@@ -11,7 +11,7 @@ use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, Use
 
 use crate::keys::{self, Key, kind};
 use crate::values::{
-    self, LetterRow, ListedSince, Listing, OwedSince, PrunedTo, RosterRow, Stored, TokenOf,
+    self, IsOpen, LetterRow, ListedSince, Listing, OwedSince, PrunedTo, RosterRow, Stored, TokenOf,
 };
 
 /// A key with its value.
@@ -248,6 +248,15 @@ pub(crate) fn owed(view: &impl View) -> Result<Vec<(HomeId, ChannelId, u64)>, Fa
         .collect()
 }
 
+pub(crate) fn open_invitations(view: &impl View) -> Result<Vec<(HomeId, Local, ChannelId)>, Fault> {
+    view.list::<IsOpen>("open invitation", &Key::all(kind::OPEN_INVITATION))?
+        .into_iter()
+        .map(|(key, IsOpen)| {
+            keys::parse_open_invitation(&key).ok_or_else(|| bad_key("open invitation"))
+        })
+        .collect()
+}
+
 pub(crate) fn roster(view: &impl View, id: ChannelId) -> Result<Option<Bytes>, Fault> {
     let row: Option<RosterRow> = view.one("roster", &Key::roster(id))?;
     Ok(row.map(|row| row.0))
@@ -419,6 +428,9 @@ macro_rules! reader {
             }
             fn owed(&self) -> Result<Vec<(HomeId, ChannelId, u64)>, Fault> {
                 view::owed(self.view())
+            }
+            fn open_invitations(&self) -> Result<Vec<(HomeId, Local, ChannelId)>, Fault> {
+                view::open_invitations(self.view())
             }
             fn roster(&self, channel: ChannelId) -> Result<Option<bytes::Bytes>, Fault> {
                 view::roster(self.view(), channel)

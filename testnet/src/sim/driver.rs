@@ -260,8 +260,8 @@ impl World {
             Effect::Channel { channel, change } | Effect::ChannelOf { channel, change, .. } => {
                 self.seen_by_clients(home, channel, change)
             }
-            Effect::Owed { peer, channel, parties, epoch, acked, upto, begins } => {
-                let owed = OwedChannel { parties, epoch, acked, upto, begins };
+            Effect::Owed { peer, channel, parties, epoch, acked, upto, begins, roster } => {
+                let owed = OwedChannel { parties, epoch, acked, upto, begins, roster };
                 self.courier(home, peer, |courier| courier.owe(channel, owed));
                 Ok(())
             }
@@ -634,7 +634,12 @@ impl World {
         let HaveFrame { channel, epoch, have, ref rejected, need_roster } = *have;
         let (peer, clock, now) = (self.members[from].id, self.clock(to), self.now);
         let Some(link) = self.members[to].links.get_mut(&from) else { return Ok(()) };
-        if let Err(fault) = link.courier.have(now, channel, epoch, have) {
+        let taken = if need_roster {
+            link.courier.needs_roster(now, channel, epoch, have)
+        } else {
+            link.courier.have(now, channel, epoch, have)
+        };
+        if let Err(fault) = taken {
             return self.is_at_fault(to, from, fault, "have", true);
         }
         let (process, store) = self.members[to].process()?;

@@ -55,8 +55,9 @@ impl Stream {
     fn follow(&mut self) {
         for effect in self.acme.settle() {
             match effect {
-                Effect::Owed { channel, parties, epoch, acked, upto, begins, .. } => {
-                    self.courier.owe(channel, OwedChannel { parties, epoch, acked, upto, begins });
+                Effect::Owed { channel, parties, epoch, acked, upto, begins, roster, .. } => {
+                    let owed = OwedChannel { parties, epoch, acked, upto, begins, roster };
+                    self.courier.owe(channel, owed);
                 }
                 Effect::Marks { channel, marks, .. } => self.courier.mark(channel, marks),
                 Effect::Pull { .. } => self.courier.pull(),
@@ -230,7 +231,8 @@ impl GroupStream {
     fn owe(&mut self, acked: u64, upto: u64) {
         let parties = [self.acme.user("ann"), self.globex.user("ann")];
         let (acked, upto) = (Seq(acked), Seq(upto));
-        let owed = OwedChannel { parties, epoch: self.epoch, acked, upto, begins: Seq(0) };
+        let owed =
+            OwedChannel { parties, epoch: self.epoch, acked, upto, begins: Seq(0), roster: 0 };
         self.courier.owe(self.group, owed);
     }
 
@@ -306,8 +308,8 @@ fn what_a_peer_lost_after_acknowledging_it_is_sent_at_once() {
     let effects = stream.acme.settle();
     let mut owed = Vec::new();
     for effect in effects {
-        if let Effect::Owed { channel, parties, epoch, acked, upto, begins, .. } = effect {
-            owed.push((channel, OwedChannel { parties, epoch, acked, upto, begins }));
+        if let Effect::Owed { channel, parties, epoch, acked, upto, begins, roster, .. } = effect {
+            owed.push((channel, OwedChannel { parties, epoch, acked, upto, begins, roster }));
         }
     }
     assert_eq!(owed.len(), 1);
@@ -563,6 +565,7 @@ fn answers_to_what_was_sent_before_a_chain_was_left_are_not_taken_for_others() {
         acked: Seq(0),
         upto: Seq(8),
         begins: Seq(0),
+        roster: 0,
     };
     s.courier.owe(channel, owed(Epoch(old.0 + 1)));
     s.courier.owe(channel, owed(old));

@@ -466,9 +466,9 @@ impl World {
                 assert!(change <= durable);
                 assert!(self.members[home].node.store.channels.contains_key(&channel));
             }
-            Effect::Owed { peer, channel, parties, epoch, acked, upto, begins } => {
+            Effect::Owed { peer, channel, parties, epoch, acked, upto, begins, roster } => {
                 assert!(!self.members[home].node.home.is_reconciling(&peer), "not asked yet");
-                let owed = homing_core::OwedChannel { parties, epoch, acked, upto, begins };
+                let owed = homing_core::OwedChannel { parties, epoch, acked, upto, begins, roster };
                 self.courier(home, peer, |courier| courier.owe(channel, owed));
             }
             Effect::Marks { peer, channel, marks } => {

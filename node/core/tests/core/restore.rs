@@ -298,10 +298,25 @@ fn a_hole_in_an_own_chain_ends_where_it_ends() {
             let mut given = Vec::new();
             loop {
                 for effect in acme.settle() {
-                    if let Effect::Owed { channel, parties, epoch, acked, upto, begins, .. } =
-                        effect
+                    if let Effect::Owed {
+                        channel,
+                        parties,
+                        epoch,
+                        acked,
+                        upto,
+                        begins,
+                        roster,
+                        ..
+                    } = effect
                     {
-                        let owed = homing_core::OwedChannel { parties, epoch, acked, upto, begins };
+                        let owed = homing_core::OwedChannel {
+                            parties,
+                            epoch,
+                            acked,
+                            upto,
+                            begins,
+                            roster,
+                        };
                         courier.owe(channel, owed);
                     }
                 }

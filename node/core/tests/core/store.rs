@@ -30,6 +30,7 @@ pub(crate) struct TestStore {
     devices: BTreeMap<(Local, DeviceId), Device>,
     invites: BTreeMap<TokenHash, Invite>,
     pub(crate) owed: BTreeMap<(HomeId, ChannelId), u64>,
+    pub(crate) asked: BTreeSet<(HomeId, Local, ChannelId)>,
     pub(crate) peers: BTreeMap<HomeId, PeerState>,
     pub(crate) rosters: BTreeMap<ChannelId, Bytes>,
     pub(crate) letters: BTreeMap<(HomeId, u64), Bytes>,
@@ -103,6 +104,13 @@ impl TestStore {
                         None => self.owed.remove(&(*peer, *channel)),
                     };
                     touched.push(*channel);
+                }
+                Write::OpenInvitation { owner, user, group, open } => {
+                    let row = (*owner, user.clone(), *group);
+                    let changed =
+                        if *open { self.asked.insert(row) } else { self.asked.remove(&row) };
+                    assert!(changed, "an invitation is noted once");
+                    touched.push(*group);
                 }
                 Write::Roster { channel, signed } => {
                     self.rosters.insert(*channel, signed.clone());
@@ -234,6 +242,12 @@ impl TestStore {
                 let differs = self.blocked.contains(&id) || state.group.is_some();
                 assert!(row.changed == state.changed || differs);
             }
+        }
+        let of = state.group.as_ref().filter(|of| of.owner != home);
+        let local = state.members.iter().filter(|m| m.user.home == home);
+        for (of, member) in of.into_iter().flat_map(|of| local.clone().map(move |m| (of, m))) {
+            let row = (of.owner, member.user.local.clone(), id);
+            assert_eq!(self.asked.contains(&row), member.is_asked(), "an open invitation");
         }
         for cursor in &state.cursors {
             let written = state.chain(&home, cursor.epoch).map_or(Seq(0), |c| c.seq);
@@ -399,6 +413,10 @@ impl Reader for TestStore {
     fn invites(&self) -> Result<Vec<Invite>, Fault> {
         Ok(self.invites.values().cloned().collect())
     }
+    fn open_invitations(&self) -> Result<Vec<(HomeId, Local, ChannelId)>, Fault> {
+        Ok(self.asked.iter().cloned().collect())
+    }
+
     fn owed(&self) -> Result<Vec<(HomeId, ChannelId, u64)>, Fault> {
         Ok(self.owed.iter().map(|((peer, channel), since)| (*peer, *channel, *since)).collect())
     }

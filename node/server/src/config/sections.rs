@@ -170,6 +170,13 @@ section! {
         /// A group of another home that was not heard for so long may be gone on with by its admins (`groups.fork`). A week:
         /// an outage is over by then, and people who cannot change their group have another one long since.
         fork_after_ms: u64 = 7 * 24 * 3_600_000, in 1_000..=31_536_000_000;
+        /// Invitations into groups of one other home that one user has not answered. What comes beyond is declined at once, and
+        /// not shown: fifty are more than anybody looks through, and each home has its own. Who comes in without being asked
+        /// (by contacts, `groups_from`, a link) is not counted.
+        invitations_of_user: usize = 50, in 1..=1_000_000;
+        /// The same of all users of this home together. Each is kept with its group until it is answered: with the largest
+        /// rosters, of almost a MiB, a home that does not mean well fills two GiB.
+        invitations_of_home: usize = 2_000, in 1..=1_000_000_000;
         /// Homes that a group spans from which on this one tells its events by gossip, and follows with its streams to whoever
         /// has not got them. With 16 its line carries a third, with 100 a twelfth; below it gains little, and the other homes
         /// pay more. 0: by streams alone.

@@ -60,6 +60,7 @@ impl Satchel {
                 known.upto = known.upto.max(owed.upto);
                 // It may have lost what it acknowledged meanwhile; what it holds it passes over.
                 known.acked = known.acked.min(owed.acked);
+                known.roster = known.roster.max(owed.roster);
             }
             Entry::Occupied(mut entry) => drop(entry.insert(owed)),
             Entry::Vacant(entry) => {
@@ -382,11 +383,12 @@ impl Courier {
     ) -> Result<(), End> {
         let peer = self.peer;
         let (channel, epoch) = chain_of(&have)?;
-        work.have(now_ms, channel, epoch, Seq(have.seq))?;
         if have.need_roster {
             // What it says of its place says nothing: it took none of it.
+            work.needs_roster(now_ms, channel, epoch, Seq(have.seq))?;
             return self.tell(Input::RosterWanted { peer, connection, group: channel }).await;
         }
+        work.have(now_ms, channel, epoch, Seq(have.seq))?;
         self.holds(connection, channel, epoch, have).await
     }
 

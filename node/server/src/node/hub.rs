@@ -441,6 +441,9 @@ impl Hub {
         self.compare_clocks();
         let now = self.now_ms();
         self.home.tick(&*self.store.clone(), now)?;
+        let (open, declined) = self.home.invitations();
+        self.metrics.invitations_open.store(open as u64, Ordering::Relaxed);
+        self.metrics.invitations_declined.store(declined, Ordering::Relaxed);
         self.collect_effects(None)?;
         self.retry_repairs()?;
         self.give_up_waiting();

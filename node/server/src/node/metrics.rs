@@ -33,6 +33,10 @@ pub struct NodeMetrics {
     pub gossip_not_told: Mutex<BTreeMap<String, u64>>,
     /// Gossip of which nothing was made, by reason.
     pub gossip_ignored: Mutex<BTreeMap<String, u64>>,
+    /// Invitations into groups of other homes that nobody has answered.
+    pub invitations_open: AtomicU64,
+    /// Those that were declined because too many are open.
+    pub invitations_declined: AtomicU64,
     /// Events fetched from peers by repair.
     pub repaired: AtomicU64,
     /// Entries removed by retention.
@@ -142,6 +146,16 @@ impl NodeMetrics {
                 "Gossip messages of which nothing was made, by reason",
                 "reason",
                 &self.gossip_ignored.lock(),
+            ),
+            Family::gauge(
+                "group_invitations_open",
+                "Invitations into groups of other homes that users have not answered",
+                read(&self.invitations_open) as f64,
+            ),
+            Family::counter(
+                "group_invitations_declined",
+                "Invitations declined because groups.invitations_of_user or invitations_of_home are open",
+                read(&self.invitations_declined),
             ),
             Family::counter(
                 "repair_events",

@@ -241,17 +241,19 @@ impl Receiver {
             Answered::Range(channel, _, Some(Err(fault))) => {
                 return Err(Trouble::Fault(fault, Some(channel)));
             }
-            Answered::Roster(group, version, Some(Ok(()))) => {
-                let group = Bytes::copy_from_slice(group.as_bytes());
-                let rosters = vec![pb::RosterHave { group, version }];
-                ack(pb::Ack { rosters, ..pb::Ack::default() })
-            }
+            Answered::Roster(group, version, Some(Ok(()))) => roster_have(group, version),
             Answered::Letter(Some(Ok(LetterReply { upto, held }))) => {
                 ack(pb::Ack { letters: upto, letters_held: held, ..pb::Ack::default() })
             }
-            Answered::Marks(_, Some(Err(fault)))
-            | Answered::Roster(_, _, Some(Err(fault)))
-            | Answered::Letter(Some(Err(fault))) => return Err(Trouble::Fault(fault, None)),
+            Answered::Roster(group, version, Some(Err(fault))) => {
+                // It is not taken, nor ever will be: without an answer its sender would wait for one, and give up the
+                // connection with all that is on it.
+                link.replies.send(roster_have(group, version)).await.map_err(|_| Trouble::Over)?;
+                return Err(Trouble::Fault(fault, None));
+            }
+            Answered::Marks(_, Some(Err(fault))) | Answered::Letter(Some(Err(fault))) => {
+                return Err(Trouble::Fault(fault, None));
+            }
             // The hub is gone, or has a newer connection.
             Answered::Range(_, _, None)
             | Answered::Marks(_, None)
@@ -318,6 +320,11 @@ enum Trouble {
 
 fn ack(ack: pb::Ack) -> pb::Frame {
     pb::Frame { frame: Some(pb::frame::Frame::Ack(ack)) }
+}
+
+fn roster_have(group: ChannelId, version: u64) -> pb::Frame {
+    let group = Bytes::copy_from_slice(group.as_bytes());
+    ack(pb::Ack { rosters: vec![pb::RosterHave { group, version }], ..pb::Ack::default() })
 }
 
 fn refuse(channel: ChannelId, reason: &str) -> pb::Frame {

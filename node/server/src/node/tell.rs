@@ -193,8 +193,9 @@ impl Hub {
                     satchel.pull();
                 }
             }
-            Effect::Owed { peer, channel, parties, epoch, acked, upto, begins } => {
-                self.owed(peer, channel, OwedChannel { parties, epoch, acked, upto, begins });
+            Effect::Owed { peer, channel, parties, epoch, acked, upto, begins, roster } => {
+                let owed = OwedChannel { parties, epoch, acked, upto, begins, roster };
+                self.owed(peer, channel, owed);
             }
             Effect::Marks { peer, channel, marks } => {
                 if let Some(satchel) = self.connected(&peer) {

@@ -100,6 +100,7 @@ fn same(a: &dyn Store, b: &dyn Store) {
     }
     assert_eq!(a.invites().unwrap(), b.invites().unwrap());
     assert_eq!(a.owed().unwrap(), b.owed().unwrap());
+    assert_eq!(a.open_invitations().unwrap(), b.open_invitations().unwrap());
     let ops = a.ops_before(u64::MAX >> 16, 10_000).unwrap();
     assert_eq!(ops, b.ops_before(u64::MAX >> 16, 10_000).unwrap());
     for (user, op) in ops {
@@ -108,6 +109,11 @@ fn same(a: &dyn Store, b: &dyn Store) {
     let peers = a.peers().unwrap();
     assert_eq!(peers.len(), b.peers().unwrap().len());
     assert!(b.peers().unwrap().iter().all(|peer| peer.reconcile));
+}
+
+fn asked(user: &str, n: u64, open: bool) -> Write {
+    let (owner, user) = (sample::peer(2).home, sample::local(user));
+    Write::OpenInvitation { owner, user, group: sample::channel(n), open }
 }
 
 /// One of every kind of write.
@@ -125,6 +131,9 @@ fn everything() -> Vec<Write> {
         Write::Owed { peer: sample::peer(2).home, channel: sample::channel(1), since: Some(8) },
         Write::Owed { peer: sample::peer(3).home, channel: sample::channel(1), since: Some(9) },
         Write::Owed { peer: sample::peer(3).home, channel: sample::channel(1), since: None },
+        asked("alice", 1, true),
+        asked("alice", 2, true),
+        asked("alice", 2, false),
         Write::Op { user: alice.clone(), op: sample::op(1), done: sample::op_done(5) },
         Write::Op { user: alice.clone(), op: sample::op(2), done: sample::op_done(6) },
     ];

@@ -113,6 +113,7 @@ suite!(
     a_batch_twice_is_harmless,
     ops_are_found_by_age,
     what_is_owed_goes_when_nothing_is,
+    invitations_are_open_until_they_are_answered,
     entries_come_back_byte_for_byte,
     ranges_end_before_their_bytes,
     rows_are_found_across_lives,
@@ -157,6 +158,7 @@ fn an_empty_store_has_nothing<E: Engine>() {
         assert_eq!(store.invite(sample::token(1)).unwrap(), None);
         assert_eq!(store.invites().unwrap(), []);
         assert_eq!(store.owed().unwrap(), []);
+        assert_eq!(store.open_invitations().unwrap(), []);
         assert_eq!(store.peers().unwrap(), []);
         assert_eq!(store.op(&sample::local("alice"), sample::op(1)).unwrap(), None);
         assert_eq!(store.ops_before(u64::MAX, 10).unwrap(), []);
@@ -393,6 +395,25 @@ fn what_is_owed_goes_when_nothing_is<E: Engine>() {
         let expected =
             [(HomeId([1; 32]), sample::channel(2), 8), (HomeId([2; 32]), sample::channel(1), 7)];
         assert_eq!(store.owed().unwrap(), expected);
+    });
+}
+
+fn invitations_are_open_until_they_are_answered<E: Engine>() {
+    let mut engine = E::create();
+    let asked = |owner, user, n, open| {
+        let (owner, user, group) = (HomeId([owner; 32]), sample::local(user), sample::channel(n));
+        Write::OpenInvitation { owner, user, group, open }
+    };
+    let both_of = |user, n| vec![asked(1, user, n, true), asked(2, user, n, true)];
+    commit(&engine, [both_of("alice", 1), both_of("al", 1), both_of("alice", 2)].concat());
+    commit(&engine, vec![asked(1, "alice", 1, false), asked(2, "al", 1, false)]);
+    both(&mut engine, |store| {
+        let found = store.open_invitations().unwrap().into_iter();
+        let found: Vec<_> = found.map(|(owner, user, group)| (owner.0[0], user, group)).collect();
+        let row = |owner, user, n| (owner, sample::local(user), sample::channel(n));
+        let expected =
+            [row(1, "al", 1), row(1, "alice", 2), row(2, "alice", 1), row(2, "alice", 2)];
+        assert_eq!(found, expected);
     });
 }
 

@@ -95,6 +95,7 @@ fn limits() -> CourierLimits {
         range_entries: 3,
         burst: 4,
         held_back_ms: 1_000,
+        roster_retry_most_ms: 60_000,
         answer_ms: 60_000,
     }
 }
