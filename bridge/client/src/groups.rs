@@ -102,8 +102,7 @@ impl Client {
         users: &[String],
         op: Uuid,
     ) -> Result<GroupChanged, Error> {
-        let params = json!({ "channel": group, "users": users, "op": op });
-        self.call("groups.invite", &params).await
+        self.for_users("groups.invite", group, users, op).await
     }
 
     /// Takes users out.
@@ -113,8 +112,7 @@ impl Client {
         users: &[String],
         op: Uuid,
     ) -> Result<GroupChanged, Error> {
-        let params = json!({ "channel": group, "users": users, "op": op });
-        self.call("groups.remove", &params).await
+        self.for_users("groups.remove", group, users, op).await
     }
 
     /// Accepts an invitation.
@@ -188,16 +186,28 @@ impl Client {
 
     /// Withdraws a link. True: the group's home has not answered yet.
     pub async fn drop_group_link(&self, link: &str, op: Uuid) -> Result<bool, Error> {
-        let answer: Pending =
-            self.call("groups.unlink", &json!({ "link": link, "op": op })).await?;
-        Ok(answer.state.is_some())
+        self.unlink(json!({ "link": link, "op": op })).await
     }
 
     /// Withdraws all links of a group; likewise.
     pub async fn drop_group_links(&self, group: Uuid, op: Uuid) -> Result<bool, Error> {
-        let answer: Pending =
-            self.call("groups.unlink", &json!({ "channel": group, "op": op })).await?;
+        self.unlink(json!({ "channel": group, "op": op })).await
+    }
+
+    async fn unlink(&self, params: serde_json::Value) -> Result<bool, Error> {
+        let answer: Pending = self.call("groups.unlink", &params).await?;
         Ok(answer.state.is_some())
+    }
+
+    /// A call about several people, each of whom gets a row in the answer.
+    async fn for_users(
+        &self,
+        method: &str,
+        group: Uuid,
+        users: &[String],
+        op: Uuid,
+    ) -> Result<GroupChanged, Error> {
+        self.call(method, &json!({ "channel": group, "users": users, "op": op })).await
     }
 
     async fn settled(&self, method: &str, params: serde_json::Value) -> Result<GroupAnswer, Error> {

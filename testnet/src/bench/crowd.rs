@@ -9,13 +9,12 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, bail};
 use futures::StreamExt as _;
-use homing_client::{Follower, From, Update, Uuid};
+use homing_client::{Follower, From, Uuid};
 use tokio::sync::watch;
 
 use super::check::{Checker, Verdict};
 use super::load::{
-    CONNECTING_AT_ONCE, Login, PATIENCE, Plan, Said, SentAll, Shared, await_end, next_line,
-    options, read_text, send_all, tell,
+    CONNECTING_AT_ONCE, Login, PATIENCE, Plan, SentAll, Shared, options, read_text, send_all,
 };
 
 /// What each sender has sent, once all of them are done.
@@ -41,10 +40,7 @@ pub(super) async fn run(
         followers.push(follower?);
     }
     let clients: Vec<_> = followers.iter().take(senders).map(|f| f.client().clone()).collect();
-    tell(&Said::Connected(followers.len()))?;
-    next_line().await?.context("not told to begin")?;
-
-    shared.begin();
+    shared.begin_when_told(followers.len()).await?;
     let (told, all_sent) = watch::channel(None::<Rc<AllSent>>);
     let hearing: Vec<_> = followers
         .into_iter()
@@ -71,12 +67,7 @@ pub(super) async fn run(
     }
     // A member that has failed has said so.
     let _members_gone = told.send(Some(Rc::new(all)));
-    let mut verdict = Verdict::default();
-    for member in hearing {
-        verdict = verdict.and(member.await??);
-    }
-    tell(&Said::Report(Box::new(shared.report(verdict))))?;
-    await_end().await
+    shared.report_when_all_is_heard(hearing).await
 }
 
 /// Until all that was answered to others has come to this member, or nothing more comes.
@@ -108,22 +99,7 @@ async fn hear(
             }
             () = tokio::time::sleep(PATIENCE), if wanted.is_some() => break,
         };
-        let (message, again) = match update {
-            Update::New(message) => (message, false),
-            // Told twice; around a reconnection that is allowed.
-            Update::Changed(message) if !reconnected => (message, true),
-            Update::Back { .. } => {
-                reconnected = true;
-                shared.reconnected();
-                continue;
-            }
-            Update::Changed(_)
-            | Update::Again(_)
-            | Update::Receipt(_)
-            | Update::Channel(_)
-            | Update::Lost(_)
-            | Update::Other(_) => continue,
-        };
+        let Some((message, again)) = shared.message_of(update, &mut reconnected) else { continue };
         // A page that was missed holds the member's own, too.
         if message.sender == own {
             continue;

@@ -19,6 +19,7 @@ use homing_client::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::check::{Checker, Verdict};
 use super::limits::nanos;
@@ -174,7 +175,7 @@ pub async fn run() -> anyhow::Result<()> {
 }
 
 /// Blocking reads of standard input are for a thread of their own.
-pub(super) async fn next_line() -> anyhow::Result<Option<String>> {
+async fn next_line() -> anyhow::Result<Option<String>> {
     tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         let count = io::stdin().lock().read_line(&mut line)?;
@@ -183,7 +184,7 @@ pub(super) async fn next_line() -> anyhow::Result<Option<String>> {
     .await?
 }
 
-pub(super) fn tell(said: &Said) -> anyhow::Result<()> {
+fn tell(said: &Said) -> anyhow::Result<()> {
     Ok(writeln!(io::stdout().lock(), "{}", serde_json::to_string(said)?)?)
 }
 
@@ -245,9 +246,12 @@ impl Shared {
         })
     }
 
-    /// Time counts from now on.
-    pub(super) fn begin(&self) {
+    /// All sockets are there; time counts from the parent's word on.
+    pub(super) async fn begin_when_told(&self, connected: usize) -> anyhow::Result<()> {
+        tell(&Said::Connected(connected))?;
+        next_line().await?.context("not told to begin")?;
         self.begin.set(Instant::now());
+        Ok(())
     }
 
     fn since_begin(&self) -> Duration {
@@ -263,12 +267,46 @@ impl Shared {
         Ok(())
     }
 
-    /// A connection was lost and renewed.
-    pub(super) fn reconnected(&self) {
-        self.reconnects.set(self.reconnects.get() + 1);
+    /// The message in what a receiver is told, and whether it was told before: allowed once that receiver's connection
+    /// was lost and renewed, which is counted and noted.
+    pub(super) fn message_of(
+        &self,
+        update: Update,
+        reconnected: &mut bool,
+    ) -> Option<(Box<Message>, bool)> {
+        match update {
+            Update::New(message) => Some((message, false)),
+            Update::Changed(message) if !*reconnected => Some((message, true)),
+            Update::Back { .. } => {
+                *reconnected = true;
+                self.reconnects.set(self.reconnects.get() + 1);
+                None
+            }
+            Update::Changed(_)
+            | Update::Again(_)
+            | Update::Receipt(_)
+            | Update::Channel(_)
+            | Update::Lost(_)
+            | Update::Other(_) => None,
+        }
     }
 
-    pub(super) fn report(&self, verdict: Verdict) -> Report {
+    /// Everything is sent. Tells what came of it once all receivers are done, and waits for the parent, which reads
+    /// this process's processor time before it lets it end.
+    pub(super) async fn report_when_all_is_heard(
+        &self,
+        receivers: Vec<JoinHandle<anyhow::Result<Verdict>>>,
+    ) -> anyhow::Result<()> {
+        let mut verdict = Verdict::default();
+        for receiver in receivers {
+            verdict = verdict.and(receiver.await??);
+        }
+        tell(&Said::Report(Box::new(self.report(verdict))))?;
+        while next_line().await?.is_some() {}
+        Ok(())
+    }
+
+    fn report(&self, verdict: Verdict) -> Report {
         Report {
             answered: self.answered.get(),
             delivered: self.delivered.get(),
@@ -306,10 +344,7 @@ async fn run_pairs(
         senders.push((client, channel, done));
         receivers.push((follower, from, all_sent));
     }
-    tell(&Said::Connected(pairs.len() * 2))?;
-    next_line().await?.context("not told to begin")?;
-
-    shared.begin();
+    shared.begin_when_told(pairs.len() * 2).await?;
     let receiving: Vec<_> = receivers
         .into_iter()
         .map(|(follower, from, all_sent)| {
@@ -332,18 +367,7 @@ async fn run_pairs(
         }
         Some(rate) => send_evenly(&shared, senders, plan, rate).await?,
     }
-    let mut verdict = Verdict::default();
-    for receiver in receiving {
-        verdict = verdict.and(receiver.await??);
-    }
-    tell(&Said::Report(Box::new(shared.report(verdict))))?;
-    await_end().await
-}
-
-/// The parent reads this process's processor time before it lets it end.
-pub(super) async fn await_end() -> anyhow::Result<()> {
-    while next_line().await?.is_some() {}
-    Ok(())
+    shared.report_when_all_is_heard(receiving).await
 }
 
 struct Pair {
@@ -526,22 +550,7 @@ async fn receive(
             }
             () = tokio::time::sleep(PATIENCE), if expected.is_some() => break,
         };
-        let (message, again) = match update {
-            Update::New(message) => (message, false),
-            // Told twice; around a reconnection that is allowed.
-            Update::Changed(message) if !reconnected => (message, true),
-            Update::Back { .. } => {
-                reconnected = true;
-                shared.reconnected();
-                continue;
-            }
-            Update::Changed(_)
-            | Update::Again(_)
-            | Update::Receipt(_)
-            | Update::Channel(_)
-            | Update::Lost(_)
-            | Update::Other(_) => continue,
-        };
+        let Some((message, again)) = shared.message_of(update, &mut reconnected) else { continue };
         if message.sender != from {
             continue;
         }

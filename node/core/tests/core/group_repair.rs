@@ -2,18 +2,56 @@
 //! was written before they came.
 
 use homing_core::{Answered, Question, RangeQuestion, range_of};
-use homing_wire::{Change, Policy, Role, Seq, UserRef};
+use homing_wire::{Change, ChannelId, Policy, Role, Seq, UserRef};
 
 use crate::group_world::{World, group_of};
 use crate::repair::{answer, fetch};
+use crate::store::TestStore;
 
 fn rename(name: &str) -> Change {
     Change::Update { name: Some(name.to_owned()), policy: None, roles: Vec::new() }
 }
 
-fn say(world: &mut World, who: &UserRef, group: homing_wire::ChannelId, words: &str) {
+fn say(world: &mut World, who: &UserRef, group: ChannelId, words: &str) {
     world.say(who, group, words).unwrap();
     world.flow();
+}
+
+/// Somebody of another home comes between what the other writes early and what the other writes late. The words are
+/// all that was written.
+fn early_and_late(
+    world: &mut World,
+    group: ChannelId,
+    writer: &UserRef,
+    late: &UserRef,
+) -> Vec<String> {
+    for n in 0..4 {
+        say(world, writer, group, &format!("early {n}"));
+    }
+    world.done(writer, group, Change::Invite(vec![late.clone()]));
+    world.flow();
+    world.join(late, group);
+    for n in 0..3 {
+        say(world, writer, group, &format!("late {n}"));
+    }
+    world.words(writer, group)
+}
+
+/// The first home writes what the third does not hear, loses its disk, and gets it back from the second: it asks the
+/// third before that one.
+fn lost_and_found(world: &mut World, group: ChannelId, anns: &[UserRef], backup: TestStore) {
+    let heard = world.words(&anns[2], group);
+    world.cut.insert((0, 2));
+    for n in 0..5 {
+        say(world, &anns[0], group, &format!("lost with the disk {n}"));
+    }
+    assert_eq!(world.words(&anns[2], group), heard);
+    world.cut.clear();
+    world.restore(0, backup);
+    for other in [2, 1] {
+        world.asks(0, other);
+        world.flow();
+    }
 }
 
 #[test]
@@ -223,17 +261,7 @@ fn a_home_that_is_gone_does_not_keep_a_restored_one_waiting_for_ever() {
 fn what_came_back_goes_to_whoever_had_not_received_it() {
     let (mut world, group, anns) = group_of(3);
     let backup = world.nodes[0].store.clone();
-    world.cut.insert((0, 2));
-    for n in 0..5 {
-        say(&mut world, &anns[0], group, &format!("lost with the disk {n}"));
-    }
-    assert!(world.words(&anns[2], group).is_empty());
-    world.cut.clear();
-    world.restore(0, backup);
-    world.asks(0, 2);
-    world.flow();
-    world.asks(0, 1);
-    world.flow();
+    lost_and_found(&mut world, group, &anns, backup);
     let all = world.words(&anns[1], group);
     assert_eq!(all.len(), 5);
     assert_eq!(world.words(&anns[0], group), all);
@@ -252,16 +280,7 @@ fn what_came_back_goes_to_whoever_joined_after_the_backup() {
     world.flow();
     say(&mut world, &anns[0], group, "before they came");
     world.join(&anns[2], group);
-    world.cut.insert((0, 2));
-    for n in 0..5 {
-        say(&mut world, &anns[0], group, &format!("lost with the disk {n}"));
-    }
-    world.cut.clear();
-    world.restore(0, backup);
-    world.asks(0, 2);
-    world.flow();
-    world.asks(0, 1);
-    world.flow();
+    lost_and_found(&mut world, group, &anns, backup);
     let all = world.words(&anns[1], group);
     assert_eq!(all.len(), 6);
     assert_eq!(world.words(&anns[0], group), all);
@@ -279,16 +298,7 @@ fn what_nobody_else_was_given_is_a_gap_once_everybody_was_asked() {
         let group = world.create(0, from_the_start.clone());
         from_the_start.iter().for_each(|who| world.join(who, group));
         let backup = world.nodes[0].store.clone();
-        for n in 0..4 {
-            say(&mut world, &ann, group, &format!("early {n}"));
-        }
-        world.done(&ann, group, Change::Invite(vec![late.clone()]));
-        world.flow();
-        world.join(&late, group);
-        for n in 0..3 {
-            say(&mut world, &ann, group, &format!("late {n}"));
-        }
-        let all = world.words(&ann, group);
+        let all = early_and_late(&mut world, group, &ann, &late);
         world.restore(0, backup);
         let first = world.asks(0, 1);
         world.flow();
@@ -316,16 +326,8 @@ fn a_part_begins_where_nobody_can_leave_anything_out() {
     let group = world.create(0, vec![old.clone()]);
     world.join(&old, group);
     let backup = world.nodes[2].store.clone();
-    for n in 0..4 {
-        say(&mut world, &ann, group, &format!("early {n}"));
-    }
-    world.done(&ann, group, Change::Invite(vec![late.clone()]));
-    world.flow();
-    world.join(&late, group);
-    for n in 0..3 {
-        say(&mut world, &ann, group, &format!("late {n}"));
-    }
-    let all = world.words(&old, group);
+    let all = early_and_late(&mut world, group, &ann, &late);
+    assert_eq!(world.words(&old, group), all);
     for liar in [false, true] {
         world.restore(2, backup.clone());
         let (origin, epoch) = (world.nodes[0].id, world.nodes[0].epoch);

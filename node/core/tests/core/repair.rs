@@ -126,6 +126,15 @@ pub(crate) fn go_on(acme: &mut Node, globex: &mut Node, count: usize) {
     }
 }
 
+/// Both homes have written so much since the backup that the first is restored from.
+pub(crate) fn restored(count: usize) -> (Node, Node, ChannelId) {
+    let (mut acme, mut globex, channel) = homes();
+    let backup = acme.store.clone();
+    go_on(&mut acme, &mut globex, count);
+    acme.restore(backup);
+    (acme, globex, channel)
+}
+
 /// Events of this home's present chain that the other home has not acknowledged.
 pub(crate) fn events_owed(node: &mut Node, channel: ChannelId) -> u64 {
     let (id, state) = (node.id, node.state(channel));
@@ -165,10 +174,7 @@ fn a_restored_home_has_again_what_a_peer_acknowledged() {
 
 #[test]
 fn a_peer_that_was_away_during_the_restore_is_asked_when_it_returns() {
-    let (mut acme, mut globex, channel) = homes();
-    let backup = acme.store.clone();
-    go_on(&mut acme, &mut globex, 5);
-    acme.restore(backup);
+    let (mut acme, mut globex, channel) = restored(5);
     // Globex is out of reach: what is written now is kept for later.
     let carol = globex.user("carol");
     acme.send("alice", &carol, "in a new life");
@@ -301,10 +307,7 @@ fn a_peer_that_adds_words_of_its_own_is_found_out() {
         }),
     ];
     for (what, change) in lies {
-        let (mut acme, mut globex, channel) = homes();
-        let backup = acme.store.clone();
-        go_on(&mut acme, &mut globex, 4);
-        acme.restore(backup);
+        let (mut acme, mut globex, channel) = restored(4);
         let before = acme.words(channel);
         let own = acme.id;
         let mut lie = |told: &mut Answered| {

@@ -7,7 +7,7 @@ use homing_core::{
 use homing_wire::{ChannelId, HomeId, Seq, UserRef};
 
 use crate::node::{Forge, Node, Seal, accepting, local, text, v7};
-use crate::repair::{answer, events_owed, fetch, go_on, homes, honest, same_history};
+use crate::repair::{answer, events_owed, fetch, go_on, homes, honest, restored, same_history};
 
 /// Marks that follow from a step, and for whom.
 fn marks_in(effects: &[Effect]) -> Vec<(HomeId, Vec<PeerMark>)> {
@@ -362,10 +362,7 @@ fn what_was_not_shown_is_asked_for_again_and_not_for_ever() {
         acme.settle();
     };
     for passes in [true, false] {
-        let (mut acme, mut globex, channel) = homes();
-        let backup = acme.store.clone();
-        go_on(&mut acme, &mut globex, 3);
-        acme.restore(backup);
+        let (mut acme, mut globex, channel) = restored(3);
         for _ in 0..2 {
             connect(&mut acme, globex.id);
             assert!(acme.home.is_reconciling(&globex.id));
@@ -501,10 +498,7 @@ fn a_name_that_is_held_is_nobody_elses_and_one_that_is_known_stays() {
 /// A holder that keeps the end back has a proof of the whole alone: of what it shows nothing is taken.
 #[test]
 fn a_peer_that_cuts_what_it_gives_back_is_found_out() {
-    let (mut acme, mut globex, channel) = homes();
-    let backup = acme.store.clone();
-    go_on(&mut acme, &mut globex, 5);
-    acme.restore(backup);
+    let (mut acme, mut globex, channel) = restored(5);
     let (own, before) = (acme.id, acme.words(channel).len());
     let mut cut = |told: &mut Answered| {
         if let Answered::Range { events, headers, .. } = told {

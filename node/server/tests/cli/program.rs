@@ -1,12 +1,14 @@
 //! Runs the built program on a home of its own.
 
 use std::io::Write as _;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// A home in a directory that goes when it is dropped.
 pub(crate) struct TestHome {
     folder: tempfile::TempDir,
+    ports: Ports,
 }
 
 /// What a command did.
@@ -21,10 +23,10 @@ impl TestHome {
     /// A new home, with ports that nobody listens on.
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let home = Self { folder };
-        let admin = format!("127.0.0.1:{}", free_port());
-        let http = format!("127.0.0.1:{}", free_port());
-        let p2p = free_port().to_string();
+        let home = Self { folder, ports: Ports::free() };
+        let http = format!("127.0.0.1:{}", home.ports.of_ten(0));
+        let p2p = home.ports.of_ten(1).to_string();
+        let admin = format!("127.0.0.1:{}", home.ports.of_ten(2));
         let dir = home.dir();
         let dir = dir.to_str().unwrap();
         run(
@@ -46,6 +48,11 @@ impl TestHome {
         )
         .succeeded();
         home
+    }
+
+    /// A port of this home's ten where nobody listens, nor this home itself.
+    pub(crate) fn silent_port(&self) -> u16 {
+        self.ports.of_ten(3)
     }
 
     pub(crate) fn dir(&self) -> PathBuf {
@@ -138,10 +145,44 @@ impl Ran {
     }
 }
 
-/// A port that was free a moment ago. Commands of a stopped home only look that nobody answers there.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+/// Ten ports in a row, as `homing_testnet::homes::Ports` chooses them: below those that the kernel gives to whoever
+/// connects, or binds to port 0, so that nothing else of this machine gets one by chance; and kept from other tests, in
+/// other processes too, by a guard on the last of them while this lives.
+struct Ports {
+    first: u16,
+    _guard: TcpListener,
+}
+
+impl Ports {
+    /// Below lie the ports of services that this machine may run.
+    const LOWEST: u16 = 10_000;
+
+    /// A range is taken where a home of another test lives, which is no error; a machine without a free one is.
+    const TRIED: usize = 50;
+
+    fn free() -> Self {
+        // Linux's own where it does not say.
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+        let ephemeral_from: u16 =
+            range.map_or(32_768, |range| range.split_whitespace().next().unwrap().parse().unwrap());
+        let tens = Self::LOWEST / 10..ephemeral_from / 10;
+        (0..Self::TRIED)
+            .find_map(|_| Self::guarded(10 * rand::random_range(tens.clone())))
+            .expect("no range of ports below the ephemeral ones is free")
+    }
+
+    /// The ten from `first` on, where nobody has any that a home listens on.
+    fn guarded(first: u16) -> Option<Self> {
+        let bind = |port| TcpListener::bind(("127.0.0.1", port)).ok();
+        let guard = bind(first + 9)?;
+        (first..first + 4).try_for_each(|port| bind(port).map(drop))?;
+        UdpSocket::bind(("127.0.0.1", first + 1)).ok()?;
+        Some(Self { first, _guard: guard })
+    }
+
+    fn of_ten(&self, index: u16) -> u16 {
+        self.first + index
+    }
 }
 
 pub(crate) fn chmod(path: &Path, mode: u32) {
