@@ -566,9 +566,9 @@ impl Courier {
         self.parcels.is_empty() && waiting && self.is_answered() && !self.pull
     }
 
-    /// Channels of which events wait, or are under way.
-    pub fn channels(&self) -> impl Iterator<Item = ChannelId> + use<'_> {
-        self.parcels.keys().copied()
+    /// Whether events of a channel wait, or are under way.
+    pub fn carries(&self, channel: ChannelId) -> bool {
+        self.parcels.contains_key(&channel)
     }
 
     fn is_answered(&self) -> bool {

@@ -235,7 +235,7 @@ impl Home {
         if version > cursor.roster {
             // What it did not take by an older one it may take by this.
             self.owe(group, peer, |cursor| (cursor.roster, cursor.refused) = (version, None));
-            self.push(group, peer);
+            self.push_all(reader, group, peer)?;
             let gone = version == held
                 && self.state(group).and_then(|s| s.cursor(&peer)).is_some_and(|c| c.outside)
                 && !self
@@ -315,7 +315,7 @@ impl Home {
         }
         let before = old.as_ref().map(|signed| signed.roster());
         let answers = self.follow_members(reader, id, (before, new), lost)?;
-        self.follow_homes(id, before, &signed);
+        self.follow_homes(reader, id, before, &signed)?;
         if let Some(old) = old {
             self.turn(reader, id, old.roster(), new)?;
         }
@@ -476,10 +476,16 @@ impl Home {
     }
 
     /// Which homes take this home's events, and which have still to hear of the roster.
-    fn follow_homes(&mut self, id: ChannelId, old: Option<&Roster>, signed: &Arc<SignedRoster>) {
+    fn follow_homes(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        old: Option<&Roster>,
+        signed: &Arc<SignedRoster>,
+    ) -> Result<(), Fault> {
         let new = signed.roster();
         let (own, epoch) = (self.id, self.epoch);
-        let Some(state) = self.state(id) else { return };
+        let Some(state) = self.state(id) else { return Ok(()) };
         let end = state.chain(&own, epoch).map_or(Seq(0), |chain| chain.seq);
         // What was written before is not for whoever comes now, unless the group shows all of it.
         let begins = match new.policy().history {
@@ -523,8 +529,9 @@ impl Home {
                 // Before the events: by an older one, they are not for it.
                 self.follows(roster_effect(home, signed));
             }
-            self.push(id, home);
+            self.push_all(reader, id, home)?;
         }
+        Ok(())
     }
 
     /// Whether a home that gets this home's events lacks some that count, by the fences of this home's people.

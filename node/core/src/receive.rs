@@ -247,7 +247,7 @@ impl Home {
         }
         self.prove_end(id, range);
         match way {
-            Way::Relay if reply.applied > 0 => self.taken_again(id, peer),
+            Way::Relay if reply.applied > 0 => self.taken_again(reader, id, peer)?,
             // Of a group, others than who gave it may lack it.
             Way::Adoption if reply.applied > 0 => self.owe_events(id),
             Way::Relay | Way::Repair | Way::Adoption => {}

@@ -249,12 +249,33 @@ impl Home {
     }
 
     /// Whoever writes in a channel takes something of it again: what was refused once is owed anew.
-    pub(crate) fn taken_again(&mut self, id: ChannelId, peer: HomeId) {
+    pub(crate) fn taken_again(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        peer: HomeId,
+    ) -> Result<(), Fault> {
         let cursor = self.state(id).and_then(|s| s.cursor(&peer));
         if cursor.is_some_and(|c| c.refused.is_some()) {
             self.owe(id, peer, |cursor| cursor.refused = None);
-            self.push(id, peer);
+            self.push_all(reader, id, peer)?;
         }
+        Ok(())
+    }
+
+    /// What waits of a channel for a home, marks included: those that it refused with the events nothing else brings.
+    pub(crate) fn push_all(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        home: HomeId,
+    ) -> Result<(), Fault> {
+        self.push(id, home);
+        let cursor = self.state(id).and_then(|state| state.cursor(&home));
+        if cursor.is_some_and(|cursor| cursor.marks_owed) && !self.asked_first(&home) {
+            self.tell_marks(reader, id, home)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn state(&self, channel: ChannelId) -> Option<&ChannelState> {
@@ -282,7 +303,9 @@ fn owed_effect(home: HomeId, state: Option<&ChannelState>, peer: HomeId) -> Opti
     let state = state?;
     let cursor = state.cursor(&peer)?;
     let upto = state.chain(&home, cursor.epoch)?.seq;
-    let [a, b] = state.members.get(..2)? else { return None };
+    // Of a group they say nothing.
+    let a = state.members.first()?;
+    let b = state.members.get(1).unwrap_or(a);
     let parties: [UserRef; 2] = [a.user.clone(), b.user.clone()];
     let takes = cursor.refused.is_none() && !cursor.outside;
     let begins = cursor.begins;

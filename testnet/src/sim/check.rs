@@ -140,8 +140,9 @@ impl World {
         let (mut forked, owed): (Vec<ChannelId>, Vec<ChannelId>) =
             owed.copied().partition(|id| self.is_villains_group(*id));
         // Nor need a home that holds one roster hear from one that holds the other that it is out of the group.
-        let sent = link.into_iter().flat_map(|link| link.courier.channels());
-        forked.extend(sent.filter(|id| self.is_villains_group(*id)));
+        let sent = |id: &&ChannelId| link.is_some_and(|link| link.courier.carries(**id));
+        let sent = self.ledger.channels.iter().filter(sent);
+        forked.extend(sent.filter(|id| self.is_villains_group(**id)));
         let quiet = link.is_some_and(|link| {
             link.repair.is_none() && (link.courier.is_idle() || !forked.is_empty())
         });
@@ -177,16 +178,22 @@ impl World {
             let (member, id) = (&self.members[home], &self.members[peer].id);
             let process = member.home.as_ref();
             let link = member.links.get(&peer);
+            let owed = process.into_iter().flat_map(|process| process.owed().get(id));
+            let owed = owed.flat_map(|channels| channels.keys()).filter_map(|channel| {
+                let state = member.state(*channel).ok().flatten();
+                state.and_then(|state| state.cursor(id).cloned())
+            });
             return Err(Broken::new(
                 "P5",
                 format!(
                     "home {home} still owes home {peer} {:?} (reconciling {:?}, connected {}, courier idle {:?}, \
-                     repairing {:?})",
+                     repairing {:?}, {:?})",
                     process.and_then(|process| process.owed().get(id)),
                     process.map(|process| process.is_reconciling(id)),
                     link.is_some(),
                     link.map(|link| link.courier.is_idle()),
                     link.map(|link| link.repair.is_some()),
+                    owed.collect::<Vec<_>>(),
                 ),
             ));
         }

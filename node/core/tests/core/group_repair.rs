@@ -205,11 +205,8 @@ fn a_home_that_is_out_of_a_group_by_the_time_it_is_answered_goes_on_with_the_oth
     }
     world.restore(2, before);
     let mut refuse = |told: &mut Answered| {
-        let part = match told {
-            Answered::Range { end: Some(end), .. } => end.head().channel,
-            _ => return,
-        };
-        if part == group {
+        let Answered::Range { end: Some(end), .. } = told else { return };
+        if end.head().channel == group {
             *told = Answered::NotAMember;
         }
     };
