@@ -12,6 +12,7 @@ mod ledger;
 mod member;
 mod net;
 mod plan;
+mod repairs;
 mod seal;
 mod shrink;
 mod trace;
