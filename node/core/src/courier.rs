@@ -289,9 +289,12 @@ impl Courier {
         }
     }
 
-    /// A letter for the peer.
-    pub fn letter(&mut self, number: u64, letter: Bytes) {
-        if number > self.letters_sent {
+    /// A letter for the peer, and the number of the one that waited before it. One whose forerunner was never given to
+    /// this stream is left out: it was posted before the stream was open, and comes again with all that wait. Sent
+    /// now, it would tell the peer that those before it are void.
+    pub fn letter(&mut self, number: u64, after: u64, letter: Bytes) {
+        let follows = after <= self.letters_sent || self.letters.contains_key(&after);
+        if follows && number > self.letters_sent {
             self.letters.insert(number, letter);
         }
     }

@@ -10,6 +10,7 @@ use homing_wire::{
 };
 
 use crate::groups::{LEFT, NOT_ALLOWED};
+use crate::holdings::first_from;
 use crate::home::{Effect, Home};
 use crate::invitations::Answer;
 use crate::reader::{Fault, Reader};
@@ -486,12 +487,6 @@ impl Home {
         let new = signed.roster();
         let (own, epoch) = (self.id, self.epoch);
         let Some(state) = self.state(id) else { return Ok(()) };
-        let end = state.chain(&own, epoch).map_or(Seq(0), |chain| chain.seq);
-        // What was written before is not for whoever comes now, unless the group shows all of it.
-        let begins = match new.policy().history {
-            RosterHistory::All => (state.first_life(&own).unwrap_or(epoch), Seq(0)),
-            RosterHistory::Nothing | RosterHistory::Joined => (epoch, end),
-        };
         let mine = new.owner == own;
         let here = new.home_since(&own).is_some();
         let mut homes: Vec<HomeId> = new.present().map(|t| t.user.home).collect();
@@ -515,8 +510,13 @@ impl Home {
             {
                 state.cursors.push(Cursor { outside: true, ..Cursor::new(home, epoch) });
             }
+            let is_new = self.state(id).and_then(|s| s.cursor(&home)).is_some_and(|c| c.outside);
+            let begins = match since.filter(|_| is_new || came_back) {
+                Some(since) => Some(self.begins_for(reader, id, new, since)?),
+                None => None,
+            };
             self.owe(id, home, |cursor| {
-                if inside && (cursor.outside || came_back) {
+                if let Some(begins) = begins {
                     (cursor.epoch, cursor.acked) = begins;
                     cursor.begins = begins;
                 }
@@ -532,6 +532,41 @@ impl Home {
             self.push_all(reader, id, home)?;
         }
         Ok(())
+    }
+
+    /// Behind which event of this home those begin that are for a home that is in the group since that version. What was
+    /// written before is not for it, unless the group shows all of it. Much may have been written since, where it is this
+    /// home that was out for a while, and the other has stayed.
+    fn begins_for(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        roster: &Roster,
+        since: u64,
+    ) -> Result<(Epoch, Seq), Fault> {
+        let own = self.id;
+        let Some(state) = self.state(id) else { return Ok((self.epoch, Seq(0))) };
+        if roster.policy().history == RosterHistory::All {
+            return Ok((state.first_life(&own).unwrap_or(self.epoch), Seq(0)));
+        }
+        let lives = state.chains.iter().filter(|chain| chain.origin == own);
+        let mut lives: Vec<(Epoch, Seq)> = lives.map(|chain| (chain.epoch, chain.seq)).collect();
+        lives.sort_unstable();
+        let Some(newest) = lives.last().copied() else { return Ok((self.epoch, Seq(0))) };
+        for (epoch, end) in lives {
+            let version_at = |seq| {
+                let Some(row) = self.row_of_seq(reader, id, own, epoch, seq)? else {
+                    return Ok(None);
+                };
+                let entry = self.entry_at(reader, id, row.pos)?;
+                Ok(entry.map(|entry| entry.event.header.roster))
+            };
+            let first = first_from(since, (Seq(0), end), version_at)?;
+            if first <= end {
+                return Ok((epoch, Seq(first.0 - 1)));
+            }
+        }
+        Ok(if newest.0 == self.epoch { newest } else { (self.epoch, Seq(0)) })
     }
 
     /// Whether a home that gets this home's events lacks some that count, by the fences of this home's people.

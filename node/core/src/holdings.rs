@@ -245,6 +245,24 @@ pub(crate) fn hole(
     }
 }
 
+/// The first event of a chain in (`below`, `last`] that names a roster of that version or a later one; behind `last`
+/// if there is none. Along a chain the versions named never fall.
+pub(crate) fn first_from(
+    version: u64,
+    (mut below, last): (Seq, Seq),
+    mut version_at: impl FnMut(Seq) -> Result<Option<u64>, Fault>,
+) -> Result<Seq, Fault> {
+    let mut upto = last.next();
+    while below.next() < upto {
+        let middle = Seq(below.0 + (upto.0 - below.0) / 2);
+        match version_at(middle)? {
+            Some(named) if named < version => below = middle,
+            Some(_) | None => upto = middle,
+        }
+    }
+    Ok(upto)
+}
+
 /// What a home may see of a group.
 struct Sight<'a> {
     roster: &'a Roster,
@@ -301,14 +319,8 @@ impl Part<'_> {
                     && (self.origin == sight.peer || self.held_from(&own, version));
                 return Ok(Some(if begins_here { seq } else { first }));
             }
-            let (mut below, mut upto) = (seq, last.next());
-            while below.next() < upto {
-                let middle = Seq(below.0 + (upto.0 - below.0) / 2);
-                match self.version_at(middle)? {
-                    Some((_, version)) if version < from => below = middle,
-                    Some(_) | None => upto = middle,
-                }
-            }
+            let version_at = |seq| Ok(self.version_at(seq)?.map(|(_, version)| version));
+            let upto = first_from(from, (seq, last), version_at)?;
             if upto > last {
                 return Ok(None);
             }

@@ -169,6 +169,9 @@ pub enum Effect {
         peer: HomeId,
         /// Its number.
         number: u64,
+        /// The number of the one before, as far as it waits: a courier that does not know that one is given all of them
+        /// anew, and in order. 0: this is the first.
+        after: u64,
         /// [`homing_wire::Letter::encode`].
         letter: Bytes,
     },

@@ -169,6 +169,7 @@ impl Home {
         }
         let last = waiting.keys().next_back().copied().unwrap_or(0);
         let number = self.peers.get(&peer).map_or(0, |known| known.letters).max(last) + 1;
+        let after = last;
         let letter = encoded;
         waiting.insert(number, letter.clone());
         if let Some(known) = self.peers.get(&peer).cloned() {
@@ -177,7 +178,7 @@ impl Home {
         }
         self.write(Write::Letter { peer, number, letter: letter.clone() });
         if !self.asked_first(&peer) {
-            self.follows(Effect::Letter { peer, number, letter });
+            self.follows(Effect::Letter { peer, number, after, letter });
         }
         Ok(())
     }

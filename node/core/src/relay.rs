@@ -131,8 +131,10 @@ impl Home {
             }
         }
         let letters = self.letters.get(&peer).cloned().unwrap_or_default();
+        let mut after = 0;
         for (number, letter) in letters {
-            self.follows(Effect::Letter { peer, number, letter });
+            self.follows(Effect::Letter { peer, number, after, letter });
+            after = number;
         }
         self.hurry();
         Ok(())

@@ -276,8 +276,8 @@ impl World {
                 self.courier(home, peer, |courier| courier.roster(signed));
                 Ok(())
             }
-            Effect::Letter { peer, number, letter } => {
-                self.courier(home, peer, |courier| courier.letter(number, letter));
+            Effect::Letter { peer, number, after, letter } => {
+                self.courier(home, peer, |courier| courier.letter(number, after, letter));
                 Ok(())
             }
             // Clients that asked for a change see it in the roster that follows.

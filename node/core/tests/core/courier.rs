@@ -748,11 +748,16 @@ fn letters_that_are_held_come_again_in_order() {
     for first in [1, 7] {
         let mut courier = Courier::new(HomeId([1; 32]), limits);
         let all: Vec<u64> = (first..first + 3).collect();
-        all.iter().for_each(|n| courier.letter(*n, Bytes::from_static(b"letter")));
+        // One was posted before the stream was open, and is given to it before those that wait.
+        courier.letter(first + 2, first + 1, Bytes::from_static(b"letter"));
+        assert!(courier.burst(&store, 10).unwrap().is_empty(), "the two before it are still to come");
+        for (after, number) in [0].iter().chain(&all).zip(&all) {
+            courier.letter(*number, *after, Bytes::from_static(b"letter"));
+        }
         assert_eq!(numbers(courier.burst(&store, 10).unwrap()), all);
         // Each is answered, and each answer names the first that could not be taken.
         (0..3).for_each(|_| courier.letters_held(20, first - 1).unwrap());
-        courier.letter(first + 3, Bytes::from_static(b"letter"));
+        courier.letter(first + 3, first + 2, Bytes::from_static(b"letter"));
         assert!(courier.burst(&store, 20).unwrap().is_empty(), "not at once");
         let at = courier.wake_at().unwrap();
         assert_eq!(at, 20 + limits.held_back_ms);

@@ -148,7 +148,7 @@ impl World {
                 let again: Vec<(usize, Effect)> = std::mem::take(held);
                 again.into_iter().for_each(|(from, effect)| self.carry(from, effect, held));
             }
-            Effect::Letter { peer, number, letter } => {
+            Effect::Letter { peer, number, letter, .. } => {
                 let to = self.at(peer);
                 if self.is_cut(from, to) {
                     return;

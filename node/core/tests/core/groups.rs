@@ -271,6 +271,30 @@ fn a_home_that_was_out_unheard_takes_messages_again() {
     world.settled(group, 0);
 }
 
+/// A home is thrown out while nobody hears it, and let in again: whoever has stayed has not heard what was written meanwhile,
+/// which does not count, and hears what comes after it.
+#[test]
+fn a_home_that_was_thrown_out_unheard_and_is_let_in_again_is_heard() {
+    let (mut world, group, anns) = group_of(3);
+    world.say(&anns[1], group, "1").unwrap();
+    world.flow();
+    world.cut_off(1);
+    world.say(&anns[1], group, "2").unwrap();
+    world.say(&anns[1], group, "3").unwrap();
+    world.done(&anns[0], group, Change::Remove(vec![anns[1].clone()]));
+    world.flow();
+    world.heal();
+    world.done(&anns[0], group, Change::Invite(vec![anns[1].clone()]));
+    world.flow();
+    world.join(&anns[1], group);
+    world.say(&anns[1], group, "4").unwrap();
+    world.flow();
+    for ann in &anns {
+        assert_eq!(world.words(ann, group), ["1", "4"]);
+    }
+    world.settled(group, 0);
+}
+
 /// A letter of a later version is passed over, and what comes after it is carried out.
 #[test]
 fn a_letter_that_cannot_be_read_holds_up_nothing() {

@@ -95,8 +95,8 @@ impl Streams {
                     courier.owe(channel, owed);
                 } else if let Effect::Roster { signed, .. } = effect {
                     courier.roster(signed);
-                } else if let Effect::Letter { number, letter, .. } = effect {
-                    courier.letter(number, letter);
+                } else if let Effect::Letter { number, after, letter, .. } = effect {
+                    courier.letter(number, after, letter);
                 }
             }
         }

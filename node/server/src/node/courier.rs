@@ -45,7 +45,8 @@ struct Inside {
     owed: BTreeMap<ChannelId, OwedChannel>,
     marks: BTreeMap<ChannelId, Vec<PeerMark>>,
     rosters: BTreeMap<ChannelId, Arc<SignedRoster>>,
-    letters: BTreeMap<u64, Bytes>,
+    /// With the number of the one before.
+    letters: BTreeMap<u64, (u64, Bytes)>,
     keys: BTreeMap<ChannelId, (u64, Secret)>,
     pull: bool,
     link: Option<(ConnectionNo, RelayOut)>,
@@ -82,9 +83,9 @@ impl Satchel {
         self.more.notify_one();
     }
 
-    /// A letter.
-    pub(super) fn letter(&self, number: u64, letter: Bytes) {
-        self.inside.lock().letters.insert(number, letter);
+    /// A letter, and the number of the one before.
+    pub(super) fn letter(&self, number: u64, after: u64, letter: Bytes) {
+        self.inside.lock().letters.insert(number, (after, letter));
         self.more.notify_one();
     }
 
@@ -139,8 +140,8 @@ impl Satchel {
         for signed in std::mem::take(&mut inside.rosters).into_values() {
             work.roster(signed);
         }
-        for (number, letter) in std::mem::take(&mut inside.letters) {
-            work.letter(number, letter);
+        for (number, (after, letter)) in std::mem::take(&mut inside.letters) {
+            work.letter(number, after, letter);
         }
         true
     }

@@ -211,9 +211,9 @@ impl Hub {
                     self.want(peer);
                 }
             }
-            Effect::Letter { peer, number, letter } => {
+            Effect::Letter { peer, number, after, letter } => {
                 if let Some(satchel) = self.connected(&peer) {
-                    satchel.letter(number, letter);
+                    satchel.letter(number, after, letter);
                 } else {
                     self.want(peer);
                 }
