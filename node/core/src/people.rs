@@ -306,15 +306,26 @@ impl Home {
         self.hurry();
     }
 
+    /// Another home is connected. If it has still to be asked what it holds, it is asked on this connection, however often
+    /// it was asked in vain before.
+    pub fn meets(&mut self, peer: PeerState) {
+        let home = peer.home;
+        self.put_peer(peer);
+        if self.peers.get(&home).is_some_and(|peer| peer.reconcile) {
+            self.reconciling.insert(home);
+        }
+    }
+
     /// Notes what is known of another home.
     pub fn put_peer(&mut self, mut peer: PeerState) {
         // Letters may wait for a home that was never met. Their numbers do not come again.
         let waiting = self.letters.get(&peer.home).and_then(|letters| letters.keys().next_back());
         peer.letters = peer.letters.max(waiting.copied().unwrap_or(0));
-        if peer.reconcile {
-            self.reconciling.insert(peer.home);
-        } else {
+        let was_due = self.peers.get(&peer.home).is_some_and(|known| known.reconcile);
+        if !peer.reconcile {
             self.reconciling.remove(&peer.home);
+        } else if !was_due {
+            self.reconciling.insert(peer.home);
         }
         self.peers.insert(peer.home, peer.clone());
         self.write(Write::Peer(Box::new(peer)));

@@ -282,7 +282,17 @@ impl World {
                     return Err(Broken::new("P2", what));
                 }
                 if wish.answer.is_some() && count == 0 {
-                    let what = format!("message {which} was answered and is not at home {home}");
+                    let holders: Vec<usize> = (0..self.plan.homes)
+                        .filter(|at| {
+                            counts
+                                .keys()
+                                .any(|(of, _, _, body)| of == at && *body == wish.command.body)
+                        })
+                        .collect();
+                    let what = format!(
+                        "message {which} was answered and is not at home {home}, but at {holders:?}: {} by {:?}, {:?}",
+                        wish.channel, wish.sender, wish.answer
+                    );
                     let promise = if self.members.iter().any(|member| member.restores > 0) {
                         "P8"
                     } else {

@@ -190,7 +190,7 @@ impl Member {
         let reconcile = known.is_none_or(|known| known.reconcile);
         let (letters, letters_done) =
             known.map_or((0, (Epoch(0), 0)), |known| (known.letters, known.letters_done));
-        home.put_peer(PeerState { reconcile, letters, letters_done, ..state });
+        home.meets(PeerState { reconcile, letters, letters_done, ..state });
         Ok(reconcile)
     }
 

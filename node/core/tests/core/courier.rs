@@ -750,7 +750,10 @@ fn letters_that_are_held_come_again_in_order() {
         let all: Vec<u64> = (first..first + 3).collect();
         // One was posted before the stream was open, and is given to it before those that wait.
         courier.letter(first + 2, first + 1, Bytes::from_static(b"letter"));
-        assert!(courier.burst(&store, 10).unwrap().is_empty(), "the two before it are still to come");
+        assert!(
+            courier.burst(&store, 10).unwrap().is_empty(),
+            "the two before it are still to come"
+        );
         for (after, number) in [0].iter().chain(&all).zip(&all) {
             courier.letter(*number, *after, Bytes::from_static(b"letter"));
         }

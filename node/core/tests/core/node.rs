@@ -108,7 +108,7 @@ impl Node {
 
     /// Another home is known.
     pub(crate) fn meets(&mut self, home: HomeId, reconcile: bool) {
-        self.home.put_peer(peer(home, reconcile));
+        self.home.meets(peer(home, reconcile));
         self.settle();
     }
 

@@ -358,7 +358,7 @@ fn what_was_not_shown_is_asked_for_again_and_not_for_ever() {
     };
     let connect = |acme: &mut Node, globex: HomeId| {
         let known = acme.home.peer(&globex).unwrap().clone();
-        acme.home.put_peer(known);
+        acme.home.meets(known);
         acme.settle();
     };
     for passes in [true, false] {
@@ -373,6 +373,10 @@ fn what_was_not_shown_is_asked_for_again_and_not_for_ever() {
                 acme.store.peers[&globex.id].reconcile,
                 "and it is asked again, after a crash, too"
             );
+            // Something else is noted of it: a letter, say.
+            let known = acme.home.peer(&globex.id).unwrap().clone();
+            acme.home.put_peer(known);
+            assert!(!acme.home.is_reconciling(&globex.id), "what is owed is not held up by that");
         }
         acme.crash();
         if passes {

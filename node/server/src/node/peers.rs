@@ -120,7 +120,7 @@ impl Hub {
                     known.map_or((0, (Epoch(0), 0)), |known| (known.letters, known.letters_done));
                 let joining = known.map(|known| known.joining.clone()).unwrap_or_default();
                 let statements = self.gatekeeper.starts.note(home, &record, &hello);
-                self.home.put_peer(PeerState {
+                self.home.meets(PeerState {
                     statements,
                     letters,
                     letters_done,

@@ -126,7 +126,7 @@ impl World {
             member.couriers.insert(peer, courier);
             if member.node.home.peer(&id).is_none() {
                 let new = crate::node::peer(id, true);
-                member.node.home.put_peer(new);
+                member.node.home.meets(new);
             }
             member.node.home.resume(&member.node.store, id).unwrap();
             self.go_on(home);
