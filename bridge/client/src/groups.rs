@@ -1,7 +1,9 @@
 //! Groups: typed calls.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::client::Client;
@@ -9,8 +11,7 @@ use crate::error::Error;
 use crate::types::Channel;
 
 /// Answer of calls that the group's home has to settle.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug)]
 pub enum GroupAnswer {
     /// Settled: the group as it is now.
     Channel(Box<Channel>),
@@ -19,6 +20,23 @@ pub enum GroupAnswer {
         /// `pending`.
         state: String,
     },
+}
+
+/// By hand: an untagged enum buffers what it reads, and no message's body ([`RawValue`]) comes out of that buffer.
+impl<'de> Deserialize<'de> for GroupAnswer {
+    fn deserialize<D: Deserializer<'de>>(answer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Told {
+            state: String,
+        }
+        let answer = Box::<RawValue>::deserialize(answer)?;
+        let Told { state } = serde_json::from_str(answer.get()).map_err(D::Error::custom)?;
+        // No channel is in that state.
+        if state == "pending" {
+            return Ok(Self::Pending { state });
+        }
+        serde_json::from_str(answer.get()).map(Self::Channel).map_err(D::Error::custom)
+    }
 }
 
 /// Answer of `groups.invite` and `groups.remove`.
@@ -212,5 +230,28 @@ impl Client {
 
     async fn settled(&self, method: &str, params: serde_json::Value) -> Result<GroupAnswer, Error> {
         self.call(method, &params).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_in_which_something_was_said_is_no_pending_one() {
+        let id = Uuid::from_u128(7);
+        let message = json!({"channel": id, "pos": 1, "order": "1", "id": id, "sender": "a@a.test",
+            "sent_at": 1, "body": {"type": "text", "text": "x"}});
+        let mut group = json!({"channel": id, "kind": "group", "name": "friends", "state": "active",
+            "role": "owner", "member_count": 2, "head": 1, "last": message});
+        let read =
+            |answer: &serde_json::Value| serde_json::from_str::<GroupAnswer>(&answer.to_string());
+        let GroupAnswer::Channel(read_back) = read(&group).unwrap() else { panic!("pending") };
+        assert!(read_back.last.unwrap().body.get().contains(r#""text":"x""#));
+        let pending = read(&json!({"state": "pending"})).unwrap();
+        assert!(matches!(pending, GroupAnswer::Pending { state } if state == "pending"));
+        // What is neither is an error that says what is wrong with the group.
+        group["head"] = json!("x");
+        assert!(read(&group).unwrap_err().to_string().contains("expected u64"));
     }
 }
