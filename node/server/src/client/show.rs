@@ -138,6 +138,10 @@ impl Screen {
             n => self.bold(&format!("{n:>5}")),
         };
         let mut line = format!("{unread}  {:<32}", harmless(&channel.title()));
+        // A chat is named by whom it is with, a group by nothing but its id.
+        if channel.with.is_none() {
+            line.push_str(&format!("{}  ", self.dim(&channel.channel.to_string())));
+        }
         match channel.state {
             ChannelState::Active | ChannelState::Unknown => {}
             ChannelState::Request => line.push_str("(request) "),
