@@ -92,6 +92,26 @@ const BAD_NAME: Refusal = Refusal::new(
     "invalid_name",
     "a group's name has 1 to 256 bytes and no control characters",
 );
+const NAMED_TWICE: Refusal = Refusal::new(Class::Invalid, "member_twice", "named twice");
+const NOT_A_MEMBER: Refusal =
+    Refusal::new(Class::NotFound, "not_a_member", "whoever is not in the group has no role in it");
+const NO_ROLE: Refusal =
+    Refusal::new(Class::Invalid, "invalid_role", "a role is member, admin or owner");
+const ABOVE: Refusal = Refusal::new(
+    Class::NotAllowed,
+    "not_allowed",
+    "nobody gives a role above their own, nor changes that of whoever is above",
+);
+const OWNER_ELSEWHERE: Refusal = Refusal::new(
+    Class::NotAllowed,
+    "owner_elsewhere",
+    "owners are people of the group's home: make them an admin",
+);
+const LAST_OWNER: Refusal = Refusal::new(
+    Class::NotAllowed,
+    "last_owner",
+    "the group would be without an owner: name another first",
+);
 const NO_OWNER: Refusal = Refusal::new(
     Class::NotAllowed,
     "last_owner",
@@ -142,14 +162,9 @@ impl Home {
                 );
             }
             if new.members[..place].contains(user) {
-                return Err(Refusal::new(
-                    Class::Invalid,
-                    "member_twice",
-                    "somebody is named twice",
-                )
-                .into());
+                return Err(NAMED_TWICE.about(user).into());
             }
-            let role = self.entering(reader, user, &me)?.map_err(Failure::Refused)?;
+            let role = self.entering(reader, user, &me)?.map_err(|refusal| refusal.about(user))?;
             edits.push(Edit::Role { user: user.clone(), role: Some(role), fence: None });
         }
         self.check_size(edits.len())?;
@@ -406,9 +421,10 @@ impl Home {
                     edits.push(Edit::Name(name.clone()));
                 }
                 edits.extend(policy.map(Edit::Policy));
+                // The answer has no row for each of them: all or none.
                 for (user, role) in roles {
-                    let refused = set_role(old, by, user, *role, &mut edits);
-                    users.push((user.clone(), refused));
+                    let edit = set_role(old, by, user, *role);
+                    edits.push(edit.map_err(|refusal| refusal.about(user))?);
                 }
             }
             // Whoever is asked or in it anyway uses nothing of a link up.
@@ -649,33 +665,26 @@ fn remove(
     None
 }
 
-/// Gives a user a role; answers why not.
-fn set_role(
-    roster: &Roster,
-    by: &UserRef,
-    user: &UserRef,
-    role: Role,
-    edits: &mut Vec<Edit>,
-) -> Option<&'static str> {
+/// Gives a user a role.
+fn set_role(roster: &Roster, by: &UserRef, user: &UserRef, role: Role) -> Result<Edit, Refusal> {
     let mine = roster.role(by).unwrap_or(Role::Invited);
     let Some(now) = roster.role(user).filter(|role| *role >= Role::Member) else {
-        return Some("not_a_member");
+        return Err(NOT_A_MEMBER);
     };
     if role < Role::Member {
-        return Some("invalid_role");
+        return Err(NO_ROLE);
     }
     if now.max(role) > mine {
-        return Some("not_allowed");
+        return Err(ABOVE);
     }
     if role == Role::Owner && user.home != roster.owner {
-        return Some("owner_elsewhere"); // its home could not change the roster
+        return Err(OWNER_ELSEWHERE); // its home could not change the roster
     }
     let owners = roster.present().filter(|t| t.role == Role::Owner).count();
     if now == Role::Owner && role != Role::Owner && owners == 1 {
-        return Some("last_owner");
+        return Err(LAST_OWNER);
     }
-    edits.push(role_of(user, Some(role)));
-    None
+    Ok(role_of(user, Some(role)))
 }
 
 /// Where the last owner leaves and others stay, somebody of the owner home owns it. Where nobody of that home is left, it

@@ -1,5 +1,7 @@
 //! Why the core refuses. A refusal has changed nothing.
 
+use homing_wire::UserRef;
+
 use crate::reader::Fault;
 
 /// The class of a refusal; the link gives each its error code.
@@ -31,18 +33,27 @@ pub struct Refusal {
     pub message: &'static str,
     /// The limit that was met, where one was.
     pub limit: Option<u64>,
+    /// Because of whom, where a command names several. Boxed: refusals are handed about by value.
+    pub user: Option<Box<UserRef>>,
 }
 
 impl Refusal {
     /// A refusal.
     pub const fn new(class: Class, reason: &'static str, message: &'static str) -> Self {
-        Self { class, reason, message, limit: None }
+        Self { class, reason, message, limit: None, user: None }
     }
 
     /// Names the limit that was met.
     #[must_use]
     pub const fn with_limit(mut self, limit: u64) -> Self {
         self.limit = Some(limit);
+        self
+    }
+
+    /// Names because of whom.
+    #[must_use]
+    pub fn about(mut self, user: &UserRef) -> Self {
+        self.user = Some(Box::new(user.clone()));
         self
     }
 }

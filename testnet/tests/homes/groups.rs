@@ -194,6 +194,27 @@ async fn people_of_three_homes_talk_leave_and_are_removed() {
     assert_eq!(renamed["name"], "best friends");
     until(&carol, &mut carol_hears, group, is("name", "best friends")).await;
 
+    // A role that cannot be given refuses the whole, asked at the group's home or at another.
+    for client in [&alice, &bob] {
+        for (user, role, reason) in [
+            ("carol@initech.test", "owner", ["owner_elsewhere", "not_allowed"]),
+            ("alice@acme.test", "member", ["last_owner", "not_allowed"]),
+            ("x@acme.test", "admin", ["not_a_member"; 2]),
+        ] {
+            let roles = json!({"bob@acme.test": "admin", user: role});
+            let change = json!({"channel": group, "name": "no friends", "roles": roles});
+            let told = refused(client, "groups.update", change).await.0;
+            assert_eq!(told, reason[usize::from(std::ptr::eq(client, &bob))]);
+        }
+    }
+    let as_before = call(&alice, "groups.members", json!({ "channel": group })).await;
+    let bob_there = json!({"user": "bob@acme.test", "role": "member", "state": "active"});
+    assert!(as_before["members"].as_array().unwrap().contains(&bob_there), "{as_before}");
+    assert_eq!(
+        call(&alice, "channels.get", json!({ "channel": group })).await["name"],
+        "best friends"
+    );
+
     call(&bob, "groups.remove", json!({"channel": group, "users": ["carol@initech.test"]})).await;
     until(&carol, &mut carol_hears, group, is("state", "left")).await;
     let late = refused(
@@ -270,6 +291,9 @@ async fn what_makes_no_sense_is_refused_and_changes_nothing() {
         ("group_full".into(), Some(100))
     );
     assert!(alice.all_channels().await.unwrap().is_empty(), "nothing was made");
+    let twice = create(json!(["zoe@globex.test", "bob@acme.test", "bob@acme.test"]));
+    let Err(error) = alice.call::<Value, Value>("groups.create", &twice).await else { panic!() };
+    assert_eq!(error.to_string(), "bob@acme.test: named twice (member_twice)");
     // The other home has none of them and declines for all: it must not have heard of it yet.
     party.homes[1].stop().await.unwrap();
     let id = Uuid::now_v7();

@@ -749,8 +749,14 @@ fn optional_id<T: FromStr>(name: &str, text: Option<&str>) -> Result<Option<T>, 
     text.map(|text| id(name, text)).transpose()
 }
 
+/// Of a text that is no address so many characters are said again: enough to find it by, whatever somebody sent.
+const ADDRESS_SAID: usize = 80;
+
 fn address(name: &str, text: &str) -> Result<Address, Refused> {
-    text.parse().map_err(|error| wrong("invalid_user", format!("{name}: {error}")))
+    text.parse().map_err(|error| {
+        let typed: String = text.chars().take(ADDRESS_SAID).collect();
+        wrong("invalid_user", format!("{name}: {typed:?}: {error}"))
+    })
 }
 
 fn rows(asked: Option<u32>, (most, usual): (u32, u32)) -> Result<u32, Refused> {

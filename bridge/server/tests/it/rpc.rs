@@ -270,10 +270,15 @@ async fn parameters_are_checked() {
             "{method} {params}"
         );
     }
+    // Of several, the one that is meant is named; a long one in part.
+    let users = ["bob@acme.example".to_owned(), format!("{}@acme.example", "ö".repeat(500))];
+    let answer = ws.call("groups.invite", json!({"channel": channel, "users": users})).await;
+    let said = format!("users: {:?}: a user name has", "ö".repeat(80));
+    assert!(answer["error"]["message"].as_str().unwrap().starts_with(&said), "{answer}");
     assert_eq!(home.stored(), Vec::<String>::new());
     let metrics = bridge.metrics();
     assert_eq!(metrics.refusals["one_target"], 4);
-    assert_eq!(metrics.refusals["invalid_user"], 5);
+    assert_eq!(metrics.refusals["invalid_user"], 6);
 }
 
 #[tokio::test]

@@ -98,18 +98,20 @@ fn roles_are_kept_to() {
         word(world.ask(&cat, group, Change::Leave { from: 0, fence: None })),
         "channel_not_found"
     );
-    let results = world.done(
-        &anns[0],
-        group,
-        update(vec![
-            (anns[1].clone(), Role::Admin),
-            (anns[2].clone(), Role::Owner),
-            (anns[0].clone(), Role::Member),
-            (cat.clone(), Role::Admin),
-        ]),
-    );
-    let reasons: Vec<_> = results.users.iter().map(|(_, reason)| *reason).collect();
-    assert_eq!(reasons, [None, Some("owner_elsewhere"), Some("last_owner"), Some("not_a_member")]);
+    // Whoever is refused refuses the whole, and is named.
+    let admin = (anns[1].clone(), Role::Admin);
+    for (user, role, reason) in [
+        (&anns[2], Role::Owner, "owner_elsewhere"),
+        (&anns[0], Role::Member, "last_owner"),
+        (&cat, Role::Admin, "not_a_member"),
+        (&bea, Role::Invited, "invalid_role"),
+    ] {
+        let roles = vec![admin.clone(), (user.clone(), role)];
+        let refusal = world.ask(&anns[0], group, update(roles)).unwrap_err();
+        assert_eq!((refusal.reason, refusal.user.as_deref()), (reason, Some(user)));
+        assert_eq!(world.role(0, group, &anns[1]), Some(Role::Member));
+    }
+    world.done(&anns[0], group, update(vec![admin]));
     world.flow();
     // An admin of another home asks the owner home.
     let asked = world.ask(&anns[1], group, Change::Invite(vec![cat.clone(), far.clone()]));

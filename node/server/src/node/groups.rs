@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use homing_core::{AccountState, Asked, Changed, Departure, NewGroup, Sealer};
+use homing_core::{AccountState, Asked, Changed, Departure, Failure, NewGroup, Sealer};
 use homing_link::{
     Answer, Code, GroupChanged, GroupPolicy, HistoryShown, LinkMade, MemberRow, MembersPage,
     Refused, RoleView, SessionNo, UserResult, Whoever,
@@ -82,7 +82,8 @@ impl Hub {
         id: Option<ChannelId>,
         policy: GroupPolicy,
     ) -> Result<Outcome, Stop> {
-        let members = members.iter().map(|who| self.resolve(who)).collect::<Result<_, _>>()?;
+        let members =
+            members.iter().map(|who| self.resolve_named(who)).collect::<Result<_, _>>()?;
         let new = NewGroup {
             creator: user.clone(),
             id: id.unwrap_or_else(|| ChannelId(Uuid::now_v7())),
@@ -93,8 +94,27 @@ impl Hub {
         let (now, store) = (self.now_ms(), self.store.clone());
         let (signer, record) = self.seal();
         let sealer = Sealer { key: &*signer, record };
-        let channel = self.home.create_group(&*store, now, &sealer, new)?;
+        let made = self.home.create_group(&*store, now, &sealer, new);
+        let channel = made.map_err(|failure| self.naming(failure))?;
         self.group_view(user, channel)
+    }
+
+    /// Where several are named, people are told which of them is meant.
+    fn naming(&self, failure: Failure) -> Stop {
+        let user = match &failure {
+            Failure::Refused(refusal) => refusal.user.clone(),
+            Failure::Fault(_) => None,
+        };
+        match (Stop::from(failure), user) {
+            (Stop::Refused(refused), Some(user)) => {
+                about(&self.shower.address(&user), refused).into()
+            }
+            (stop, _) => stop,
+        }
+    }
+
+    fn resolve_named(&self, address: &Address) -> Result<UserRef, Refused> {
+        self.resolve(address).map_err(|refused| about(&address.to_string(), refused))
     }
 
     /// Goes on with a group whose home is gone.
@@ -141,9 +161,10 @@ impl Hub {
         let (now, store) = (self.now_ms(), self.store.clone());
         let (signer, record) = self.seal();
         let sealer = Sealer { key: &*signer, record };
-        let asked = self.home.ask_group(&*store, now, &sealer, user, (channel, op, change))?;
-        match (asked, shape) {
+        let asked = self.home.ask_group(&*store, now, &sealer, user, (channel, op, change));
+        match (asked.map_err(|failure| self.naming(failure))?, shape) {
             (Asked::Done(changed), Shape::Results) => Ok(self.changed_answer(left_out, changed)),
+            // A role that is refused refuses the whole: no row is left to be told.
             (Asked::Done(_), Shape::Group | Shape::NewGroup) => self.group_view(user, channel),
             (Asked::Done(_), Shape::Nothing) => Ok(Outcome::Answer(Answer::Done)),
             (Asked::Done(_), Shape::Link(link)) => {
@@ -246,7 +267,7 @@ impl Hub {
                 let policy = policy.map(|new| policy_of(old.roster().policy(), new));
                 let roles = roles
                     .into_iter()
-                    .map(|(who, role)| Ok((self.resolve(&who)?, role_of(role))))
+                    .map(|(who, role)| Ok((self.resolve_named(&who)?, role_of(role))))
                     .collect::<Result<_, Stop>>()?;
                 Some(Change::Update { name, policy, roles })
             }
@@ -304,7 +325,7 @@ impl Hub {
                 Ok(Answer::GroupChanged(GroupChanged { state, results, roster }))
             }
             Shape::Group | Shape::NewGroup => {
-                // Of several roles, the first that was refused says why.
+                // A home may refuse single roles: the first of them says why.
                 if let Some(word) = outcome.users.iter().find_map(|(_, refused)| refused.clone()) {
                     return Err(refused_there(&word));
                 }
@@ -435,6 +456,11 @@ impl Hub {
         let letter = letter.as_deref().ok();
         Ok(self.home.receive_letter(&*store, now, &sealer, peer, name, letter)?)
     }
+}
+
+fn about(user: &str, mut refused: Refused) -> Refused {
+    refused.message = format!("{user}: {}", refused.message).into();
+    refused
 }
 
 /// Why a group's home refused. It speaks this home's words, or newer ones.
