@@ -1,11 +1,14 @@
 //! `homing client group`: groups, their people and the links by which people come.
 
+use std::str::FromStr;
+
+use anyhow::bail;
 use clap::Subcommand;
 use homing_client::{Client, Error, GroupAnswer, GroupMember, UserResult, Uuid};
 use serde::Serialize;
 
 use super::show::{Screen, harmless};
-use super::{Session, patiently};
+use super::{Session, advice, patiently};
 
 /// What is done to a group.
 #[derive(Debug, Subcommand)]
@@ -23,7 +26,8 @@ pub(super) enum GroupCommand {
     /// Ask people in.
     #[command(after_help = "Example:\n  homing client group invite GROUP bob carol@globex.example")]
     Invite {
-        /// The group's id.
+        /// The group's id: `homing client channels` shows it.
+        #[arg(value_parser = group_id)]
         group: Uuid,
         /// Whom.
         #[arg(required = true)]
@@ -33,18 +37,20 @@ pub(super) enum GroupCommand {
     #[command(after_help = "Example:\n  homing client group join homing:join/…")]
     Join {
         /// The group's id, or a link.
-        group: String,
+        group: Way,
     },
     /// Leave, or decline an invitation.
     #[command(after_help = "Example:\n  homing client group leave GROUP")]
     Leave {
-        /// The group's id.
+        /// The group's id: `homing client channels` shows it.
+        #[arg(value_parser = group_id)]
         group: Uuid,
     },
     /// Take people out. By an open link they can come again: see unlink.
     #[command(after_help = "Example:\n  homing client group remove GROUP bob")]
     Remove {
-        /// The group's id.
+        /// The group's id: `homing client channels` shows it.
+        #[arg(value_parser = group_id)]
         group: Uuid,
         /// Whom.
         #[arg(required = true)]
@@ -53,13 +59,15 @@ pub(super) enum GroupCommand {
     /// List who is in it, and who is asked.
     #[command(after_help = "Example:\n  homing client group members GROUP --json")]
     Members {
-        /// The group's id.
+        /// The group's id: `homing client channels` shows it.
+        #[arg(value_parser = group_id)]
         group: Uuid,
     },
     /// Call it something else.
     #[command(after_help = "Example:\n  homing client group rename GROUP 'best friends'")]
     Rename {
-        /// The group's id.
+        /// The group's id: `homing client channels` shows it.
+        #[arg(value_parser = group_id)]
         group: Uuid,
         /// How it is to be called.
         name: String,
@@ -67,7 +75,8 @@ pub(super) enum GroupCommand {
     /// Make somebody a member, an admin or an owner.
     #[command(after_help = "Example:\n  homing client group role GROUP bob admin")]
     Role {
-        /// The group's id.
+        /// The group's id: `homing client channels` shows it.
+        #[arg(value_parser = group_id)]
         group: Uuid,
         /// Who.
         user: String,
@@ -78,13 +87,15 @@ pub(super) enum GroupCommand {
     /// Go on with a group whose home is gone: a new one of your home, whose people are asked.
     #[command(after_help = "Example:\n  homing client group fork GROUP")]
     Fork {
-        /// The group's id.
+        /// The group's id: `homing client channels` shows it.
+        #[arg(value_parser = group_id)]
         group: Uuid,
     },
     /// Open a link by which people can come. Whoever has it can: it is shown once.
     #[command(after_help = "Example:\n  homing client group link GROUP --uses 5 --expires 86400")]
     Link {
-        /// The group's id.
+        /// The group's id: `homing client channels` shows it.
+        #[arg(value_parser = group_id)]
         group: Uuid,
         /// Void in so many seconds; never, unless it is said.
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3_153_600_000))]
@@ -97,8 +108,36 @@ pub(super) enum GroupCommand {
     #[command(after_help = "Example:\n  homing client group unlink GROUP")]
     Unlink {
         /// A link, or the group's id for all of its links.
-        link: String,
+        link: Way,
     },
+}
+
+/// What names a group.
+#[derive(Clone, Debug)]
+pub(super) enum Way {
+    Group(Uuid),
+    Link(String),
+}
+
+impl FromStr for Way {
+    type Err = &'static str;
+
+    fn from_str(typed: &str) -> Result<Self, Self::Err> {
+        if let Ok(group) = typed.parse() {
+            return Ok(Self::Group(group));
+        }
+        // Whether it is a good one its home says.
+        if typed.starts_with("homing:join/") {
+            return Ok(Self::Link(typed.to_owned()));
+        }
+        Err(
+            "that is neither a link (homing:join/…) nor a group's id, which `homing client channels` shows",
+        )
+    }
+}
+
+fn group_id(typed: &str) -> Result<Uuid, &'static str> {
+    typed.parse().map_err(|_| "a group is named by its id, which `homing client channels` shows")
 }
 
 /// Carries one out.
@@ -123,18 +162,18 @@ pub(super) async fn run(
         GroupCommand::Invite { group, users: typed } => {
             let users = users(&typed)?;
             let told = patiently(async || client.invite_to_group(group, &users, op).await).await?;
-            results(screen, told.state.is_some(), &told.results)?;
+            results(screen, "invited", told.state.is_some(), &told.results)?;
         }
         GroupCommand::Remove { group, users: typed } => {
             let users = users(&typed)?;
             let told =
                 patiently(async || client.remove_from_group(group, &users, op).await).await?;
-            results(screen, told.state.is_some(), &told.results)?;
+            results(screen, "removed", told.state.is_some(), &told.results)?;
         }
         GroupCommand::Join { group } => {
-            let answer = patiently(async || match group.parse::<Uuid>() {
-                Ok(id) => client.join_group(id, op).await,
-                Err(_) => client.join_by_link(&group, op).await,
+            let answer = patiently(async || match &group {
+                Way::Group(group) => client.join_group(*group, op).await,
+                Way::Link(link) => client.join_by_link(link, op).await,
             });
             changed(screen, answer.await?)?;
         }
@@ -174,9 +213,9 @@ pub(super) async fn run(
             screen.result(&link, |screen| screen.line(&link.link))?;
         }
         GroupCommand::Unlink { link } => {
-            let answer = patiently(async || match link.parse::<Uuid>() {
-                Ok(group) => client.drop_group_links(group, op).await,
-                Err(_) => client.drop_group_link(&link, op).await,
+            let answer = patiently(async || match &link {
+                Way::Group(group) => client.drop_group_links(*group, op).await,
+                Way::Link(link) => client.drop_group_link(link, op).await,
             });
             done(screen, "withdrawn", answer.await?)?;
         }
@@ -208,12 +247,32 @@ fn done(screen: &Screen, what: &'static str, pending: bool) -> anyhow::Result<()
     })
 }
 
-fn results(screen: &Screen, pending: bool, results: &[UserResult]) -> anyhow::Result<()> {
+/// A row for each user. Where somebody was refused, the whole has failed.
+fn results(
+    screen: &Screen,
+    done_to: &str,
+    pending: bool,
+    results: &[UserResult],
+) -> anyhow::Result<()> {
+    let mut refused = Vec::new();
     for row in results {
-        screen.result(row, |screen| {
-            let reason = row.reason.as_deref().unwrap_or("done");
-            screen.line(&format!("{} {}", harmless(&row.user), harmless(reason)))
-        })?;
+        let said = match (row.ok, row.reason.as_deref().unwrap_or("refused")) {
+            (true, _) => "done".to_owned(),
+            (false, reason) => {
+                refused.push(format!("{} ({})", harmless(&row.user), harmless(reason)));
+                match advice::on_user(reason) {
+                    Some(advice) => format!("refused: {advice} ({reason})"),
+                    None => format!("refused ({})", harmless(reason)),
+                }
+            }
+        };
+        screen.result(row, |screen| screen.line(&format!("{} {said}", harmless(&row.user))))?;
     }
-    if pending { done(screen, "", true) } else { Ok(()) }
+    if pending {
+        done(screen, "", true)?;
+    }
+    if !refused.is_empty() {
+        bail!("not {done_to}: {}", refused.join(", "));
+    }
+    Ok(())
 }

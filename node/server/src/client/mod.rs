@@ -1,5 +1,6 @@
 //! `homing client`: a client for people and scripts.
 
+mod advice;
 mod group;
 mod show;
 mod tail;
@@ -7,7 +8,7 @@ mod tail;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 use homing_client::{
     Channel, Client, Error, Events, Follower, From, Message, Options, Profile, ProfileStore,
@@ -171,7 +172,16 @@ enum ListCommand {
 pub async fn run(args: ClientArgs) -> anyhow::Result<()> {
     match Box::pin(run_command(args)).await {
         Err(error) if reader_gone(&error) => Ok(()),
-        other => other,
+        Err(error) => Err(advised(error)),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// A refusal, with what to do next behind it.
+fn advised(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<Error>().and_then(|error| advice::on(error.reason())) {
+        Some(advice) => anyhow!("{error}: {advice}"),
+        None => error,
     }
 }
 
@@ -592,6 +602,8 @@ mod tests {
             "c group role 0190a5c8-0000-7000-8000-000000000001 bob king",
             "c group link 0190a5c8-0000-7000-8000-000000000001 --uses 0",
             "c group leave friends",
+            "c group join friends",
+            "c group unlink friends",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
