@@ -14,6 +14,7 @@ mod clones;
 mod gossip;
 mod group_crowds;
 mod groups;
+mod groups_typed;
 mod hostile;
 mod kills;
 mod party;

@@ -1,14 +1,24 @@
 //! What the tests share: homes in a directory of their own, and people who talk.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use homing_client::{Client, Error, Event, Events, Message, Refusal, TextBody};
 use homing_testnet::chaos::links::Links;
 use homing_testnet::homes::{Homes, Program};
+use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
 
 /// An awaited event comes within this time, or the test has found something. Generous: machines are busy.
 pub(crate) const WITHIN: Duration = Duration::from_secs(60);
+
+/// How a command ended, and what it said.
+#[derive(Debug)]
+pub(crate) struct Typed {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
 
 /// Homes that know each other, started.
 pub(crate) struct Party {
@@ -54,6 +64,35 @@ impl Party {
     /// A signed-in client of a user of the `home`th home.
     pub(crate) async fn client(&mut self, home: usize, user: &str) -> (Client, Events) {
         self.homes[home].client(user).await.unwrap()
+    }
+
+    /// `homing client …` as a user of the `home`th home types it, with a profile of the user's own.
+    pub(crate) async fn typed(
+        &self,
+        home: usize,
+        user: &str,
+        words: &[&str],
+        input: &str,
+    ) -> Typed {
+        let home = &self.homes[home];
+        let mut child = tokio::process::Command::new(home.program().path())
+            .args(["client", "--server", &home.ready().unwrap().http, "--profile", user])
+            .args(words)
+            .env("HOMING_PROFILE_DIR", home.dir().join("profiles"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+        let done = tokio::time::timeout(WITHIN, child.wait_with_output()).await;
+        let done = done.expect("the command does not end").unwrap();
+        Typed {
+            code: done.status.code().unwrap(),
+            out: String::from_utf8(done.stdout).unwrap(),
+            err: String::from_utf8(done.stderr).unwrap(),
+        }
     }
 }
 

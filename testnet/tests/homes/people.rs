@@ -387,25 +387,10 @@ async fn a_backup_takes_lists_along_and_what_is_hidden() {
     party.homes[0].command(&["verify"]).await.unwrap();
 }
 
-/// `homing client …` as a person types it, with a profile of its own.
+/// What alice of the first home types: whether it worked, and what was said.
 async fn typed(party: &Party, words: &[&str], input: &str) -> (bool, String) {
-    use tokio::io::AsyncWriteExt as _;
-    let home = &party.homes[0];
-    let mut child = tokio::process::Command::new(home.program().path())
-        .args(["client", "--server", &home.ready().unwrap().http])
-        .args(words)
-        .env("HOMING_PROFILE_DIR", home.dir().join("profiles"))
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
-    let done = tokio::time::timeout(crate::party::WITHIN, child.wait_with_output()).await;
-    let done = done.expect("the command does not end").unwrap();
-    let said = if done.status.success() { done.stdout } else { done.stderr };
-    (done.status.success(), String::from_utf8(said).unwrap())
+    let typed = party.typed(0, "alice", words, input).await;
+    (typed.code == 0, if typed.code == 0 { typed.out } else { typed.err })
 }
 
 #[tokio::test(flavor = "multi_thread")]
