@@ -421,7 +421,10 @@ impl Home {
                     edits.push(Edit::Name(name.clone()));
                 }
                 edits.extend(policy.map(Edit::Policy));
-                // The answer has no row for each of them: all or none.
+                // The answer has no row for each of them: all or none. Whoever hands it over may name both at once.
+                if let Some(user) = last_owner(old, roles) {
+                    return Err(LAST_OWNER.about(user).into());
+                }
                 for (user, role) in roles {
                     let edit = set_role(old, by, user, *role);
                     edits.push(edit.map_err(|refusal| refusal.about(user))?);
@@ -680,11 +683,20 @@ fn set_role(roster: &Roster, by: &UserRef, user: &UserRef, role: Role) -> Result
     if role == Role::Owner && user.home != roster.owner {
         return Err(OWNER_ELSEWHERE); // its home could not change the roster
     }
-    let owners = roster.present().filter(|t| t.role == Role::Owner).count();
-    if now == Role::Owner && role != Role::Owner && owners == 1 {
-        return Err(LAST_OWNER);
-    }
     Ok(role_of(user, Some(role)))
+}
+
+/// Who would be the last owner to be one, if nobody were left.
+fn last_owner<'a>(roster: &Roster, roles: &'a [(UserRef, Role)]) -> Option<&'a UserRef> {
+    let owners = || roster.present().filter(|tenure| tenure.role == Role::Owner);
+    let role =
+        |user: &UserRef| roles.iter().rev().find(|(of, _)| of == user).map(|(_, role)| *role);
+    let stays = |user: &UserRef| role(user).is_none_or(|role| role == Role::Owner);
+    let named = roles.iter().any(|(_, role)| *role == Role::Owner);
+    if named || owners().any(|tenure| stays(&tenure.user)) {
+        return None;
+    }
+    roles.iter().map(|(user, _)| user).rfind(|user| owners().any(|tenure| tenure.user == **user))
 }
 
 /// Where the last owner leaves and others stay, somebody of the owner home owns it. Where nobody of that home is left, it

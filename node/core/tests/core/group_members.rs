@@ -111,6 +111,11 @@ fn roles_are_kept_to() {
         assert_eq!((refusal.reason, refusal.user.as_deref()), (reason, Some(user)));
         assert_eq!(world.role(0, group, &anns[1]), Some(Role::Member));
     }
+    // Whoever hands the group over names both at once.
+    let handed_over = [(bea.clone(), Role::Owner), (anns[0].clone(), Role::Member)];
+    world.done(&anns[0], group, update(handed_over.to_vec()));
+    let back = [(anns[0].clone(), Role::Owner), (bea.clone(), Role::Member)];
+    world.done(&bea, group, update(back.to_vec()));
     world.done(&anns[0], group, update(vec![admin]));
     world.flow();
     // An admin of another home asks the owner home.
