@@ -1,18 +1,19 @@
 //! Groups: clients' calls, and what other homes' letters need of the hub.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use homing_core::{AccountState, Asked, Changed, Departure, Failure, NewGroup, Sealer};
+use homing_core::{AccountState, Asked, Changed, Departure, Failure, NewGroup, PeerFault, Sealer};
 use homing_link::{
     Answer, Code, GroupChanged, GroupPolicy, HistoryShown, LinkMade, MemberRow, MembersPage,
     Refused, RoleView, SessionNo, UserResult, Whoever,
 };
 use homing_wire::{
     Address, Change, ChannelId, GroupLink, Hash, HomeId, Local, OpId, Outcome as Settled, Policy,
-    Role, RosterHistory, UserRef, Who,
+    Role, RosterHistory, SignedRoster, UserRef, Who,
 };
-use tracing::debug;
+use tracing::{debug, error};
 use uuid::Uuid;
 
 use super::calls::{Outcome, Stop, no_channel};
@@ -289,6 +290,31 @@ impl Hub {
         let results = changed.users.into_iter().map(row).chain(left_out).collect();
         let roster = changed.version;
         Outcome::Answer(Answer::GroupChanged(GroupChanged { state: None, results, roster }))
+    }
+
+    /// Follows a roster that another home brought, if it is one to follow.
+    pub(super) fn roster_came(
+        &mut self,
+        peer: HomeId,
+        signed: SignedRoster,
+    ) -> Result<Result<(), PeerFault>, HubError> {
+        let (now, store) = (self.now_ms(), self.store.clone());
+        let (group, hash) = (signed.roster().group, signed.hash());
+        let result = self.home.receive_roster(&*store, now, peer, signed)?;
+        if let Err(PeerFault("roster_fork")) = &result {
+            error!(
+                peer = %self.directory.show(&peer), %group,
+                "a group's home has signed two rosters of one version, or takes back what it said: nothing \
+                 more of that life is followed; its operator has to begin a new one (`homing restore`)"
+            );
+        }
+        // Most are nobody's fault: an older one comes late, or from a home that knows no newer.
+        if self.home.roster_of(&*store, group)?.is_some_and(|held| held.hash() != hash) {
+            self.metrics.rosters_not_followed.fetch_add(1, Ordering::Relaxed);
+            debug!(peer = %self.directory.show(&peer), %group, "a roster is not followed");
+        }
+        self.collect_effects(None)?;
+        Ok(result)
     }
 
     /// A group's home has answered: whoever waits for it is told.

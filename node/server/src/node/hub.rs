@@ -625,16 +625,7 @@ impl Hub {
                 self.home.marks_taken(&*store, peer, channel, &marks)?;
             }
             Input::Roster { peer, signed, reply, .. } => {
-                let group = signed.roster().group;
-                let result = self.home.receive_roster(&*store, now, peer, *signed)?;
-                if let Err(PeerFault("roster_fork")) = &result {
-                    error!(
-                        peer = %self.directory.show(&peer), %group,
-                        "a group's home has signed two rosters of one version, or takes back what it said: nothing \
-                         more of that life is followed; its operator has to begin a new one (`homing restore`)"
-                    );
-                }
-                self.collect_effects(None)?;
+                let result = self.roster_came(peer, *signed)?;
                 self.reply(move || {
                     let _receiver_gone = reply.send(result);
                 });

@@ -21,6 +21,8 @@ pub struct NodeMetrics {
     pub relay_events_in: AtomicU64,
     /// Events of this home that peers rejected.
     pub rejected_by_peers: AtomicU64,
+    /// Rosters of peers that were not followed.
+    pub rosters_not_followed: AtomicU64,
     /// Events published by gossip, once each.
     pub gossip_events_out: AtomicU64,
     /// Events of peers stored that came by gossip first.
@@ -114,6 +116,12 @@ impl NodeMetrics {
                 "Events of other homes that this home rejected, and ranges that it refused or holds back, by reason",
                 "reason",
                 &self.rejections.lock(),
+            ),
+            Family::counter(
+                "rosters_not_followed",
+                "Rosters that other homes brought and that do not follow on the one held: older ones that came again, \
+                 and others than the group's home has signed",
+                read(&self.rosters_not_followed),
             ),
             Family::counter(
                 "gossip_events_out",
