@@ -96,7 +96,7 @@ impl Group {
 }
 
 /// Until a counter of a home stands at least there.
-async fn reaches(home: &Home, name: &str, least: f64) {
+pub(crate) async fn reaches(home: &Home, name: &str, least: f64) {
     let reached = async { while counted(home, name).await < least {} };
     tokio::time::timeout(WITHIN, reached).await.unwrap_or_else(|_| panic!("{name} stays low"));
 }

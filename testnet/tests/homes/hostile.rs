@@ -21,17 +21,19 @@ use uuid::Uuid;
 
 use crate::party::{Party, WITHIN, history, next_message, say};
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     u64::try_from(since.as_millis()).unwrap()
 }
 
 /// A home of which everything is real but its honesty.
 pub(crate) struct Liar {
-    id: HomeId,
-    key: SigningKey,
+    pub(crate) id: HomeId,
+    pub(crate) key: SigningKey,
+    /// Its own, signed.
+    pub(crate) record: Bytes,
     pub(crate) net: NetHandle,
-    events: mpsc::Receiver<NetEvent>,
+    pub(crate) events: mpsc::Receiver<NetEvent>,
 }
 
 /// Its record and its statement, both signed.
@@ -81,14 +83,15 @@ impl Liar {
             peer_id: key.peer_id_bytes(),
             answering: None,
         };
-        let admission = Arc::new(TakesAll(record.sign(&identity), said.sign(&identity)));
+        let record = record.sign(&identity);
+        let admission = Arc::new(TakesAll(record.clone(), said.sign(&identity)));
         let config = NetConfig { listen: Vec::new(), allow_private: true, ..NetConfig::default() };
         let (net, events) = homing_net::start(config, &key, admission).unwrap();
-        Self { id, key: identity, net, events }
+        Self { id, key: identity, record, net, events }
     }
 
     /// A range of one event, proven with the liar's own key.
-    fn range(&self, parties: [&UserRef; 2], event: &Event) -> pb::Frame {
+    pub(crate) fn range(&self, parties: [&UserRef; 2], event: &Event) -> pb::Frame {
         let head =
             Head { channel: event.header.channel, seq: event.header.seq, hash: event.hash() };
         let proof = prove(self.id, event.header.epoch, now(), &[head], &self.key).pop();
@@ -138,7 +141,7 @@ impl Liar {
         .await
     }
 
-    async fn relay(&mut self) -> RelayOut {
+    pub(crate) async fn relay(&mut self) -> RelayOut {
         self.next(|event| match event {
             NetEvent::RelayOut { link, .. } => Some(link),
             _ => None,
@@ -148,7 +151,7 @@ impl Liar {
 }
 
 /// An event in the name of `sender`, the first of its chain.
-fn forged(channel: ChannelId, sender: &UserRef, text: &str) -> Event {
+pub(crate) fn forged(channel: ChannelId, sender: &UserRef, text: &str) -> Event {
     let body = Bytes::from(format!(r#"{{"type":"text","text":"{text}"}}"#));
     let header = Header {
         channel,

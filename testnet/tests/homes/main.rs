@@ -11,6 +11,7 @@ mod chaos;
 mod chat;
 mod clocks;
 mod clones;
+mod forger;
 mod gossip;
 mod group_crowds;
 mod groups;

@@ -37,6 +37,21 @@ impl Party {
         party
     }
 
+    /// Homes that know each other, with that below their configuration.
+    pub(crate) async fn configured(
+        names: &[&str],
+        environment: &[(&str, &str)],
+        more: &str,
+    ) -> Self {
+        let mut party = Self::made(names, environment).await;
+        for home in party.homes.iter() {
+            let text = std::fs::read_to_string(home.config()).unwrap();
+            std::fs::write(home.config(), text + more).unwrap();
+        }
+        party.homes.start_all().await.unwrap();
+        party
+    }
+
     /// Homes that reach each other through links that can be cut.
     pub(crate) async fn linked(names: &[&str], environment: &[(&str, &str)]) -> (Self, Links) {
         let mut party = Self::made(names, environment).await;
