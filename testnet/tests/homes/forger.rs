@@ -222,6 +222,46 @@ async fn homes_that_were_shown_different_rosters_talk_on_and_a_new_life_heals_th
     scene.end(group, &words.map(|words| [words; 2]).concat()).await;
 }
 
+/// One home was led further on its own: what is written there names what the other cannot follow.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_rosters_hold_up_comes_with_a_new_life_and_nothing_else_waits_for_it() {
+    let mut scene = Scene::begin().await;
+    let first = scene.founded_by_eve(&[]).await;
+    let group = first.group.0;
+    let named = |name: &str| next_of(&first, |roster| roster.name = name.to_owned());
+    let told = [named("one"), named("other")];
+    let further = next_of(&told[ACME], |roster| roster.name = "one more".to_owned());
+    for home in BOTH {
+        scene.forger.follows(home, &told[home]).await;
+    }
+    scene.forger.follows(ACME, &further).await;
+    let (client, events) = &mut scene.alice;
+    until(client, events, group, |channel| channel["roster"] == further.version).await;
+
+    send(&scene.alice.0, group, "hello?").await;
+    // Acme shows the roster that globex lacks, and is not to blame for it.
+    reaches(&scene.party.homes[GLOBEX], &not_taken("need_roster"), 1.0).await;
+    reaches(&scene.party.homes[GLOBEX], NOT_FOLLOWED, 1.0).await;
+    assert_eq!(scene.counted(GLOBEX, &fault("roster_fork")).await, 0.0);
+    scene.talk_elsewhere("do you read me there?").await;
+    send(&scene.bob.0, group, "no").await;
+    hears(&mut scene.alice.1, group, "no").await;
+    assert_eq!(history(&scene.bob.0, group).await.len(), 1, "it cannot be judged there");
+
+    let anew = next_of(&further, |roster| {
+        (roster.epoch, roster.version) = (Epoch(10), 10);
+        roster.name = "friends again".to_owned();
+    });
+    for home in BOTH {
+        scene.forger.follows(home, &anew).await;
+    }
+    hears(&mut scene.bob.1, group, "hello?").await;
+    scene.stand_at(group, anew.version).await;
+    assert_eq!(scene.shown(group).await["name"], "friends again");
+    scene.talk(group, "good").await;
+    scene.end(group, &["hello?", "no", "good", "good"]).await;
+}
+
 /// First mallory is removed, then eve, and with her the forger's home. Both write on.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_removed_is_heard_no_more_under_any_version() {
@@ -280,10 +320,9 @@ async fn who_was_removed_is_heard_no_more_under_any_version() {
             assert_eq!(rejected(&answer), [(event.header.seq.0, "no_right")], "under {named}");
         }
     }
-    let count = |reason| format!("homing_relay_events_rejected_total{{reason=\"{reason}\"}}");
     for (home, no_right) in [(ACME, 5.0), (GLOBEX, 4.0)] {
-        assert_eq!(scene.counted(home, &count("no_right")).await, no_right);
-        assert_eq!(scene.counted(home, &count("roster_falls")).await, 1.0);
+        assert_eq!(scene.counted(home, &not_taken("no_right")).await, no_right);
+        assert_eq!(scene.counted(home, &not_taken("roster_falls")).await, 1.0);
     }
     scene.talk(group, "quiet here").await;
     assert_eq!(scene.shown(group).await, before);
@@ -396,17 +435,23 @@ impl Scene {
 
     /// Alice and bob talk in that group, in the other and alone, and hear each other next.
     async fn talk(&mut self, group: Uuid, words: &str) {
-        let Self { alice, bob, other, .. } = self;
-        for channel in [group, *other] {
-            send(&alice.0, channel, words).await;
-            hears(&mut bob.1, channel, words).await;
-            send(&bob.0, channel, words).await;
-            hears(&mut alice.1, channel, words).await;
-        }
-        let chat = say(&alice.0, "bob@globex.test", words).await.channel;
-        hears(&mut bob.1, chat, words).await;
-        say(&bob.0, "alice@acme.test", words).await;
-        hears(&mut alice.1, chat, words).await;
+        self.talk_in(group, words).await;
+        self.talk_elsewhere(words).await;
+    }
+
+    async fn talk_elsewhere(&mut self, words: &str) {
+        self.talk_in(self.other, words).await;
+        let chat = say(&self.alice.0, "bob@globex.test", words).await.channel;
+        hears(&mut self.bob.1, chat, words).await;
+        say(&self.bob.0, "alice@acme.test", words).await;
+        hears(&mut self.alice.1, chat, words).await;
+    }
+
+    async fn talk_in(&mut self, group: Uuid, words: &str) {
+        send(&self.alice.0, group, words).await;
+        hears(&mut self.bob.1, group, words).await;
+        send(&self.bob.0, group, words).await;
+        hears(&mut self.alice.1, group, words).await;
     }
 
     async fn counted(&self, home: usize, name: &str) -> f64 {
@@ -438,6 +483,10 @@ impl Scene {
 
 fn fault(reason: &str) -> String {
     format!("homing_peer_faults_total{{reason=\"{reason}\"}}")
+}
+
+fn not_taken(reason: &str) -> String {
+    format!("homing_relay_events_rejected_total{{reason=\"{reason}\"}}")
 }
 
 async fn group_at(client: &Client, group: Uuid) -> Value {
