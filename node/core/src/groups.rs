@@ -421,13 +421,14 @@ impl Home {
                     edits.push(Edit::Name(name.clone()));
                 }
                 edits.extend(policy.map(Edit::Policy));
-                // The answer has no row for each of them: all or none. Whoever hands it over may name both at once.
-                if let Some(user) = last_owner(old, roles) {
-                    return Err(LAST_OWNER.about(user).into());
-                }
+                // The answer has no row for each of them: all or none.
                 for (user, role) in roles {
                     let edit = set_role(old, by, user, *role);
                     edits.push(edit.map_err(|refusal| refusal.about(user))?);
+                }
+                // Whoever hands the group over may name both at once.
+                if let Some(user) = last_owner(old, roles) {
+                    return Err(LAST_OWNER.about(user).into());
                 }
             }
             // Whoever is asked or in it anyway uses nothing of a link up.

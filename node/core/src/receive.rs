@@ -277,12 +277,12 @@ impl Home {
         begins.then(|| (Seq(first.seq.0 - 1), first.prev))
     }
 
-    /// Whether, of the homes in a group, `peer` alone has still to be asked what it holds.
+    /// Whether, of the homes that are or were in a group, `peer` alone has still to be asked what it holds.
     fn is_last_to_ask(&self, group: ChannelId, peer: HomeId) -> bool {
         let Some(signed) = self.roster(group) else { return false };
         let mut others =
-            signed.roster().present().map(|t| t.user.home).filter(|home| *home != peer);
-        others.all(|home| !self.reconciling.contains(&home))
+            signed.roster().tenures.iter().map(|t| t.user.home).filter(|home| *home != peer);
+        others.all(|home| home == self.id || !self.asked_first(&home))
     }
 
     /// Whether a chain of `origin` may be brought by `peer` into a channel.

@@ -23,8 +23,9 @@ async fn until_history(client: &Client, events: &mut Events, channel: uuid::Uuid
 async fn what_is_old_is_gone_and_who_missed_it_is_shown_a_gap() {
     let mut party = Party::of(&["acme.test", "globex.test"]).await;
     let (alice, _) = party.client(0, "alice").await;
-    let (bob, _) = party.client(1, "bob").await;
+    let (bob, mut bob_hears) = party.client(1, "bob").await;
     let first = say(&alice, "bob@globex.test", "both have this").await;
+    next_message(&mut bob_hears).await;
     say(&bob, "alice@acme.test", "and this").await;
     let (_listens, mut alice_hears) = party.client(0, "alice").await;
     while history(&alice, first.channel).await.len() < 2 {
