@@ -104,7 +104,7 @@ pub fn holdings(
         let some = !states.is_empty();
         for state in states {
             looked_at += 1;
-            let found = holding(&state, &own, &peer);
+            let found = holding(reader, &state, &own, &peer)?;
             let size = found.as_ref().map_or(0, |h| HOLDING_BYTES + h.chains.len() * CHAIN_BYTES);
             if size > room && !page.holdings.is_empty() {
                 return Ok(page);
@@ -124,24 +124,31 @@ pub fn holdings(
     Ok(page)
 }
 
-fn holding(state: &ChannelState, own: &HomeId, peer: &HomeId) -> Option<Holding> {
+fn holding(
+    reader: &dyn Reader,
+    state: &ChannelState,
+    own: &HomeId,
+    peer: &HomeId,
+) -> Result<Option<Holding>, Fault> {
     let is_in = state.has_home(peer);
     let group = state.group.as_ref();
-    // Whoever was asked into a group, or is out of it, has nothing but its roster.
-    let is_told = group.is_some() && state.cursor(peer).is_some();
-    if !is_in && !is_told {
-        return None;
-    }
+    // Whoever was asked into a group, or is out of it, has nothing but its roster. That it is out it knew once, and its
+    // disk may have been lost since.
+    let is_told = match group {
+        Some(_) if is_in || state.cursor(peer).is_some() => true,
+        Some(group) if group.owner == *own => roster_for(reader, *peer, state.id)?.is_some(),
+        Some(_) | None => false,
+    };
     // Of a group they say nothing.
-    let a = state.members.first()?;
+    let Some(a) = state.members.first().filter(|_| is_in || is_told) else { return Ok(None) };
     let b = state.members.get(1).unwrap_or(a);
     let chains = state.chains.iter().filter(|c| is_in && c.origin != HomeId::LOCAL);
-    Some(Holding {
+    Ok(Some(Holding {
         channel: state.id,
         parties: [a.user.clone(), b.user.clone()],
         chains: chains.map(|c| (c.origin, c.epoch, c.proven(own))).take(CHAINS).collect(),
         roster: group.map(|group| group.version),
-    })
+    }))
 }
 
 /// The roster of a group, for homes that are, or were, named in it.

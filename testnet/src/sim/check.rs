@@ -281,7 +281,7 @@ impl World {
                     let what = format!("message {which} is {count} times at home {home}");
                     return Err(Broken::new("P2", what));
                 }
-                if wish.answer.is_some() && count == 0 {
+                if wish.answer.is_some() && count == 0 && !self.is_of_an_earlier_stay(wish)? {
                     let holders: Vec<usize> = (0..self.plan.homes)
                         .filter(|at| {
                             counts
@@ -306,6 +306,25 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Whether a message is of a time in a group that was over when its home's disk was lost: homes that are still in it
+    /// give nothing of that to one that is out.
+    fn is_of_an_earlier_stay(&self, wish: &Wish) -> Result<bool, Broken> {
+        let home = &self.members[wish.home];
+        let Some(owner) = self.ledger.owner(wish.channel).filter(|_| home.restores > 0) else {
+            return Ok(false);
+        };
+        let Some(newest) = self.members[owner].roster(wish.channel)? else { return Ok(true) };
+        let Some(since) = newest.roster().home_since(&home.id) else { return Ok(true) };
+        for member in &self.members {
+            let log = member.log(wish.channel)?;
+            let same = log.iter().find(|entry| entry.event.body == wish.command.body);
+            if let Some(entry) = same {
+                return Ok(entry.event.header.roster < since);
+            }
+        }
+        Ok(false)
     }
 
     fn check_channel(&self, channel: ChannelId) -> Result<(), Broken> {
@@ -542,7 +561,7 @@ impl World {
     }
 
     /// A group whose rosters the villain signs.
-    fn is_villains_group(&self, channel: ChannelId) -> bool {
+    pub(super) fn is_villains_group(&self, channel: ChannelId) -> bool {
         channel.is_group()
             && self.ledger.owner(channel).is_none_or(|owner| self.is_contested(channel, owner))
     }
