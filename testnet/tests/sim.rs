@@ -101,6 +101,18 @@ fn a_member_removed_behind_a_cut_is_heard_nowhere_else() {
     }
 }
 
+/// One of the homes that are in groups loses its disk: everything comes back, or is told anew.
+#[test]
+fn a_disk_lost_in_groups_is_made_good() {
+    let (mut lost, mut said) = (0, 0);
+    for seed in 0..40 {
+        let ran = run_plan(&Plan::lost_in_groups(seed, HOMES, STEPS), None, false);
+        let ran = ran.unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        (lost, said) = (lost + ran.restores, said + ran.said);
+    }
+    assert!(lost > 40 && said > 1_000, "{lost} disks, {said} messages");
+}
+
 #[test]
 fn a_decline_that_meets_the_next_invitation_ends_the_same_everywhere() {
     for seed in 1..=200 {

@@ -502,8 +502,18 @@ impl Home {
     pub(crate) fn awaits_rosters(&self, held: &Roster) -> bool {
         held.owner == self.id
             && held.epoch < self.epoch
-            && self.now_ms < self.epoch.0.saturating_add(ROSTERS_AWAITED_MS)
+            && self.is_young()
             && held.present().any(|tenure| self.reconciling.contains(&tenure.user.home))
+    }
+
+    /// Whether groups of this home may come back that were made after its backup.
+    pub(crate) fn awaits_groups(&self) -> bool {
+        self.is_young() && !self.reconciling.is_empty()
+    }
+
+    /// Whether homes that are up may still have to be asked what this one lost.
+    fn is_young(&self) -> bool {
+        self.now_ms < self.epoch.0.saturating_add(ROSTERS_AWAITED_MS)
     }
 
     /// What a home has written in a group, as far as it is held.

@@ -88,11 +88,12 @@ impl Home {
         letter: Option<&Letter>,
     ) -> Result<bool, Fault> {
         let Some(Letter::Command(command)) = letter else { return Ok(false) };
-        let signed = self.roster_of(reader, command.group)?;
-        Ok(signed.is_some_and(|signed| {
-            let roster = signed.roster();
-            roster.owner == self.id && (self.awaits_rosters(roster) || self.is_too_fast(roster))
-        }))
+        let Some(signed) = self.roster_of(reader, command.group)? else {
+            return Ok(self.awaits_groups());
+        };
+        let roster = signed.roster();
+        let own = roster.owner == self.id;
+        Ok(own && (self.awaits_rosters(roster) || self.is_too_fast(roster)))
     }
 
     /// A home asks for a change of a group of this home, and is told what came of it.

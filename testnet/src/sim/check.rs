@@ -501,6 +501,9 @@ impl World {
             let of = &self.members[origin];
             let right = counting(&of.log(group)?, newest);
             let from = if home == origin { Some(0) } else { newest.home_since(&here.id) };
+            // What it wrote in an earlier stay does not come back to a home whose disk was lost.
+            let kept = if of.restores > 0 { newest.home_since(&of.id) } else { Some(0) };
+            let from = from.zip(kept).map(|(from, kept)| from.max(kept));
             let is_here = |row: &&Counting| {
                 row.origin == of.id && from.is_some_and(|from| row.version >= from)
             };

@@ -16,10 +16,6 @@ use super::plan::{PEOPLE, Person, What};
 use super::seal::Seal;
 use super::world::{MONDAY_MS, World};
 
-/// Whether homes that are in groups lose their disks, and homes that did are in groups.
-pub(super) static GROUPS_AND_RESTORES: std::sync::LazyLock<bool> =
-    std::sync::LazyLock::new(|| std::env::var("GR").is_ok());
-
 impl World {
     /// One of the people who can be in groups.
     pub(super) fn person(&self, person: usize) -> UserRef {
@@ -59,15 +55,20 @@ impl World {
         Ok(found)
     }
 
+    /// Whether somebody of a home may be in groups.
     fn may_be_in_groups(&self, home: usize) -> bool {
-        *GROUPS_AND_RESTORES || self.members[home].restores == 0
+        self.plan.lost_in_groups || self.members[home].restores == 0
     }
 
-    /// Whether a home must keep its disk.
+    /// Whether a home must keep its disk: of those that are in groups one loses it in a run, if any. Where a second one goes
+    /// before the first has everything back, both may have lost what the other would have given it.
     pub(super) fn keeps_its_disk(&self, home: usize) -> Result<bool, Broken> {
-        if *GROUPS_AND_RESTORES {
-            return Ok(false);
-        }
+        let spent = self.lost_in_groups || !self.plan.lost_in_groups;
+        Ok(spent && self.is_in_groups(home)?)
+    }
+
+    /// Whether a home has a group, or is or was named in one.
+    pub(super) fn is_in_groups(&self, home: usize) -> Result<bool, Broken> {
         let id = self.members[home].id;
         for (group, owner) in &self.ledger.groups {
             let signed = self.members[*owner].roster(*group)?;

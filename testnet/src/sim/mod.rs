@@ -97,6 +97,8 @@ pub enum Kind {
     Mixed,
     /// The same without groups.
     Chats,
+    /// The same as mixed, and one of the homes that are in groups loses its disk.
+    LostInGroups,
     /// A member of a group is removed while their home is cut off.
     RemovedBehindACut,
     /// An automatic decline meets the next invitation.
@@ -108,6 +110,7 @@ impl Kind {
         match self {
             Self::Mixed => Plan::new(seed, homes, steps),
             Self::Chats => Plan::of_chats(seed, homes, steps),
+            Self::LostInGroups => Plan::lost_in_groups(seed, homes, steps),
             Self::RemovedBehindACut => Plan::removed_behind_a_cut(seed),
             Self::DeclinedInARace => Plan::declined_in_a_race(seed),
         }

@@ -26,6 +26,8 @@ pub struct Plan {
     pub homes: usize,
     /// The last home misbehaves.
     pub villain: bool,
+    /// Homes that are in groups lose their disks, too: one of them.
+    pub lost_in_groups: bool,
     /// What happens, each so many milliseconds after the beginning.
     pub deeds: Vec<(u64, Deed)>,
 }
@@ -322,6 +324,11 @@ impl Plan {
         Self::mixed(seed, homes, steps, false)
     }
 
+    /// The same, and one of the homes that are in groups loses its disk.
+    pub fn lost_in_groups(seed: u64, homes: usize, steps: usize) -> Self {
+        Self { lost_in_groups: true, ..Self::mixed(seed, homes, steps, true) }
+    }
+
     fn mixed(seed: u64, homes: usize, steps: usize, groups: bool) -> Self {
         let mut rng = StdRng::seed_from_u64(seed ^ 0x51A7_0000);
         let villain = homes > 2 && rng.random_bool(0.5);
@@ -360,7 +367,7 @@ impl Plan {
             }
             deeds.push((at, deed));
         }
-        Self { seed, homes, villain, deeds }
+        Self { seed, homes, villain, lost_in_groups: false, deeds }
     }
 
     /// Whether anybody makes a group.
@@ -413,7 +420,7 @@ impl Plan {
                 deeds.push((at, Deed::Crash { home, kept, lasting_ms: rng.random_range(1..900) }));
             }
         }
-        Self { seed, homes, villain: false, deeds }
+        Self { seed, homes, villain: false, lost_in_groups: false, deeds }
     }
 
     /// Somebody whose home declines by itself is asked into a group, asked again, taken out, and perhaps wants to be
@@ -445,7 +452,7 @@ impl Plan {
             };
             deeds.push((at, deed));
         }
-        Self { seed, homes, villain: false, deeds }
+        Self { seed, homes, villain: false, lost_in_groups: false, deeds }
     }
 }
 

@@ -90,6 +90,8 @@ pub(super) struct World {
     pub(super) questions: u64,
     /// Numbers of fresh ids, and of wishes about groups.
     pub(super) fresh: u64,
+    /// A home that is in groups has lost its disk.
+    pub(super) lost_in_groups: bool,
     /// From now on nobody is at fault.
     pub(super) well: bool,
 }
@@ -131,6 +133,7 @@ impl World {
             trace: Trace::new(verbose),
             questions: 0,
             fresh: 0,
+            lost_in_groups: false,
             well: false,
             plan,
         };
@@ -551,6 +554,7 @@ impl World {
         if self.keeps_its_disk(home)? {
             return self.crashes(home, false, lasting_ms);
         }
+        self.lost_in_groups |= self.is_in_groups(home)?;
         let clock = self.clock(home);
         self.members[home].restores(clock)?;
         let own = self.members[home].id;

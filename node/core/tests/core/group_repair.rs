@@ -240,6 +240,42 @@ fn a_letter_to_a_home_that_has_still_to_ask_waits_and_is_not_lost() {
     world.settled(group, 0);
 }
 
+/// The same of a group that the backup does not know.
+#[test]
+fn a_letter_about_a_group_that_may_come_back_waits() {
+    let (mut world, group, anns) = group_of(3);
+    let before = World::new(3, &["ann", "bea", "cat"]).nodes.remove(0).store;
+    world.cut_off(0);
+    world.leave(&anns[1], group);
+    world.flow();
+    world.restore(0, before);
+    world.cut.clear();
+    world.resume(1, 0);
+    assert_eq!(world.nodes[1].store.letters.len(), 1, "it waits");
+    world.asks_all(0);
+    for home in [0, 2] {
+        assert_eq!(world.role(home, group, &anns[1]), None);
+    }
+    world.settled(group, 0);
+}
+
+/// Nobody else says so: what the home knew of that was lost with its disk.
+#[test]
+fn a_restored_home_hears_from_the_owner_home_that_it_is_out() {
+    let (mut world, group, anns) = group_of(3);
+    let backup = world.nodes[1].store.clone();
+    world.done(&anns[0], group, Change::Remove(vec![anns[1].clone()]));
+    world.flow();
+    world.restore(1, backup);
+    assert_eq!(world.role(1, group, &anns[1]), Some(Role::Member));
+    world.asks(1, 0);
+    world.flow();
+    assert_eq!(world.role(1, group, &anns[1]), None);
+    assert!(world.nodes[1].state(group).member(&anns[1]).unwrap().left);
+    assert_eq!(world.say(&anns[1], group, "hello").unwrap_err().reason, "left");
+    world.settled(group, 0);
+}
+
 #[test]
 fn a_home_that_is_gone_does_not_keep_a_restored_one_waiting_for_ever() {
     let (mut world, group, anns) = group_of(2);
