@@ -181,6 +181,8 @@ pub struct Courier {
     /// The last letter that was sent, and the last that was answered.
     letters_sent: u64,
     letters_taken: u64,
+    /// The last that was ever sent on this stream: some that were held back may have to go again.
+    letters_most: u64,
     /// When the peer last answered, or was first sent something after it had answered everything.
     heard_at: u64,
 }
@@ -234,6 +236,7 @@ impl Courier {
             letters_held_until: None,
             letters_sent: 0,
             letters_taken: 0,
+            letters_most: 0,
             heard_at: 0,
         }
     }
@@ -337,6 +340,7 @@ impl Courier {
                 self.letters_taken = number - 1;
             }
             self.letters_sent = number;
+            self.letters_most = self.letters_most.max(number);
             self.letters_under_way.insert(number, letter.clone());
             burst.push(Delivery::Letter { number, letter });
         }
@@ -492,12 +496,17 @@ impl Courier {
 
     /// The peer has taken letters up to that number.
     pub fn letters_taken(&mut self, now_ms: u64, upto: u64) -> Result<(), PeerFault> {
-        if upto > self.letters_sent {
+        if upto > self.letters_most {
             return Err(PeerFault("ack_ahead"));
         }
         if upto > self.letters_taken {
             self.letters_taken = upto;
             self.heard_at = now_ms;
+        }
+        if upto > self.letters_sent {
+            // What was sent again has met an older answer, by which they were held back.
+            self.letters_sent = upto;
+            self.letters = self.letters.split_off(&(upto + 1));
         }
         self.letters_under_way = self.letters_under_way.split_off(&(upto + 1));
         Ok(())
@@ -505,7 +514,7 @@ impl Courier {
 
     /// The peer cannot take letters above that number yet: they come again in a while.
     pub fn letters_held(&mut self, now_ms: u64, upto: u64) -> Result<(), PeerFault> {
-        if upto > self.letters_sent {
+        if upto > self.letters_most {
             return Err(PeerFault("ack_ahead"));
         }
         if upto < self.letters_taken {

@@ -767,6 +767,9 @@ fn letters_that_are_held_come_again_in_order() {
         courier.wake(at).unwrap();
         let again: Vec<u64> = (first..first + 4).collect();
         assert_eq!(numbers(courier.burst(&store, at).unwrap()), again);
+        // An answer to what was sent at first meets what is sent again, and which is taken.
+        courier.letters_held(at, first - 1).unwrap();
+        assert_eq!(courier.letters_taken(at, first + 4), Err(PeerFault("ack_ahead")));
         courier.letters_taken(at, first + 1).unwrap();
         courier.letters_held(at, first + 1).unwrap();
         courier.letters_held(at, first).unwrap();
