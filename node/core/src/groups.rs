@@ -69,7 +69,8 @@ const ROSTERS_AWAITED_MS: u64 = 600_000;
 const RECONCILING: Refusal = Refusal::new(
     Class::Later,
     "reconciling",
-    "this home was restored and asks the other homes of the group what it lost: try again in a minute",
+    "this home was restored and asks the other homes of the group what it lost: try again in a minute; where one of \
+     them is away, in ten minutes",
 );
 const OWN_GROUP: Refusal =
     Refusal::new(Class::Conflict, "own_group", "this home is the group's own: change it as it is");

@@ -497,10 +497,14 @@ impl World {
             return if log.is_empty() { Ok(()) } else { Err(no_roster(home, group)) };
         };
         let shown = counting(&log, held.roster());
+        // Where that somebody has agreed was lost with the disk, nobody is in until they are asked again.
+        let is_out = here.state(group)?.is_some_and(|state| state.nobody_of(&here.id));
+        let forgotten = here.restores > 0 && is_out;
         for origin in (0..self.plan.homes).filter(|origin| !self.is_villain(*origin)) {
             let of = &self.members[origin];
             let right = counting(&of.log(group)?, newest);
-            let from = if home == origin { Some(0) } else { newest.home_since(&here.id) };
+            let since = newest.home_since(&here.id).filter(|_| !forgotten);
+            let from = if home == origin { Some(0) } else { since };
             // What it wrote in an earlier stay does not come back to a home whose disk was lost.
             let kept = if of.restores > 0 { newest.home_since(&of.id) } else { Some(0) };
             let from = from.zip(kept).map(|(from, kept)| from.max(kept));
