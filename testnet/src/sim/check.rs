@@ -88,12 +88,12 @@ impl World {
             self.check_agreed(home, &seeing.user, group)?;
             let client = self.members[home].clients.get_mut(&seeing.user.local);
             let Some(client) = client else { continue };
-            let shown = client.shown.entry(group).or_default();
-            if shown.contains(&entry.event.header.id) {
+            // Of two senders both may have given it the same id: the dishonest home does.
+            let header = &entry.event.header;
+            if !client.shown_in_groups.insert((group, header.user(), header.id)) {
                 let what = format!("home {home} shows a message of {group} twice: {entry:?}");
                 return Err(Broken::new("P2", what));
             }
-            shown.push(entry.event.header.id);
         }
         Ok(())
     }

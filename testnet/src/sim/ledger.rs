@@ -104,8 +104,10 @@ impl Ledger {
 pub(super) struct Client {
     /// The newest change number it has seen.
     pub(super) since: u64,
-    /// What it shows, by place.
+    /// What it shows of chats, by place.
     pub(super) shown: BTreeMap<ChannelId, Vec<MessageId>>,
+    /// What it shows of groups.
+    pub(super) shown_in_groups: BTreeSet<(ChannelId, UserRef, MessageId)>,
 }
 
 /// A UUIDv7 made at `ms`.
