@@ -15,7 +15,7 @@ use bytes::Bytes;
 use homing_wire::{ChannelId, Epoch, Hash, Head, HomeId, Pos, Seq, SignedRoster, UserRef};
 
 use crate::holdings::hole;
-use crate::marks::PeerMark;
+use crate::marks::{PeerMark, Telling};
 use crate::reader::{Fault, Reader};
 use crate::relay::PeerFault;
 use crate::state::LogEntry;
@@ -165,9 +165,9 @@ pub struct Courier {
     /// Ranges that are not answered.
     unanswered: usize,
     pull: bool,
-    marks: BTreeMap<ChannelId, Vec<PeerMark>>,
+    marks: BTreeMap<ChannelId, Telling>,
     marks_sent: u64,
-    marks_under_way: BTreeMap<u64, (ChannelId, Vec<PeerMark>)>,
+    marks_under_way: BTreeMap<u64, (ChannelId, Telling)>,
     /// The newest roster of a group that the peer is to have.
     rosters: BTreeMap<ChannelId, Arc<SignedRoster>>,
     /// Versions of rosters that are sent and not answered.
@@ -272,8 +272,8 @@ impl Courier {
     }
 
     /// The newest marks of a channel.
-    pub fn mark(&mut self, channel: ChannelId, marks: Vec<PeerMark>) {
-        self.marks.insert(channel, marks);
+    pub fn mark(&mut self, channel: ChannelId, telling: Telling) {
+        self.marks.insert(channel, telling);
     }
 
     /// The peer is to have a roster. The one that it was given on this stream, and asks for all the same, does not go again:
@@ -317,9 +317,10 @@ impl Courier {
         }
         // Marks are few and gathered: they go first.
         while burst.len() < self.limits.burst && self.marks_under_way.len() < MARKS_UNDER_WAY {
-            let Some((channel, marks)) = self.marks.pop_first() else { break };
+            let Some((channel, telling)) = self.marks.pop_first() else { break };
             self.marks_sent += 1;
-            self.marks_under_way.insert(self.marks_sent, (channel, marks.clone()));
+            let marks = telling.marks.clone();
+            self.marks_under_way.insert(self.marks_sent, (channel, telling));
             burst.push(Delivery::Marks { number: self.marks_sent, channel, marks });
         }
         // Before the events that name them.
@@ -454,12 +455,12 @@ impl Courier {
         Ok(())
     }
 
-    /// The peer has applied marks up to that number: which.
+    /// The peer has applied marks up to that number: which tellings.
     pub fn marks_taken(
         &mut self,
         now_ms: u64,
         upto: u64,
-    ) -> Result<Vec<(ChannelId, Vec<PeerMark>)>, PeerFault> {
+    ) -> Result<Vec<(ChannelId, Telling)>, PeerFault> {
         if upto > self.marks_sent {
             return Err(PeerFault("ack_ahead"));
         }

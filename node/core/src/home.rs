@@ -14,7 +14,7 @@ use crate::ids::RecentIds;
 use crate::invitations::Invitations;
 use crate::lists::ListsOfUsers;
 use crate::log::ChannelSlot;
-use crate::marks::{PeerMark, Risen};
+use crate::marks::{Risen, Telling, Tellings};
 use crate::reader::{Fault, Reader};
 use crate::state::{
     Account, AccountState, ChannelState, Invite, ListRow, LogEntry, Mark, Member, OpDone,
@@ -154,7 +154,7 @@ pub enum Effect {
         /// Of what.
         channel: ChannelId,
         /// The marks, in the peer's numbers.
-        marks: Vec<PeerMark>,
+        telling: Telling,
     },
     /// A roster is for that peer.
     Roster {
@@ -246,6 +246,8 @@ pub struct Home {
     pub(crate) letters: BTreeMap<HomeId, BTreeMap<u64, Bytes>>,
     /// Marks of this home's users that have risen since the last tick.
     pub(crate) risen: BTreeMap<ChannelId, Vec<Risen>>,
+    /// What peers are told of marks, and which answers to it count.
+    pub(crate) tellings: Tellings,
     dirty: BTreeSet<ChannelId>,
     writes: Vec<Write>,
     effects: Vec<Effect>,
@@ -306,6 +308,7 @@ impl Home {
             letters,
             held_letters: BTreeMap::new(),
             risen: BTreeMap::new(),
+            tellings: Tellings::default(),
             dirty: BTreeSet::new(),
             writes: Vec::new(),
             effects: Vec::new(),

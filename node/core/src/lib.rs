@@ -52,7 +52,7 @@ pub use home::{Effect, Home, Policy, Step};
 pub use letters::LetterReply;
 pub use lists::{ListChange, ListCommand};
 pub use local::{Pruned, has_older};
-pub use marks::PeerMark;
+pub use marks::{PeerMark, Telling};
 pub use people::{NewAccount, NewDevice, ProfileChange, Reconciled};
 pub use reader::{Fault, Reader};
 pub use receive::{RangeIn, RangeReply};

@@ -6,6 +6,7 @@
 //! be lost worse: raising it again changes nothing, so nobody would ever be told.
 //! Marks of other homes' users have been gathered there; they are given out as they come.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use homing_wire::{ChannelId, Epoch, HomeId, Local, Pos, Seq, UserRef};
@@ -29,6 +30,31 @@ pub struct PeerMark {
     pub read: Seq,
     /// When, in Unix milliseconds.
     pub at: u64,
+}
+
+/// What a peer is told of a channel's marks at once. Its answer brings it back ([`Home::marks_taken`]).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Telling {
+    /// Tellings are counted as they are made, over all peers, since this home started.
+    pub number: u64,
+    /// Where the users of this home have got.
+    pub marks: Vec<PeerMark>,
+}
+
+/// Which tellings have been made, and which answers count.
+#[derive(Default)]
+pub(crate) struct Tellings {
+    made: u64,
+    /// A peer was told anew what it had lost: answers to what it was told before that prove nothing, for it may have taken
+    /// that when it had lost the messages, and thrown it away. For as long as the newer one is owed, on one connection.
+    anew: HashMap<(ChannelId, HomeId), u64>,
+}
+
+impl Tellings {
+    /// No answer to what that peer was told so far can come any more: its connection is new.
+    pub(crate) fn forget(&mut self, peer: &HomeId) {
+        self.anew.retain(|(_, of), _| of != peer);
+    }
 }
 
 /// A mark that has risen and is not given out yet.
@@ -213,8 +239,12 @@ impl Home {
         reader: &dyn Reader,
         peer: HomeId,
         channel: ChannelId,
-        marks: &[PeerMark],
+        telling: &Telling,
     ) -> Result<(), Fault> {
+        let Telling { number, marks } = telling;
+        if self.tellings.anew.get(&(channel, peer)).is_some_and(|anew| number < anew) {
+            return Ok(());
+        }
         let cursor = self.channel(reader, channel)?.and_then(|s| s.cursor(&peer));
         // Marks of somebody who has left a group meanwhile are not owed any more.
         let newest = |now: &[PeerMark]| now.iter().all(|mark| marks.contains(mark));
@@ -223,10 +253,11 @@ impl Home {
         }
         let now = self.marks_for(reader, channel, peer)?;
         if newest(&now) {
+            self.tellings.anew.remove(&(channel, peer));
             self.owe(channel, peer, |cursor| cursor.marks_owed = false);
         } else if now.iter().any(|mark| !marks.iter().any(|told| told.user == mark.user)) {
             // Somebody has come into a group meanwhile, whose marks nothing else brings.
-            self.follows(Effect::Marks { peer, channel, marks: now });
+            self.tell(peer, channel, now);
         }
         Ok(())
     }
@@ -373,6 +404,7 @@ impl Home {
         peer: HomeId,
     ) -> Result<(), Fault> {
         self.heard_from(peer);
+        self.tellings.anew.insert((channel, peer), self.tellings.made + 1);
         self.tell_marks(reader, channel, peer)
     }
 
@@ -387,8 +419,14 @@ impl Home {
         let any = !marks.is_empty();
         self.owe(channel, peer, |cursor| cursor.marks_owed = any);
         if any {
-            self.follows(Effect::Marks { peer, channel, marks });
+            self.tell(peer, channel, marks);
         }
         Ok(())
+    }
+
+    fn tell(&mut self, peer: HomeId, channel: ChannelId, marks: Vec<PeerMark>) {
+        self.tellings.made += 1;
+        let telling = Telling { number: self.tellings.made, marks };
+        self.follows(Effect::Marks { peer, channel, telling });
     }
 }

@@ -372,7 +372,7 @@ impl Home {
             // owe each other would ask each other without end.
             self.push_owed(reader, home)?;
         } else {
-            self.resume(reader, home)?;
+            self.go_on(reader, home)?;
         }
         Ok(outcome)
     }

@@ -97,6 +97,12 @@ impl Home {
     /// Everything that is owed to `peer`, as effects of this step: it can be reached again. What has been
     /// owed for too long is not pushed: the peer is told to ask for it at its own pace.
     pub fn resume(&mut self, reader: &dyn Reader, peer: HomeId) -> Result<(), Fault> {
+        self.tellings.forget(&peer);
+        self.go_on(reader, peer)
+    }
+
+    /// The same, on the connection that there is.
+    pub(crate) fn go_on(&mut self, reader: &dyn Reader, peer: HomeId) -> Result<(), Fault> {
         if self.reconciling.contains(&peer) {
             return Ok(());
         }

@@ -260,8 +260,8 @@ impl World {
                 self.courier(home, peer, |courier| courier.owe(channel, owed));
                 Ok(())
             }
-            Effect::Marks { peer, channel, marks } => {
-                self.courier(home, peer, |courier| courier.mark(channel, marks));
+            Effect::Marks { peer, channel, telling } => {
+                self.courier(home, peer, |courier| courier.mark(channel, telling));
                 Ok(())
             }
             Effect::Pull { peer } => {
@@ -720,8 +720,8 @@ impl World {
         match link.courier.marks_taken(now, number) {
             Ok(taken) => {
                 let (process, store) = self.members[to].process()?;
-                for (channel, marks) in taken {
-                    process.marks_taken(store, peer, channel, &marks)?;
+                for (channel, telling) in taken {
+                    process.marks_taken(store, peer, channel, &telling)?;
                 }
                 Ok(())
             }

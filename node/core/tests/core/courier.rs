@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use homing_core::{
-    Courier, CourierLimits, Delivery, Effect, OwedChannel, PeerFault, PeerMark, RangeIn,
+    Courier, CourierLimits, Delivery, Effect, OwedChannel, PeerFault, PeerMark, RangeIn, Telling,
 };
 use homing_wire::{ChannelId, Epoch, Event, HomeId, Pos, Seq};
 
@@ -59,7 +59,7 @@ impl Stream {
                     let owed = OwedChannel { parties, epoch, acked, upto, begins, roster };
                     self.courier.owe(channel, owed);
                 }
-                Effect::Marks { channel, marks, .. } => self.courier.mark(channel, marks),
+                Effect::Marks { channel, telling, .. } => self.courier.mark(channel, telling),
                 Effect::Pull { .. } => self.courier.pull(),
                 Effect::Message { .. }
                 | Effect::Rejected { .. }
@@ -145,6 +145,10 @@ fn name(delivery: &Delivery) -> (ChannelId, Epoch, Seq) {
 fn mark(user: &str, read: u64) -> PeerMark {
     let (delivered, read) = (Seq(read), Seq(read));
     PeerMark { user: local(user), epoch: Epoch(1), delivered, read, at: 0 }
+}
+
+fn told(user: &str, read: u64) -> Telling {
+    Telling { number: read, marks: vec![mark(user, read)] }
 }
 
 #[test]
@@ -417,9 +421,9 @@ fn a_peer_that_answers_nothing_is_at_fault() {
 #[test]
 fn a_peer_that_takes_no_marks_is_at_fault() {
     let mut s = Stream::new(limits());
-    s.courier.mark(ChannelId(uuid::Uuid::from_u128(9)), vec![mark("alice", 1)]);
+    s.courier.mark(ChannelId(uuid::Uuid::from_u128(9)), told("alice", 1));
     s.burst();
-    s.courier.mark(ChannelId(uuid::Uuid::from_u128(8)), vec![mark("alice", 1)]);
+    s.courier.mark(ChannelId(uuid::Uuid::from_u128(8)), told("alice", 1));
     s.burst();
     s.courier.marks_taken(30_000, 1).unwrap();
     // Those it took already are no answer.
@@ -447,7 +451,7 @@ fn a_peer_that_acknowledges_what_was_not_sent_is_at_fault() {
     // Twice.
     assert_eq!(s.courier.have(0, channel, epoch, Seq(0)).unwrap_err().0, "ack_unasked");
     assert_eq!(s.courier.marks_taken(0, 1).unwrap_err().0, "ack_ahead");
-    s.courier.mark(channel, vec![mark("alice", 1)]);
+    s.courier.mark(channel, told("alice", 1));
     s.burst();
     assert_eq!(s.courier.marks_taken(0, 2).unwrap_err().0, "ack_ahead");
 }
@@ -456,9 +460,9 @@ fn a_peer_that_acknowledges_what_was_not_sent_is_at_fault() {
 fn marks_are_numbered_and_the_newest_go() {
     let mut s = Stream::new(limits());
     let (one, two) = (ChannelId(uuid::Uuid::from_u128(1)), ChannelId(uuid::Uuid::from_u128(2)));
-    s.courier.mark(one, vec![mark("alice", 1)]);
-    s.courier.mark(two, vec![mark("alice", 5)]);
-    s.courier.mark(one, vec![mark("alice", 2)]);
+    s.courier.mark(one, told("alice", 1));
+    s.courier.mark(two, told("alice", 5));
+    s.courier.mark(one, told("alice", 2));
     let sent: Vec<(u64, ChannelId, u64)> = s
         .burst()
         .into_iter()
@@ -476,7 +480,7 @@ fn marks_are_numbered_and_the_newest_go() {
     assert_eq!(sent, [(1, one, 2), (2, two, 5)]);
     // One number acknowledges all below it.
     let taken = s.courier.marks_taken(0, 2).unwrap();
-    assert_eq!(taken, [(one, vec![mark("alice", 2)]), (two, vec![mark("alice", 5)])]);
+    assert_eq!(taken, [(one, told("alice", 2)), (two, told("alice", 5))]);
     assert!(s.courier.marks_taken(0, 2).unwrap().is_empty() && s.courier.is_idle());
 }
 
@@ -484,7 +488,7 @@ fn marks_are_numbered_and_the_newest_go() {
 fn marks_under_way_are_bounded() {
     let mut s = Stream::new(limits());
     for n in 0..3_000 {
-        s.courier.mark(ChannelId(uuid::Uuid::from_u128(n)), vec![mark("alice", 1)]);
+        s.courier.mark(ChannelId(uuid::Uuid::from_u128(n)), told("alice", 1));
     }
     let mut sent = 0;
     loop {
@@ -504,7 +508,7 @@ fn marks_under_way_are_bounded() {
 fn what_is_refused_is_let_go_and_its_answers_mean_nothing() {
     let mut s = Stream::new(CourierLimits { window_bytes: 600, ..limits() });
     let channel = s.write(20);
-    s.courier.mark(channel, vec![mark("alice", 1)]);
+    s.courier.mark(channel, told("alice", 1));
     assert_eq!(s.burst().len(), 2);
     s.courier.marks_taken(0, 1).unwrap();
     s.courier.refused(0, channel).unwrap();
@@ -542,7 +546,7 @@ fn answers_that_nobody_asked_for_are_a_fault_and_no_sign_of_life() {
     unasked(s.courier.have(s.now, channel, epoch, Seq(4)));
     unasked(s.courier.refused(s.now, channel));
     // Marks may be refused as well, once.
-    s.courier.mark(channel, vec![mark("alice", 1)]);
+    s.courier.mark(channel, told("alice", 1));
     assert_eq!(s.burst().len(), 1);
     s.courier.refused(s.now, channel).unwrap();
     assert!(s.courier.is_idle());

@@ -206,15 +206,15 @@ impl World {
                         .unwrap();
                 }
             }
-            Effect::Marks { peer, channel, marks } => {
+            Effect::Marks { peer, channel, telling } => {
                 let to = self.at(peer);
                 if self.is_cut(from, to) {
                     return;
                 }
                 let sender = self.nodes[from].id;
-                self.nodes[to].receive_marks(sender, channel, &marks).unwrap();
+                self.nodes[to].receive_marks(sender, channel, &telling.marks).unwrap();
                 let node = &mut self.nodes[from];
-                node.home.marks_taken(&node.store, peer, channel, &marks).unwrap();
+                node.home.marks_taken(&node.store, peer, channel, &telling).unwrap();
             }
             Effect::Message { .. }
             | Effect::Rejected { .. }

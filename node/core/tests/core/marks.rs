@@ -86,7 +86,7 @@ fn whoever_answers_has_read_even_over_a_crash() {
     assert_eq!(globex.unread("carol", channel), 0);
     globex.home.resume(&globex.store, acme.id).unwrap();
     let marks = globex.settle().into_iter().find_map(|e| match e {
-        Effect::Marks { marks, .. } => Some(marks),
+        Effect::Marks { telling, .. } => Some(telling.marks),
         Effect::Message { .. }
         | Effect::Marked { .. }
         | Effect::Channel { .. }
@@ -112,10 +112,10 @@ fn marks_are_owed_until_the_newest_are_taken() {
     let marks = |globex: &mut Node, pos| {
         globex.mark("carol", channel, pos, 0).unwrap();
         let effects = globex.tick();
-        let [Effect::Marked { .. }, Effect::Marks { marks, .. }] = &effects[..] else {
+        let [Effect::Marked { .. }, Effect::Marks { telling, .. }] = &effects[..] else {
             panic!("{effects:?}")
         };
-        marks.clone()
+        telling.clone()
     };
     let old = marks(&mut globex, 1);
     let new = marks(&mut globex, 2);
@@ -126,8 +126,8 @@ fn marks_are_owed_until_the_newest_are_taken() {
     globex.settle();
     assert!(globex.store.owed.is_empty());
     // They may come in any order.
-    acme.receive_marks(globex.id, channel, &new).unwrap();
-    acme.receive_marks(globex.id, channel, &old).unwrap();
+    acme.receive_marks(globex.id, channel, &new.marks).unwrap();
+    acme.receive_marks(globex.id, channel, &old.marks).unwrap();
     assert_eq!(acme.mark_of(&carol, channel), (2, 0));
 }
 
@@ -139,7 +139,8 @@ fn marks_are_taken_once_they_are_on_disk() {
     acme.deliver(&mut globex);
     globex.mark("carol", channel, 1, 1).unwrap();
     let effects = globex.tick();
-    let [_, Effect::Marks { marks, .. }] = &effects[..] else { panic!("{effects:?}") };
+    let [_, Effect::Marks { telling, .. }] = &effects[..] else { panic!("{effects:?}") };
+    let marks = &telling.marks;
     acme.receive_marks(globex.id, channel, marks).unwrap();
     assert!(acme.home.is_urgent());
     let _under_way = acme.home.take_step();

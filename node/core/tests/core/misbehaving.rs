@@ -1,7 +1,7 @@
 //! A home that does what no honest home does: nothing of it is stored, it is told apart by a typed fault, and
 //! honest traffic goes on.
 
-use homing_core::{PeerMark, Policy};
+use homing_core::{PeerMark, Policy, Telling};
 use homing_wire::{ChannelId, Epoch, HeaderError, HomeId, Seq, UserRef};
 
 use crate::node::{Forge, Node, accepting, local, text};
@@ -241,7 +241,8 @@ fn it_acknowledges_and_marks_what_was_never_written() {
     assert_eq!(s.globex.acknowledged(s.acme.id, s.channel, 1).unwrap_err().0, "ack_ahead");
     assert_eq!(s.globex.acknowledged(s.evil, s.channel, 0).unwrap_err().0, "not_a_member");
     s.globex.home.refused_by(&s.globex.store, s.evil, s.channel, "no").unwrap();
-    s.globex.home.marks_taken(&s.globex.store, s.evil, s.channel, &[]).unwrap();
+    let nothing = Telling { number: 1, marks: Vec::new() };
+    s.globex.home.marks_taken(&s.globex.store, s.evil, s.channel, &nothing).unwrap();
     let mark = |user: &str, read: u64| PeerMark {
         user: local(user),
         epoch: s.globex.epoch,

@@ -471,8 +471,8 @@ impl World {
                 let owed = homing_core::OwedChannel { parties, epoch, acked, upto, begins, roster };
                 self.courier(home, peer, |courier| courier.owe(channel, owed));
             }
-            Effect::Marks { peer, channel, marks } => {
-                self.courier(home, peer, |courier| courier.mark(channel, marks));
+            Effect::Marks { peer, channel, telling } => {
+                self.courier(home, peer, |courier| courier.mark(channel, telling));
             }
             Effect::Pull { peer } => self.courier(home, peer, Courier::pull),
             Effect::Rejected { .. }

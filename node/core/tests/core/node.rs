@@ -346,12 +346,12 @@ impl Node {
     /// Gives out what has risen and brings it to `other`.
     pub(crate) fn deliver_marks(&mut self, other: &mut Node) {
         for effect in self.tick() {
-            if let Effect::Marks { peer, channel, marks } = effect
+            if let Effect::Marks { peer, channel, telling } = effect
                 && peer == other.id
             {
-                other.receive_marks(self.id, channel, &marks).unwrap();
+                other.receive_marks(self.id, channel, &telling.marks).unwrap();
                 other.settle();
-                self.home.marks_taken(&self.store, peer, channel, &marks).unwrap();
+                self.home.marks_taken(&self.store, peer, channel, &telling).unwrap();
             }
         }
         self.settle();

@@ -241,7 +241,7 @@ fn marks_come_back_too() {
     let (_, _) = fetch(&mut acme, &mut globex, &mut honest).unwrap();
     globex.home.resume(&globex.store, acme.id).unwrap();
     let marks = globex.settle().into_iter().find_map(|e| match e {
-        Effect::Marks { marks, .. } => Some(marks),
+        Effect::Marks { telling, .. } => Some(telling.marks),
         Effect::Message { .. }
         | Effect::Marked { .. }
         | Effect::Channel { .. }

@@ -1,8 +1,7 @@
 //! Disks that are lost, more than once and on both sides, and what happens at the same time.
 
 use homing_core::{
-    AccountState, Answered, Effect, PeerMark, Question, RangeQuestion, Repair, SendCommand,
-    holdings,
+    AccountState, Answered, Effect, Question, RangeQuestion, Repair, SendCommand, Telling, holdings,
 };
 use homing_wire::{ChannelId, HomeId, Seq, UserRef};
 
@@ -10,9 +9,9 @@ use crate::node::{Forge, Node, Seal, accepting, local, text, v7};
 use crate::repair::{answer, events_owed, fetch, go_on, homes, honest, restored, same_history};
 
 /// Marks that follow from a step, and for whom.
-fn marks_in(effects: &[Effect]) -> Vec<(HomeId, Vec<PeerMark>)> {
+fn marks_in(effects: &[Effect]) -> Vec<(HomeId, Telling)> {
     let marks = effects.iter().filter_map(|effect| match effect {
-        Effect::Marks { peer, marks, .. } => Some((*peer, marks.clone())),
+        Effect::Marks { peer, telling, .. } => Some((*peer, telling.clone())),
         Effect::Message { .. }
         | Effect::Marked { .. }
         | Effect::Channel { .. }
@@ -147,9 +146,9 @@ fn marks_are_told_again_when_the_messages_are_back() {
         if matches!(question, Question::Holdings { .. }) {
             // Whoever is asked tells its marks at once.
             globex.home.owe_marks_to(&globex.store, channel, acme.id).unwrap();
-            for (_, marks) in marks_in(&globex.settle()) {
-                acme.receive_marks(globex.id, channel, &marks).unwrap();
-                globex.home.marks_taken(&globex.store, acme.id, channel, &marks).unwrap();
+            for (_, telling) in marks_in(&globex.settle()) {
+                acme.receive_marks(globex.id, channel, &telling.marks).unwrap();
+                globex.home.marks_taken(&globex.store, acme.id, channel, &telling).unwrap();
             }
             globex.settle();
             acme.settle();
@@ -180,8 +179,37 @@ fn a_restored_home_tells_its_own_marks_anew() {
     repair.answered(&mut acme.home, &acme.store, acme.now, told).unwrap().unwrap();
     let marks = marks_in(&acme.settle());
     assert_eq!(marks.len(), 1, "{marks:?}");
-    assert_eq!((marks[0].0, marks[0].1[0].read), (globex.id, Seq(1)));
+    assert_eq!((marks[0].0, marks[0].1.marks[0].read), (globex.id, Seq(1)));
     assert!(!acme.store.owed.is_empty(), "until they are taken");
+}
+
+/// The peer took the marks when it had lost the messages, asked for those, and only then said that it had taken
+/// the marks. It is killed before it has them again.
+#[test]
+fn an_answer_to_what_was_told_before_the_peer_asked_proves_nothing() {
+    let (mut acme, mut globex, channel) = homes();
+    let carol = globex.user("carol");
+    globex.mark("carol", channel, 2, 2).unwrap();
+    globex.tick();
+    globex.home.resume(&globex.store, acme.id).unwrap();
+    let before = marks_in(&globex.settle()).pop().unwrap().1;
+    globex.home.owe_marks_to(&globex.store, channel, acme.id).unwrap();
+    let anew = marks_in(&globex.settle()).pop().unwrap().1;
+    assert_eq!(before.marks, anew.marks);
+    // A repair the other way ends on the same connection.
+    globex.home.reconciled(&globex.store, acme.id, 0).unwrap();
+    globex.settle();
+    globex.home.marks_taken(&globex.store, acme.id, channel, &before).unwrap();
+    globex.settle();
+    globex.crash();
+    globex.home.resume(&globex.store, acme.id).unwrap();
+    let again = marks_in(&globex.settle()).pop().unwrap().1;
+    assert_eq!(acme.mark_of(&carol, channel), (0, 0));
+    acme.receive_marks(globex.id, channel, &again.marks).unwrap();
+    assert_eq!(acme.mark_of(&carol, channel), (1, 1));
+    globex.home.marks_taken(&globex.store, acme.id, channel, &again).unwrap();
+    globex.settle();
+    assert!(globex.store.owed.is_empty());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use homing_core::{
-    Courier as Work, CourierLimits, Delivery, LogEntry, OwedChannel, PeerFault, PeerMark,
+    Courier as Work, CourierLimits, Delivery, LogEntry, OwedChannel, PeerFault, Telling,
 };
 use homing_net::{NetHandle, RelayOut};
 use homing_store::Store;
@@ -43,7 +43,7 @@ pub(super) struct Satchel {
 #[derive(Default)]
 struct Inside {
     owed: BTreeMap<ChannelId, OwedChannel>,
-    marks: BTreeMap<ChannelId, Vec<PeerMark>>,
+    marks: BTreeMap<ChannelId, Telling>,
     rosters: BTreeMap<ChannelId, Arc<SignedRoster>>,
     /// With the number of the one before.
     letters: BTreeMap<u64, (u64, Bytes)>,
@@ -72,8 +72,8 @@ impl Satchel {
     }
 
     /// The newest marks of a channel.
-    pub(super) fn mark(&self, channel: ChannelId, marks: Vec<PeerMark>) {
-        self.inside.lock().marks.insert(channel, marks);
+    pub(super) fn mark(&self, channel: ChannelId, telling: Telling) {
+        self.inside.lock().marks.insert(channel, telling);
         self.more.notify_one();
     }
 
@@ -134,8 +134,8 @@ impl Satchel {
         for (channel, owed) in std::mem::take(&mut inside.owed) {
             work.owe(channel, owed);
         }
-        for (channel, marks) in std::mem::take(&mut inside.marks) {
-            work.mark(channel, marks);
+        for (channel, telling) in std::mem::take(&mut inside.marks) {
+            work.mark(channel, telling);
         }
         for signed in std::mem::take(&mut inside.rosters).into_values() {
             work.roster(signed);
@@ -346,8 +346,8 @@ impl Courier {
                     self.tell(Input::LettersTaken { peer, connection, upto }).await?;
                 }
                 // The home compares them with the newest: those clear the debt.
-                for (channel, marks) in work.marks_taken(now_ms, ack.marks)? {
-                    self.tell(Input::MarksTaken { peer, connection, channel, marks }).await?;
+                for (channel, telling) in work.marks_taken(now_ms, ack.marks)? {
+                    self.tell(Input::MarksTaken { peer, connection, channel, telling }).await?;
                 }
                 Ok(())
             }

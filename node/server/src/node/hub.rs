@@ -621,8 +621,8 @@ impl Hub {
             Input::Heard { origin, range, message, .. } => self.heard(origin, &range, message)?,
             Input::Told { group, outcome } => self.told(group, outcome)?,
             Input::GossipWaited { group } => self.gossip_waited(group)?,
-            Input::MarksTaken { peer, channel, marks, .. } => {
-                self.home.marks_taken(&*store, peer, channel, &marks)?;
+            Input::MarksTaken { peer, channel, telling, .. } => {
+                self.home.marks_taken(&*store, peer, channel, &telling)?;
             }
             Input::Roster { peer, signed, reply, .. } => {
                 let result = self.roster_came(peer, *signed)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use homing_core::{
-    Answered, LetterReply, NewAccount, NewDevice, PeerFault, PeerMark, RangeIn, RangeReply,
+    Answered, LetterReply, NewAccount, NewDevice, PeerFault, PeerMark, RangeIn, RangeReply, Telling,
 };
 use homing_link::{ClientInfo, LoggedIn, OutboxSender, Refused, Registered, SessionNo};
 use homing_net::{GossipId, NetEvent};
@@ -140,7 +140,7 @@ pub(super) enum Input {
         peer: HomeId,
         connection: ConnectionNo,
         channel: ChannelId,
-        marks: Vec<PeerMark>,
+        telling: Telling,
     },
     /// A roster that a peer has sent, its signature checked.
     Roster {

@@ -197,9 +197,9 @@ impl Hub {
                 let owed = OwedChannel { parties, epoch, acked, upto, begins, roster };
                 self.owed(peer, channel, owed);
             }
-            Effect::Marks { peer, channel, marks } => {
+            Effect::Marks { peer, channel, telling } => {
                 if let Some(satchel) = self.connected(&peer) {
-                    satchel.mark(channel, marks);
+                    satchel.mark(channel, telling);
                 } else {
                     self.want(peer);
                 }

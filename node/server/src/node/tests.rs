@@ -369,13 +369,13 @@ async fn marks_that_an_asker_lost_are_owed_before_it_is_answered() {
         acme.home.tick(&*acme.disk, NOW_MS).unwrap();
         let mut given_out = Vec::new();
         for effect in acme.home.drain_effects() {
-            if let Effect::Marks { channel, marks, .. } = effect {
-                given_out.push((channel, marks));
+            if let Effect::Marks { channel, telling, .. } = effect {
+                given_out.push((channel, telling));
             }
         }
         acme.settle();
-        for (channel, marks) in given_out {
-            acme.home.marks_taken(&*acme.disk, GLOBEX, channel, &marks).unwrap();
+        for (channel, telling) in given_out {
+            acme.home.marks_taken(&*acme.disk, GLOBEX, channel, &telling).unwrap();
         }
         acme.settle();
         assert!(acme.disk.owed().unwrap().is_empty());

@@ -191,9 +191,9 @@ impl World {
             Frame::MarksTaken { number } => {
                 let now = self.now;
                 let courier = self.members[to].couriers.get_mut(&from).unwrap();
-                for (channel, marks) in courier.marks_taken(now, number).unwrap() {
+                for (channel, telling) in courier.marks_taken(now, number).unwrap() {
                     let node = &mut self.members[to].node;
-                    node.home.marks_taken(&node.store, peer, channel, &marks).unwrap();
+                    node.home.marks_taken(&node.store, peer, channel, &telling).unwrap();
                 }
             }
             Frame::Pull => {
