@@ -576,8 +576,11 @@ impl Home {
             return false;
         };
         let ended = roster.tenures.iter().filter(|t| t.user.home == own);
-        let fences = ended.filter_map(|t| t.fence.as_ref());
-        let counts = fences.map(|fence| fence.end_of(cursor.epoch)).max();
+        let ended = ended.filter_map(|t| t.fence.as_ref());
+        // Whoever goes and could not write any more has lost the right before, by the policy.
+        let shut = roster.policies.iter().flat_map(|span| &span.fences);
+        let shut = shut.filter(|(home, _)| *home == own).map(|(_, fence)| fence);
+        let counts = ended.chain(shut).map(|fence| fence.end_of(cursor.epoch)).max();
         !cursor.outside && counts.is_some_and(|counts| cursor.acked < counts)
     }
 

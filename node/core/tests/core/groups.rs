@@ -344,19 +344,27 @@ fn a_message_that_is_faster_than_the_roster_waits_for_it() {
     world.settled(group, 0);
 }
 
-/// A home that goes out has still something for whoever stays.
+/// A home that goes out has still something for whoever stays: also where its people had lost the right to write before
+/// they went.
 #[test]
 fn whoever_goes_brings_what_counts_to_whoever_stays() {
-    let (mut world, group, anns) = group_of(3);
-    world.cut.insert((1, 2));
-    world.say(&anns[2], group, "counts").unwrap();
-    world.flow();
-    world.done(&anns[0], group, Change::Remove(vec![anns[2].clone()]));
-    world.flow();
-    assert!(world.words(&anns[1], group).is_empty(), "it has not come");
-    world.heal();
-    for who in &anns[..2] {
-        assert_eq!(world.words(who, group), ["counts"], "{who}");
+    for shut_before in [false, true] {
+        let (mut world, group, anns) = group_of(3);
+        world.cut.insert((1, 2));
+        world.say(&anns[2], group, "counts").unwrap();
+        world.flow();
+        if shut_before {
+            let policy = Some(Policy { write: Who::Admins, ..Policy::default() });
+            world.done(&anns[0], group, Change::Update { name: None, policy, roles: Vec::new() });
+            world.flow();
+        }
+        world.done(&anns[0], group, Change::Remove(vec![anns[2].clone()]));
+        world.flow();
+        assert!(world.words(&anns[1], group).is_empty(), "it has not come");
+        world.heal();
+        for who in &anns[..2] {
+            assert_eq!(world.words(who, group), ["counts"], "{who}");
+        }
+        world.settled(group, 0);
     }
-    world.settled(group, 0);
 }
