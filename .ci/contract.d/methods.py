@@ -22,6 +22,7 @@ WRONG = {
     "messages.list": {"channel": NOWHERE, "before": 1, "after": 1},
     "messages.get": {"channel": NOWHERE},
     "messages.send": {"to": BOB, "body": {"type": "text"}},
+    "messages.hide": {"channel": NOWHERE},
     "receipts.delivered": {"channel": NOWHERE, "pos": -1},
     "receipts.read": {"channel": NOWHERE, "pos": "1"},
     "receipts.get": {"id": NOWHERE},
@@ -52,7 +53,7 @@ WRONG = {
 ELSEWHERE = {"groups.fork"}
 
 # What the contract names beside these. A name here is not built: it stands in no document.
-LATER = """channels.update requests.accept requests.decline messages.search messages.hide
+LATER = """channels.update requests.accept requests.decline messages.search
 users.search presence.watch presence.unwatch typing.set media.copy media.url push.key push.subscribe
 push.unsubscribe devices.list devices.rename devices.revoke account.password""".split()
 
@@ -190,6 +191,8 @@ async def call_all(called, network, alice, carol, bob):
     view = await called.call(bob, "channels.get", channel=channel)
     check(view["unread"] == 0 and view["read"] >= pos, f"after reading bob sees {view}")
 
+    await changes(called, alice, bob, channel)
+
     # At one home, and back in by `since`: exactly what changed.
     sent = await called.call(alice, "messages.send", to=CAROL, body={"type": "x.test.note", "n": 9007199254740991})
     arrived = await called.notice(carol, "message", lambda params: params["id"] == sent["id"])
@@ -215,6 +218,62 @@ async def call_all(called, network, alice, carol, bob):
     ):
         answer, _ = await carol.call(name, {"channel": channel, **params})
         check(answer.get("error", {}).get("code") == -32004, f"{name} in a foreign channel: {answer}")
+
+
+async def changes(called, alice, bob, channel):
+    """Edits, reactions, deletions and hiding, at both homes of a chat."""
+    async def said(text):
+        sent = await called.call(alice, "messages.send", channel=channel, body={"type": "text", "text": text})
+        await called.notice(bob, "message", lambda params: params["id"] == sent["id"])
+        return {"id": sent["id"], "sender": ALICE}
+
+    async def seen(socket, of, is_so, what):
+        arrived = await called.notice(socket, "message", lambda params: params["id"] == of["id"] and is_so(params))
+        listed = (await called.call(socket, "messages.list", channel=channel))["messages"]
+        stored = [row for row in listed if row["id"] == of["id"]]
+        check(stored and all(stored[0].get(key) == arrived.get(key) for key in ("body", "edited_at", "reactions")),
+              f"{what}: told {arrived}, listed {stored}")
+        return arrived
+
+    of, words = await said("helo"), {"type": "text", "text": "hello"}
+    unread = (await called.call(bob, "channels.get", channel=channel))["unread"]
+    await called.call(alice, "messages.send", channel=channel, body={"type": "edit", "of": of, "body": words})
+    edited = await seen(bob, of, lambda params: params["body"] == words, "an edit")
+    check(edited["edited_at"] >= edited["sent_at"], f"edited when? {edited}")
+    thumb = {"type": "reaction", "of": of, "emoji": "\U0001f44d", "on": True}
+    await called.call(bob, "messages.send", channel=channel, body=thumb)
+    one = {"emoji": "\U0001f44d", "count": 1}
+    liked = await seen(alice, of, lambda params: params.get("reactions"), "a reaction")
+    check(liked["reactions"] == [{**one, "mine": False}], f"alice sees {liked}")
+    mine = await called.call(bob, "messages.get", channel=channel, id=of["id"], sender=ALICE)
+    check(mine["reactions"] == [{**one, "mine": True}], f"bob sees {mine}")
+    check((await called.call(bob, "channels.get", channel=channel))["unread"] == unread, "a change was unread")
+
+    async def refused(socket, code, reason, body):
+        try:
+            await socket.result("messages.send", channel=channel, body=body)
+        except Refused as told:
+            check((told.code, told.reason) == (code, reason), f"{body}: {told}")
+        else:
+            check(False, f"taken: {body}")
+
+    await refused(bob, -32003, "not_yours", {"type": "edit", "of": of, "body": words})
+    await refused(bob, -32003, "not_yours", {"type": "delete", "of": of})
+    await refused(bob, -32602, "not_emoji", {**thumb, "emoji": "ok"})
+    await refused(bob, -32004, "message_not_found", {**thumb, "of": {"id": NOWHERE, "sender": ALICE}})
+    await refused(bob, -32602, "mention_of_stranger", {"type": "text", "text": "x", "mentions": [CAROL]})
+    await called.call(alice, "messages.send", channel=channel, body={"type": "delete", "of": of})
+    gone = await seen(bob, of, lambda params: params["body"] == {"type": "deleted"}, "a deletion")
+    check("reactions" not in gone and "edited_at" not in gone, f"something is left of {gone}")
+    check((await called.call(bob, "channels.get", channel=channel))["unread"] == unread - 1, "it is still unread")
+    await refused(bob, -32004, "message_deleted", thumb)
+
+    of = await said("for alice alone")
+    check(await called.call(bob, "messages.hide", channel=channel, id=of["id"]) == {}, "messages.hide returns {}")
+    listed = (await called.call(bob, "messages.list", channel=channel))["messages"]
+    check(all(row["id"] != of["id"] for row in listed), "bob is shown what bob has hidden")
+    listed = (await called.call(alice, "messages.list", channel=channel))["messages"]
+    check(any(row["id"] == of["id"] for row in listed), "alice is not shown what bob has hidden")
 
 
 async def groups(called, alice, carol):

@@ -16,8 +16,8 @@ use crate::connection::{Connection, Outgoing};
 use crate::error::Error;
 use crate::server::Server;
 use crate::types::{
-    Channel, ChannelsPage, Message, MessagesPage, Opened, Receipts, Sent, Target, User, UserList,
-    UserUpdate, UsersPage,
+    Channel, ChannelsPage, Message, MessageRef, MessagesPage, Opened, Receipts, Sent, Target,
+    TextBody, User, UserList, UserUpdate, UsersPage,
 };
 use crate::wire::{Event, RawAnswer, encode_call};
 
@@ -262,6 +262,60 @@ impl Client {
             sender: Option<&'a str>,
         }
         self.call("messages.get", &Params { channel, id, sender }).await
+    }
+
+    /// Replaces the words of one of the user's own messages.
+    pub async fn edit(&self, channel: Uuid, of: &MessageRef, text: &str) -> Result<Sent, Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            r#type: &'static str,
+            of: &'a MessageRef,
+            body: TextBody<'a>,
+        }
+        let body = Body { r#type: "edit", of, body: TextBody::new(text) };
+        self.send(Target::Channel(channel), crate::new_message_id(), &body).await
+    }
+
+    /// Deletes a message for everybody and for good: one's own, or an admin any of a group.
+    pub async fn delete(&self, channel: Uuid, of: &MessageRef) -> Result<Sent, Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            r#type: &'static str,
+            of: &'a MessageRef,
+        }
+        let body = Body { r#type: "delete", of };
+        self.send(Target::Channel(channel), crate::new_message_id(), &body).await
+    }
+
+    /// Reacts to a message with an emoji, or takes that back.
+    pub async fn react(
+        &self,
+        channel: Uuid,
+        of: &MessageRef,
+        emoji: &str,
+        on: bool,
+    ) -> Result<Sent, Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            r#type: &'static str,
+            of: &'a MessageRef,
+            emoji: &'a str,
+            on: bool,
+        }
+        let body = Body { r#type: "reaction", of, emoji, on };
+        self.send(Target::Channel(channel), crate::new_message_id(), &body).await
+    }
+
+    /// Hides a message from this user alone.
+    pub async fn hide(&self, channel: Uuid, of: &MessageRef) -> Result<(), Error> {
+        #[derive(Serialize)]
+        struct Params<'a> {
+            channel: Uuid,
+            #[serde(flatten)]
+            of: &'a MessageRef,
+        }
+        let _empty: Done = self.call("messages.hide", &Params { channel, of }).await?;
+        Ok(())
     }
 
     /// Everything at or below `pos` has reached this device.

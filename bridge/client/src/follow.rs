@@ -137,7 +137,7 @@ impl Follower {
                 // What came since the sign-in is new, although the list has counted it already.
                 while let Some(event) = follower.events.try_next() {
                     if let Event::Message(message) = &event
-                        && message.edited_at.is_none()
+                        && message.at.is_none()
                         && let Some(place) = follower.place.channels.get_mut(&message.channel)
                     {
                         place.pos = place.pos.min(message.pos.saturating_sub(1));
@@ -280,6 +280,10 @@ impl Follower {
     fn see(&mut self, message: Box<Message>) -> Update {
         let place = self.place.channels.entry(message.channel).or_default();
         if message.pos <= place.pos {
+            // Where nothing else came between, this was all.
+            if message.at == Some(place.pos + 1) {
+                place.pos += 1;
+            }
             return Update::Changed(message);
         }
         place.pos = message.pos;

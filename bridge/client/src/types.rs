@@ -39,6 +39,9 @@ pub struct Message {
     /// Why it was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// In a notification that the message was changed: the place of what changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
     /// In a notification: the place in the stream of changes that this one reaches.
     #[serde(default, skip_serializing)]
     pub sync: Option<Arc<str>>,

@@ -70,6 +70,17 @@ pub enum Call {
         /// The checked body.
         body: Body,
     },
+    /// A message is hidden from this user alone. Answer: [`Answer::Done`].
+    MessagesHide {
+        /// Where.
+        channel: ChannelId,
+        /// Its id.
+        id: MessageId,
+        /// Who sent it, where the same id could be of several.
+        sender: Option<Address>,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
     /// Raises the user's mark of what was delivered. Answer: [`Answer::Done`].
     ReceiptsDelivered {
         /// Where.

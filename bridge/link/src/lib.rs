@@ -26,6 +26,6 @@ pub use session::{BoxFuture, ClientInfo, Link, Request, Session, SessionNo};
 pub use view::{
     ChannelKind, ChannelState, ChannelView, ChannelsPage, GroupChanged, GroupPolicy, GroupsFrom,
     HistoryShown, Limits, LinkMade, LoggedIn, MarkView, MemberRow, MembersPage, MessageView,
-    MessagesPage, Opened, Privacy, RawJson, ReceiptRow, Receipts, Registered, RoleView, Sent,
-    SyncPoint, UserResult, UserView, UsersPage, WellKnown, Whoami, Whoever,
+    MessagesPage, Opened, Privacy, RawJson, ReactionView, ReceiptRow, Receipts, Registered,
+    RoleView, Sent, SyncPoint, UserResult, UserView, UsersPage, WellKnown, Whoami, Whoever,
 };

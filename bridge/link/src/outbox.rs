@@ -40,6 +40,8 @@ pub enum Notice {
     Message {
         /// The message, shared by all who are shown it.
         message: Arc<MessageView>,
+        /// Of a message that was changed: the place of what changed it. Whoever has everything below has this, too.
+        at: Option<u64>,
         /// The place it reaches.
         sync: SyncPoint,
     },

@@ -88,18 +88,36 @@ pub struct MessageView {
     pub sender: Arc<str>,
     /// Unix milliseconds, by the sender's home.
     pub sent_at: u64,
-    /// The body as it was sent.
+    /// The body as it was sent, or edited; `deleted` where it is gone.
     #[schemars(with = "serde_json::Value")]
     pub body: RawJson,
     /// Arrived over 10 minutes after it was sent.
     #[serde(skip_serializing_if = "is_false")]
     pub late: bool,
-    /// `rejected` where another home refused it.
+    /// When the body was written that is shown, where it is not the first; Unix milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edited_at: Option<u64>,
+    /// What others say to it, the first that was given first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reactions: Vec<ReactionView>,
+    /// `rejected` where another home refused it; `hidden` where the user has hidden it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<&'static str>,
     /// Why it was rejected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
+}
+
+/// How many have reacted to a message with an emoji.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Reaction")]
+pub struct ReactionView {
+    /// Which.
+    pub emoji: String,
+    /// How many users.
+    pub count: u64,
+    /// Whether the user is one of them.
+    pub mine: bool,
 }
 
 /// What kind of conversation.

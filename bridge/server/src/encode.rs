@@ -44,9 +44,9 @@ pub(crate) fn notice(out: &mut Vec<u8>, notice: &Notice) -> Result<(), Failed> {
         out.extend_from_slice(br#"","params":"#);
     };
     match notice {
-        Notice::Message { message: view, sync } => {
+        Notice::Message { message: view, at, sync } => {
             open(out, "message");
-            message(out, view, Some(*sync))?;
+            message(out, view, Some((*at, *sync)))?;
         }
         Notice::Receipt { channel, user, delivered, read, at, sync } => {
             open(out, "receipt");
@@ -81,6 +81,9 @@ pub(crate) fn closing(out: &mut Vec<u8>, params: &ClosingNotice) {
 pub(crate) struct MessageNotice<'a> {
     #[serde(flatten)]
     pub(crate) message: &'a MessageView,
+    /// Of a message that was changed: the place of what changed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) at: Option<u64>,
     /// The place it reaches.
     #[schemars(with = "String")]
     pub(crate) sync: SyncPoint,
@@ -130,8 +133,13 @@ pub(crate) struct ClosingNotice {
 
 /// Writes a message as [`MessageView`]'s `Serialize` would. By hand, because this is done for every
 /// reader of every message, and the derived form parses the stored body each time.
-fn message(out: &mut Vec<u8>, view: &MessageView, sync: Option<SyncPoint>) -> Result<(), Failed> {
-    let MessageView { channel, pos, order, id, sender, sent_at, body, late, status, reason } = view;
+fn message(
+    out: &mut Vec<u8>,
+    view: &MessageView,
+    notice: Option<(Option<u64>, SyncPoint)>,
+) -> Result<(), Failed> {
+    let MessageView { channel, pos, order, id, sender, sent_at, body, .. } = view;
+    let MessageView { late, edited_at, reactions, status, reason, .. } = view;
     let json = std::str::from_utf8(&body.0).map_err(serde::ser::Error::custom)?;
     out.reserve(json.len() + 384);
     write_plain(
@@ -145,6 +153,13 @@ fn message(out: &mut Vec<u8>, view: &MessageView, sync: Option<SyncPoint>) -> Re
     if *late {
         out.extend_from_slice(br#","late":true"#);
     }
+    if let Some(at) = edited_at {
+        write_plain(out, format_args!(r#","edited_at":{at}"#));
+    }
+    if !reactions.is_empty() {
+        out.extend_from_slice(br#","reactions":"#);
+        serde_json::to_writer(&mut *out, reactions)?;
+    }
     if let Some(status) = status {
         out.extend_from_slice(br#","status":"#);
         serde_json::to_writer(&mut *out, status)?;
@@ -153,7 +168,10 @@ fn message(out: &mut Vec<u8>, view: &MessageView, sync: Option<SyncPoint>) -> Re
         out.extend_from_slice(br#","reason":"#);
         serde_json::to_writer(&mut *out, &**reason)?;
     }
-    if let Some(sync) = sync {
+    if let Some((at, sync)) = notice {
+        if let Some(at) = at {
+            write_plain(out, format_args!(r#","at":{at}"#));
+        }
         write_plain(out, format_args!(r#","sync":"{sync}""#));
     }
     out.push(b'}');
@@ -200,6 +218,7 @@ mod tests {
     use super::*;
 
     fn view(rare: bool) -> MessageView {
+        let reaction = homing_link::ReactionView { emoji: "🦊".into(), count: 2, mine: true };
         let order =
             Order::new(Stamp::from_ms(1_700_000_000_000), &HomeId([7; 32]), Epoch(9), Seq(3));
         MessageView {
@@ -211,6 +230,8 @@ mod tests {
             sent_at: 1_700_000_000_000,
             body: RawJson(r#"{"type":"text","text":"a\"ü😀"}"#.into()),
             late: rare,
+            edited_at: rare.then_some(7),
+            reactions: if rare { vec![reaction] } else { Vec::new() },
             status: rare.then_some("rejected"),
             reason: rare.then(|| Arc::from("no\"reason")),
         }
@@ -236,10 +257,11 @@ mod tests {
             assert_eq!(String::from_utf8(out).unwrap(), serde_json::to_string(&page).unwrap());
 
             let mut out = Vec::new();
-            notice(&mut out, &Notice::Message { message: Arc::new(view.clone()), sync }).unwrap();
+            let (message, at) = (Arc::new(view.clone()), rare.then_some(43));
+            notice(&mut out, &Notice::Message { message, at, sync }).unwrap();
             let written: Value = serde_json::from_slice(&out).unwrap();
             assert_eq!(written["method"], "message");
-            let derived = serde_json::to_value(MessageNotice { message: &view, sync }).unwrap();
+            let derived = serde_json::to_value(MessageNotice { message: &view, at, sync }).unwrap();
             assert_eq!(written["params"], derived);
             assert_eq!(written["params"]["sync"], "a.ff");
         }

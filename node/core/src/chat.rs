@@ -8,8 +8,10 @@ use homing_wire::{
     ChannelId, Event, Hash, Header, Kind, Local, MessageId, OpId, Order, Pos, Seq, UserRef,
 };
 
+use crate::fold::NO_MESSAGE;
 use crate::home::{Effect, Home};
 use crate::ids;
+use crate::log::Standing;
 use crate::reader::{Fault, Reader};
 use crate::refusal::{Class, DISABLED, Failure, NO_CHANNEL, NO_USER, OP_REUSED, Refusal};
 use crate::state::{
@@ -86,6 +88,12 @@ const ID_REUSED: Refusal = Refusal::new(
     "this id names another message of yours: make a new one",
 );
 
+const STRANGER: Refusal = Refusal::new(
+    Class::Invalid,
+    "mention_of_stranger",
+    "only people of this conversation can be mentioned",
+);
+
 impl Home {
     /// The chat of a local user with another user, made if new. A user of another home has been looked
     /// up by the caller. Returns the channel's id.
@@ -133,7 +141,8 @@ impl Home {
                 .with_limit(BODY_BYTES as u64)
                 .into());
         }
-        if !matches!(command.kind, Kind::Text | Kind::Custom) {
+        let is_change = matches!(command.kind, Kind::Edit | Kind::Delete | Kind::Reaction);
+        if !is_change && !matches!(command.kind, Kind::Text | Kind::Custom) {
             return Err(Refusal::new(
                 Class::Invalid,
                 "unsupported_body",
@@ -146,6 +155,7 @@ impl Home {
             Target::Channel(id) => *id,
             Target::To(with) => self.chat_id(&me, with)?,
         };
+        self.check_mentions(reader, id, &me, &command)?;
         match self.channel(reader, id)? {
             Some(state) => {
                 let is_group = state.group.is_some();
@@ -160,10 +170,17 @@ impl Home {
                     self.check_writer(id, &me)?;
                 } else {
                     self.check_first_contact(id, &me)?;
+                }
+                if is_change {
+                    self.check_change(reader, id, &me, &command)?;
+                } else if !is_group {
                     self.unveil(id, &me);
                 }
             }
             None => match &command.target {
+                Target::Channel(_) | Target::To(_) if is_change => {
+                    return Err(NO_MESSAGE.into());
+                }
                 Target::Channel(_) => return Err(NO_CHANNEL.into()),
                 Target::To(with) => {
                     self.check_local(reader, with)?;
@@ -173,10 +190,30 @@ impl Home {
                 }
             },
         }
-        let entry = self.store_own(id, &me, &command)?;
+        let entry = self.store_own(reader, id, &me, &command)?;
         self.remember(reader, &command, &entry)?;
         self.hurry();
         Ok(SentReply::of(&entry, false))
+    }
+
+    /// Whoever is mentioned is in the channel.
+    fn check_mentions(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        me: &UserRef,
+        command: &SendCommand,
+    ) -> Result<(), Failure> {
+        let state = self.channel(reader, id)?;
+        let is_in = |who: &UserRef| match (state, &command.target) {
+            (Some(state), _) => state.member(who).is_some_and(|member| !member.left),
+            (None, Target::To(with)) => who == me || who == with,
+            (None, Target::Channel(_)) => true, // which is not there
+        };
+        match command.mentions.iter().find(|who| !is_in(who)) {
+            Some(stranger) => Err(STRANGER.about(stranger).into()),
+            None => Ok(()),
+        }
     }
 
     /// The entry that this command has stored before, if it has.
@@ -228,19 +265,6 @@ impl Home {
             return Err(ID_REUSED.into());
         }
         Ok(Some(entry))
-    }
-
-    /// An entry, uncommitted ones of this home included.
-    pub(crate) fn entry_at(
-        &self,
-        reader: &dyn Reader,
-        channel: ChannelId,
-        pos: Pos,
-    ) -> Result<Option<Arc<LogEntry>>, Fault> {
-        match reader.entry(channel, pos)? {
-            Some(entry) => Ok(Some(Arc::new(entry))),
-            None => Ok(self.ids.find_place(channel, pos)),
-        }
     }
 
     fn chat_id(&self, me: &UserRef, with: &UserRef) -> Result<ChannelId, Refusal> {
@@ -351,13 +375,14 @@ impl Home {
     /// Appends an event of this home, and owes it to the other homes.
     fn store_own(
         &mut self,
+        reader: &dyn Reader,
         id: ChannelId,
         me: &UserRef,
         command: &SendCommand,
-    ) -> Result<Arc<LogEntry>, Refusal> {
+    ) -> Result<Arc<LogEntry>, Failure> {
         let (home, epoch, now_ms) = (self.id, self.epoch, self.now_ms);
         let stamp = self.next_stamp(id);
-        let Some(slot) = self.change_channel(id) else { return Err(NO_CHANNEL) };
+        let Some(slot) = self.change_channel(id) else { return Err(NO_CHANNEL.into()) };
         let roster = slot.state.group.as_ref().map_or(0, |group| group.version);
         let end = slot.state.chain(&home, epoch);
         let (seq, prev) = end.map_or((Seq(1), Hash::NONE), |c| (c.seq.next(), c.hash));
@@ -381,12 +406,19 @@ impl Home {
         };
         let event = Event::new(header, command.body.clone());
         let hash = event.hash();
-        let Some(entry) = self.append(id, event, now_ms) else { return Err(NO_CHANNEL) };
+        let Some(entry) = self.append(id, event, now_ms, Standing::Plain) else {
+            return Err(NO_CHANNEL.into());
+        };
         let end = self.end_of(id, home, epoch);
         self.move_chain(id, ChainEnd { seq, hash, stamp, pos: entry.pos, roster, ..end });
-        self.move_own_mark(id, me, &entry);
-        let change = self.changed_for(id, |member| entry.is_shown_to(&member.user));
-        self.follows(Effect::Message { entry: entry.clone(), change });
+        if entry.changes().is_some() {
+            self.accept_by_writing(id, me);
+            self.fold_in(reader, id, &entry)?;
+        } else {
+            self.move_own_mark(id, me, &entry);
+            let change = self.changed_for(id, |member| entry.is_shown_to(&member.user));
+            self.follows(Effect::Message { entry: entry.clone(), change });
+        }
         self.owe_events(id);
         Ok(entry)
     }

@@ -9,6 +9,7 @@ use homing_wire::{
     SignedRoster, Target, Tenure, UserRef,
 };
 
+use crate::fold::right_of;
 use crate::groups::{LEFT, NOT_ALLOWED};
 use crate::holdings::first_from;
 use crate::home::{Effect, Home};
@@ -16,7 +17,7 @@ use crate::invitations::Answer;
 use crate::reader::{Fault, Reader};
 use crate::refusal::{NO_CHANNEL, Refusal};
 use crate::relay::PeerFault;
-use crate::state::{ChannelState, Cursor, GroupState, LogEntry, Member};
+use crate::state::{ChannelState, Cursor, LogEntry, Member, MessageKey};
 use crate::write::Write;
 
 /// Events of one chain looked at when a roster turns some of them: beyond them nobody is told, and unread counts are
@@ -592,7 +593,8 @@ impl Home {
         }
     }
 
-    /// Messages that counted under the old roster and do not under the new one.
+    /// Messages that counted under the old roster and do not under the new one, and those that others changed which do
+    /// not.
     fn turn(
         &mut self,
         reader: &dyn Reader,
@@ -607,6 +609,7 @@ impl Home {
         let shut = shut.flat_map(|span| span.fences.iter().map(|(home, fence)| (*home, fence)));
         let fences: Vec<(HomeId, &Fence)> = ended.chain(shut).collect();
         let chains = self.state(id).map(|s| s.chains.clone()).unwrap_or_default();
+        let mut changed = Vec::new();
         for chain in chains {
             let of_home = fences.iter().filter(|(home, _)| *home == chain.origin);
             let Some(counts) = of_home.map(|(_, fence)| fence.end_of(chain.epoch)).min() else {
@@ -615,11 +618,18 @@ impl Home {
             // What lies far back is judged where it is shown, like everything; this step has an end.
             let first = counts.0.max(chain.seq.0.saturating_sub(TURNED_EVENTS)) + 1;
             let part = (Seq(first), chain.seq);
-            self.turn_chain(reader, id, (old, new), (chain.origin, chain.epoch), part)?;
+            let origin = (chain.origin, chain.epoch);
+            changed.extend(self.turn_chain(reader, id, (old, new), origin, part)?);
+        }
+        changed.sort_unstable_by_key(|target| MessageKey::new(&target.sender, &target.id));
+        changed.dedup();
+        for target in changed {
+            self.fold_again(reader, id, &target)?;
         }
         Ok(())
     }
 
+    /// Answers which messages events changed that do not count any more.
     fn turn_chain(
         &mut self,
         reader: &dyn Reader,
@@ -627,7 +637,8 @@ impl Home {
         (old, new): (&Roster, &Roster),
         (origin, epoch): (HomeId, Epoch),
         (from, upto): (Seq, Seq),
-    ) -> Result<(), Fault> {
+    ) -> Result<Vec<Target>, Fault> {
+        let mut changed = Vec::new();
         let mut seq = from;
         while seq <= upto {
             let Some(row) = self.row_of_seq(reader, id, origin, epoch, seq)? else { break };
@@ -635,17 +646,19 @@ impl Home {
             let Some(entry) = self.entry_at(reader, id, row.pos)? else { continue };
             let header = &entry.event.header;
             let (user, at) = (header.user(), ChainPos { epoch, seq: row.seq });
-            let may = |roster: &Roster| roster.may(&user, Right::Write, header.roster, at);
+            let may = |roster: &Roster| roster.may(&user, right_of(header), header.roster, at);
             if may(old).is_err() || may(new).is_ok() {
                 continue;
             }
-            if header.kind.is_message()
-                && let Some(group) = self.state_mut(id).and_then(|s| s.group.as_mut())
-                && header.roster >= group.since
-            {
-                group.turned.push(row.pos);
-                let more = group.turned.len().saturating_sub(GroupState::TURNED);
-                group.turned.drain(..more);
+            if let Some(target) = entry.changes() {
+                changed.push(target.clone());
+                continue;
+            }
+            if header.kind.is_message() {
+                let group = self.state(id).and_then(|s| s.group.as_ref());
+                if group.is_some_and(|group| header.roster >= group.since) {
+                    self.uncount(id, row.pos);
+                }
             }
             let about = Target { sender: user.clone(), id: header.id };
             self.note_rejected(id, about);
@@ -653,7 +666,7 @@ impl Home {
             let reason = REMOVED.to_owned();
             self.follows(Effect::Rejected { entry, reason, change });
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Whether a user of this home may write into a group.

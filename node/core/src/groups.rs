@@ -612,6 +612,8 @@ impl ChannelState {
             cursors: Vec::new(),
             pruned: Pos(0),
             rejected: Vec::new(),
+            uncounted: Vec::new(),
+            strays: false,
             group: Some(GroupState {
                 owner,
                 version: 0,
@@ -619,7 +621,6 @@ impl ChannelState {
                 continues: None,
                 continued_by: None,
                 forked: None,
-                turned: Vec::new(),
                 links: Vec::new(),
             }),
         }

@@ -10,6 +10,7 @@ use homing_wire::{
 };
 
 use crate::cache::Cache;
+use crate::fold::Folded;
 use crate::ids::RecentIds;
 use crate::invitations::Invitations;
 use crate::lists::ListsOfUsers;
@@ -80,6 +81,15 @@ pub enum Effect {
     Message {
         /// The message.
         entry: Arc<LogEntry>,
+        /// Its change number.
+        change: u64,
+    },
+    /// A later event has changed what a message is: tell this home's members who are shown both.
+    Changed {
+        /// The message, with all that has come of it.
+        message: Folded,
+        /// The event; `None`: there is no new one, but an old one counts no more.
+        by: Option<Arc<LogEntry>>,
         /// Its change number.
         change: u64,
     },
@@ -248,6 +258,8 @@ pub struct Home {
     pub(crate) risen: BTreeMap<ChannelId, Vec<Risen>>,
     /// What peers are told of marks, and which answers to it count.
     pub(crate) tellings: Tellings,
+    /// Entries that are not committed yet, with their steps.
+    pub(crate) fresh: VecDeque<(u64, Arc<LogEntry>)>,
     dirty: BTreeSet<ChannelId>,
     writes: Vec<Write>,
     effects: Vec<Effect>,
@@ -309,6 +321,7 @@ impl Home {
             held_letters: BTreeMap::new(),
             risen: BTreeMap::new(),
             tellings: Tellings::default(),
+            fresh: VecDeque::new(),
             dirty: BTreeSet::new(),
             writes: Vec::new(),
             effects: Vec::new(),
@@ -382,6 +395,9 @@ impl Home {
         self.ops.shrink(self.committed, |_| false);
         self.invites.shrink(self.committed, |_| false);
         self.lists_of_users.committed(self.committed);
+        while self.fresh.front().is_some_and(|(step, _)| *step <= self.committed) {
+            self.fresh.pop_front();
+        }
         while self.list_rows.front().is_some_and(|(step, ..)| *step <= self.committed) {
             self.list_rows.pop_front();
         }

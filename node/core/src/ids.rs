@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use hashlink::LinkedHashMap;
-use homing_wire::{ChannelId, MessageId, Pos};
+use homing_wire::MessageId;
 use uuid::Version;
 
 use crate::state::{LogEntry, MessageKey};
@@ -51,12 +51,6 @@ impl RecentIds {
 
     pub(crate) fn find(&self, key: &MessageKey) -> Option<&Arc<LogEntry>> {
         self.young.get(key).or_else(|| self.old.get(key))
-    }
-
-    /// The remembered message at that place. Walks the memory: for repeated `op`s, which are rare.
-    pub(crate) fn find_place(&self, channel: ChannelId, pos: Pos) -> Option<Arc<LogEntry>> {
-        let at = |entry: &&Arc<LogEntry>| entry.channel() == channel && entry.pos == pos;
-        self.young.values().rev().chain(self.old.values().rev()).find(at).cloned()
     }
 
     pub(crate) fn remember(&mut self, key: MessageKey, entry: Arc<LogEntry>) {

@@ -19,6 +19,7 @@ mod cache;
 mod chat;
 mod courier;
 mod departures;
+mod fold;
 mod follow;
 mod groups;
 mod holdings;
@@ -44,6 +45,7 @@ mod write;
 pub use chat::{SendCommand, SentReply, Target};
 pub use courier::{Courier, CourierLimits, Delivery, OwedChannel};
 pub use departures::Departure;
+pub use fold::{Deleted, Edit, Fold, Folded, Reacted, Sight, Tally};
 pub use groups::{Asked, Changed, NewGroup, Sealer};
 pub use holdings::{
     Holding, Holdings, RangeAnswer, RangeEnd, RangeQuestion, holdings, range_of, roster_for,

@@ -2,6 +2,8 @@
 //! entries are events of the null home ([`HomeId::LOCAL`]); they have a `pos`, so syncing misses none, and never
 //! leave the home.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use homing_wire::{
     ChannelId, Epoch, Event, Hash, Header, HomeId, Kind, Local, MessageId, Pos, Seq, Target,
@@ -10,9 +12,10 @@ use homing_wire::{
 use uuid::Uuid;
 
 use crate::home::{Effect, Home};
+use crate::log::Standing;
 use crate::reader::{Fault, Reader};
 use crate::relay::PeerFault;
-use crate::state::{ChainEnd, ChannelState};
+use crate::state::{ChainEnd, ChannelState, LogEntry};
 use crate::write::Write;
 
 /// Entries that retention removes of a channel in one step: bounds what one step reads and writes.
@@ -94,6 +97,9 @@ impl Home {
                 continue;
             }
             let Some(entry) = self.entry_at(reader, channel, row.pos)? else { continue };
+            if entry.changes().is_some() {
+                continue; // what it changes stays what it is here
+            }
             // A peer's word is shown to people: bounded, whatever was sent.
             let reason: String = reason.chars().take(64).collect();
             if let Some(state) = self.state_mut(channel) {
@@ -115,13 +121,36 @@ impl Home {
 
     /// Clients that sync learn that a message is rejected.
     pub(crate) fn note_rejected(&mut self, channel: ChannelId, about: Target) {
-        self.note(channel, Some(about), r#"{"type":"notice","notice":"rejected"}"#.to_owned());
+        self.note_of(channel, about, "rejected");
+    }
+
+    /// Clients that sync learn that a message is not what it was, though no event says so.
+    pub(crate) fn note_changed(&mut self, channel: ChannelId, about: Target) {
+        self.note_of(channel, about, "changed");
+    }
+
+    fn note_of(&mut self, channel: ChannelId, about: Target, what: &str) {
+        let Ok(node) = Local::canonical(NODE) else { return };
+        let body = format!(r#"{{"type":"notice","notice":"{what}"}}"#);
+        self.note(channel, (node, Standing::Plain), Some(about), body);
+    }
+
+    /// A user hides a message.
+    pub(crate) fn note_hidden(
+        &mut self,
+        channel: ChannelId,
+        user: &Local,
+        about: Target,
+    ) -> Option<Arc<LogEntry>> {
+        let body = r#"{"type":"notice","notice":"hidden"}"#.to_owned();
+        self.note(channel, (user.clone(), Standing::Hidden), Some(about), body)
     }
 
     /// Users are shown that `missing` events are not there any more.
     pub(crate) fn note_gap(&mut self, channel: ChannelId, missing: u64) {
         let body = format!(r#"{{"type":"notice","notice":"gap","missing":{missing}}}"#);
-        let entry = self.note(channel, None, body);
+        let sender = Local::canonical(NODE).ok().map(|node| (node, Standing::Plain));
+        let entry = sender.and_then(|sender| self.note(channel, sender, None, body));
         let change = self.changed(channel);
         if let Some(entry) = entry {
             self.follows(Effect::Message { entry, change });
@@ -160,6 +189,7 @@ impl Home {
             // What is gone is not unread.
             member.read_counted = member.read_counted.max(counted);
             member.mentions.retain(|pos| *pos > upto);
+            member.hidden.retain(|pos| *pos > upto);
             if let Some(veil) = &mut member.veil
                 && veil.last > Pos(0)
                 && veil.last <= upto
@@ -169,9 +199,7 @@ impl Home {
             }
         }
         state.rejected.retain(|(pos, _)| *pos > upto);
-        if let Some(group) = &mut state.group {
-            group.turned.retain(|pos| *pos > upto);
-        }
+        state.uncounted.retain(|pos| *pos > upto);
         for entry in &old {
             let header = &entry.event.header;
             let chain = state
@@ -200,9 +228,10 @@ impl Home {
     fn note(
         &mut self,
         channel: ChannelId,
+        (sender, standing): (Local, Standing),
         about: Option<Target>,
         body: String,
-    ) -> Option<std::sync::Arc<crate::state::LogEntry>> {
+    ) -> Option<Arc<LogEntry>> {
         let (epoch, now_ms) = (self.epoch, self.now_ms);
         let stamp = self.next_stamp(channel);
         let end = self.end_of(channel, HomeId::LOCAL, epoch);
@@ -216,7 +245,7 @@ impl Home {
             seq,
             prev: end.hash,
             stamp,
-            sender: Local::canonical(NODE).ok()?,
+            sender,
             id: MessageId(Uuid::new_v5(&Uuid::NAMESPACE_OID, &name)),
             kind: Kind::Notice,
             target: about,
@@ -228,7 +257,7 @@ impl Home {
         };
         let event = Event::new(header, body);
         let hash = event.hash();
-        let entry = self.append(channel, event, now_ms)?;
+        let entry = self.append(channel, event, now_ms, standing)?;
         self.move_chain(channel, ChainEnd { seq, hash, stamp, pos: entry.pos, ..end });
         Some(entry)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use homing_wire::{ChannelId, Epoch, Event, HomeId, Pos, Seq, SignedRoster, Stamp, UserRef};
 
+use crate::fold::{Fold, Folded};
 use crate::home::Home;
 use crate::reader::{Fault, Reader};
 use crate::state::{ChannelState, EntryRow, LogEntry, Member, MessageKey};
@@ -27,6 +28,24 @@ pub(crate) struct ChannelSlot {
     veiled: Vec<Arc<LogEntry>>,
     /// The latest rows with their steps and messages, without gaps up to the head; at least those not yet committed.
     rows: VecDeque<(u64, EntryRow, MessageKey)>,
+    /// What has come of messages, as far as it has been seen, with the steps: at least what is not yet committed. Of one
+    /// message, the last of them.
+    folds: VecDeque<(u64, Pos, Option<Arc<Fold>>)>,
+}
+
+/// Folds of a channel kept in memory beyond the uncommitted: mostly of its last message.
+const FOLDS_KEPT: usize = 8;
+
+/// What is special about an entry that is appended.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Standing {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// A message that was deleted before it came: it counts for nobody.
+    Deleted,
+    /// It is for its sender alone.
+    Hidden,
 }
 
 /// Rows of a channel kept in memory beyond the uncommitted: marks mostly name recent messages.
@@ -42,6 +61,7 @@ impl ChannelSlot {
             last: None,
             veiled: Vec::new(),
             rows: VecDeque::new(),
+            folds: VecDeque::new(),
         }
     }
 
@@ -56,6 +76,27 @@ impl ChannelSlot {
         self.last.iter().chain(&self.veiled).find(|entry| entry.pos == pos)
     }
 
+    /// What is known to have come of the message at `pos`.
+    pub(crate) fn known_fold(&self, pos: Pos) -> Option<&Option<Arc<Fold>>> {
+        self.folds.iter().rev().find(|(_, at, _)| *at == pos).map(|(_, _, fold)| fold)
+    }
+
+    /// Remembers what has come of a message; `step`: where that was decided, 0 where it was read.
+    pub(crate) fn know_fold(
+        &mut self,
+        step: u64,
+        committed: u64,
+        pos: Pos,
+        fold: Option<Arc<Fold>>,
+    ) {
+        self.folds.push_back((step, pos, fold));
+        while self.folds.len() > FOLDS_KEPT
+            && self.folds.front().is_some_and(|(step, ..)| *step <= committed)
+        {
+            self.folds.pop_front();
+        }
+    }
+
     /// Keeps an entry that some member is shown as the last, though it is not; forgets those that none is.
     fn keep(&mut self, entry: Option<Arc<LogEntry>>) {
         self.veiled.extend(entry);
@@ -67,32 +108,35 @@ impl ChannelSlot {
 }
 
 impl Home {
-    /// The last message of a channel that `user` is shown, uncommitted ones included.
+    /// The last message of a channel that `user` is shown, with what has come of it, uncommitted entries included.
     pub fn last_message(
         &mut self,
         reader: &dyn Reader,
         id: ChannelId,
         user: &UserRef,
-    ) -> Result<Option<Arc<LogEntry>>, Fault> {
+    ) -> Result<Option<Folded>, Fault> {
         let Some(slot) = self.slot(reader, id)? else { return Ok(None) };
         let Some(member) = slot.state.member(user) else { return Ok(None) };
         let pos = slot.state.last_for(member);
         if pos == Pos(0) {
             return Ok(None);
         }
-        if let Some(entry) = slot.seen(pos) {
-            return Ok(Some(entry.clone()));
-        }
-        let entry = reader.entry(id, pos)?.map(Arc::new);
-        // Seen, not changed: the step stays what it was. The entry is committed, or it would be here.
-        if let Some(slot) = self.channels.peek_mut(&id) {
-            if pos == slot.state.last {
-                slot.last.clone_from(&entry);
-            } else {
-                slot.keep(entry.clone());
+        let entry = match slot.seen(pos) {
+            Some(entry) => Some(entry.clone()),
+            None => {
+                let entry = reader.entry(id, pos)?.map(Arc::new);
+                // Seen, not changed: the step stays what it was. The entry is committed, or it would be here.
+                if let Some(slot) = self.channels.peek_mut(&id) {
+                    if pos == slot.state.last {
+                        slot.last.clone_from(&entry);
+                    } else {
+                        slot.keep(entry.clone());
+                    }
+                }
+                entry
             }
-        }
-        Ok(entry)
+        };
+        entry.map(|entry| self.folded(reader, entry)).transpose()
     }
 
     /// The row of an entry, uncommitted ones included.
@@ -147,18 +191,43 @@ impl Home {
         }
     }
 
-    /// Whether a message of that sender and id is in the channel, uncommitted ones included.
-    pub(crate) fn holds_message(
+    /// Where the entry of that sender and id is in the channel, uncommitted ones included.
+    pub(crate) fn place_in(
         &self,
         reader: &dyn Reader,
         id: ChannelId,
         key: MessageKey,
-    ) -> Result<bool, Fault> {
+    ) -> Result<Option<Pos>, Fault> {
         let rows = self.peek_slot(id).map(|slot| slot.rows.iter());
-        if rows.into_iter().flatten().any(|(_, _, message)| *message == key) {
-            return Ok(true);
+        let here = rows.into_iter().flatten().find(|(_, _, message)| *message == key);
+        if let Some((_, row, _)) = here {
+            return Ok(Some(row.pos));
         }
-        Ok(reader.place(key)?.is_some_and(|(channel, _)| channel == id))
+        Ok(reader.place(key)?.filter(|(channel, _)| *channel == id).map(|(_, pos)| pos))
+    }
+
+    /// Where uncommitted entries are that change a message.
+    pub(crate) fn fresh_changes_of(&self, id: ChannelId, key: MessageKey) -> Vec<Pos> {
+        let changes = |entry: &&Arc<LogEntry>| {
+            let target = entry.changes();
+            entry.channel() == id
+                && target.is_some_and(|t| MessageKey::new(&t.sender, &t.id) == key)
+        };
+        self.fresh.iter().map(|(_, entry)| entry).filter(changes).map(|entry| entry.pos).collect()
+    }
+
+    /// An entry, uncommitted ones included.
+    pub(crate) fn entry_at(
+        &self,
+        reader: &dyn Reader,
+        channel: ChannelId,
+        pos: Pos,
+    ) -> Result<Option<Arc<LogEntry>>, Fault> {
+        if let Some(entry) = reader.entry(channel, pos)? {
+            return Ok(Some(Arc::new(entry)));
+        }
+        let here = |entry: &&Arc<LogEntry>| entry.channel() == channel && entry.pos == pos;
+        Ok(self.fresh.iter().map(|(_, entry)| entry).rev().find(here).cloned())
     }
 
     /// Adds an entry to the end of a channel's log. The caller moves the chain's end.
@@ -167,19 +236,24 @@ impl Home {
         id: ChannelId,
         event: Event,
         arrived_at: u64,
+        standing: Standing,
     ) -> Option<Arc<LogEntry>> {
         let (step, committed, now_ms) = (self.current_step(), self.committed, self.now_ms);
         let slot = self.change_channel(id)?;
         let state = &mut slot.state;
         let is_message = event.header.kind.is_message();
         let sender = event.header.user();
-        let hidden = event.header.origin != HomeId::LOCAL && state.hides(&sender);
+        let blocked = event.header.origin != HomeId::LOCAL && state.hides(&sender);
+        let hidden = blocked || standing == Standing::Hidden;
         state.head = state.head.next();
         // What a home that is new in a group is given of what was before is news to nobody.
         let is_new = state.group.as_ref().is_none_or(|group| event.header.roster >= group.since);
         // Who has blocked the sender has nothing unread of it; the sender counts no own messages.
-        state.counted += u64::from(is_message && is_new && !hidden);
-        state.move_veils(&sender, hidden, is_message, now_ms);
+        let counts = is_message && is_new && !hidden && standing != Standing::Deleted;
+        state.counted += u64::from(counts);
+        if standing != Standing::Hidden {
+            state.move_veils(&sender, hidden, is_message, now_ms);
+        }
         if is_message {
             state.last = state.head;
         }
@@ -192,7 +266,7 @@ impl Home {
                     && (member.accepted || !is_group)
                     && event.header.mentions.contains(&member.user)
                     && member.mentions.len() < Member::MENTIONS
-                    && !hidden
+                    && counts
                 {
                     member.mentions.push(state.head);
                 }
@@ -212,6 +286,10 @@ impl Home {
         {
             slot.rows.pop_front();
         }
+        if is_message {
+            slot.know_fold(step, committed, pos, None);
+        }
+        self.fresh.push_back((step, entry.clone()));
         self.write(Write::Entry(entry.clone()));
         Some(entry)
     }

@@ -80,6 +80,13 @@ impl Risen {
         }
     }
 
+    /// The message at `pos` mentions the user, or does not any more.
+    fn mention(&mut self, pos: Pos, is_named: bool) {
+        if let Some(held) = &mut self.held {
+            set_mention(&mut held.mentions, pos, is_named && pos > held.mark.read);
+        }
+    }
+
     /// Puts back into what goes to disk what is not given out yet.
     pub(crate) fn hold_back(&self, state: &mut ChannelState) {
         let Some(held) = &self.held else { return };
@@ -94,6 +101,17 @@ impl Held {
     /// Mentions that came after the first mark and are read by a later one: not read, as the disk has it.
     fn keep_mentions(&mut self, before: &[Pos]) {
         self.mentions = merged(&self.mentions, before);
+    }
+}
+
+/// Puts a place into a list of mentions, or takes it out.
+fn set_mention(mentions: &mut Vec<Pos>, pos: Pos, is_named: bool) {
+    match mentions.binary_search(&pos) {
+        Ok(at) if !is_named => {
+            mentions.remove(at);
+        }
+        Err(at) if is_named && mentions.len() < Member::MENTIONS => mentions.insert(at, pos),
+        Ok(_) | Err(_) => {}
     }
 }
 
@@ -327,6 +345,56 @@ impl Home {
             self.risen.remove(&channel);
         } else {
             self.owe_marks_later(channel);
+        }
+    }
+
+    /// A message that counts was changed: whom it mentions now of those whom it mentioned when it came.
+    pub(crate) fn mention_again(
+        &mut self,
+        id: ChannelId,
+        pos: Pos,
+        mentioned: &[UserRef],
+        is_named: impl Fn(&UserRef) -> bool,
+    ) {
+        for risen in self.risen.get_mut(&id).into_iter().flatten() {
+            if mentioned.contains(&risen.user) {
+                risen.mention(pos, is_named(&risen.user));
+            }
+        }
+        let Some(state) = self.state_mut(id) else { return };
+        let is_group = state.group.is_some();
+        for member in state.members.iter_mut().filter(|m| mentioned.contains(&m.user)) {
+            let is_in = !member.left && (member.accepted || !is_group);
+            let unread = pos > member.mark.read;
+            set_mention(&mut member.mentions, pos, is_in && unread && is_named(&member.user));
+        }
+    }
+
+    /// How far a user of this home has read, as the disk has it.
+    pub(crate) fn read_on_disk(&self, id: ChannelId, user: &UserRef) -> Pos {
+        let risen = self.risen.get(&id).into_iter().flatten().find(|risen| risen.user == *user);
+        let held = risen.and_then(|risen| risen.held.as_ref()).map(|held| held.mark.read);
+        let member = self.state(id).and_then(|state| state.member(user));
+        held.or(member.map(|member| member.mark.read)).unwrap_or_default()
+    }
+
+    /// Up to where everybody of this home has read who is in a channel, as the disk has it.
+    pub(crate) fn read_by_all(&self, id: ChannelId) -> Pos {
+        let Some(state) = self.state(id) else { return Pos(0) };
+        let is_group = state.group.is_some();
+        let is_in = |m: &&Member| m.user.home == self.id && !m.left && (m.accepted || !is_group);
+        let here = state.members.iter().filter(is_in);
+        here.map(|m| self.read_on_disk(id, &m.user)).min().unwrap_or(state.head)
+    }
+
+    /// Whoever changes a message has written, though its own mark stays where it is.
+    pub(crate) fn accept_by_writing(&mut self, channel: ChannelId, me: &UserRef) {
+        let waits = |member: &Member| !member.accepted;
+        if self.state(channel).and_then(|state| state.member(me)).is_some_and(waits)
+            && let Some(member) = self.state_mut(channel).and_then(|state| state.member_mut(me))
+        {
+            member.accepted = true;
+            self.looks_different(channel, me.clone());
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, UserRef};
 
+use crate::fold::Fold;
 use crate::state::{
     Account, ChannelState, Device, EntryRow, Invite, ListRow, LogEntry, MessageKey, OpDone,
     PeerState, TokenHash, UserList,
@@ -48,6 +49,17 @@ pub trait Reader {
     }
     /// Channels by rising id, above `after`, at most `limit`.
     fn channels(&self, after: Option<ChannelId>, limit: usize) -> Result<Vec<ChannelState>, Fault>;
+    /// What later events make of the message at a place.
+    fn fold(&self, channel: ChannelId, pos: Pos) -> Result<Option<Fold>, Fault>;
+    /// The same of all messages from one place to another, ascending; those of which nothing came are left out.
+    fn folds(&self, channel: ChannelId, first: Pos, last: Pos) -> Result<Vec<(Pos, Fold)>, Fault>;
+    /// Where in a channel the entries are that change that message ([`LogEntry::changes`]), ascending, at most `limit`.
+    fn changes_of(
+        &self,
+        channel: ChannelId,
+        message: MessageKey,
+        limit: usize,
+    ) -> Result<Vec<Pos>, Fault>;
     /// What the index holds of one entry.
     fn row(&self, channel: ChannelId, pos: Pos) -> Result<Option<EntryRow>, Fault>;
     /// The last entry of `origin` (any epoch) at or below `pos`.

@@ -7,11 +7,13 @@
 use homing_wire::limits::{BODY_BYTES, LIVES, STAMP_ACCEPT_MS};
 use homing_wire::{
     ChainPos, ChannelId, Epoch, Event, Hash, Head, HeaderError, HomeId, Kind, Local, ProvenHead,
-    Right, Role, Seq, UserRef, body::Body,
+    Role, Seq, UserRef, body::Body,
 };
 
+use crate::fold::{Deleted, misdirected, right_of};
 use crate::follow::REMOVED;
 use crate::home::{Effect, Home};
+use crate::log::Standing;
 use crate::reader::{Fault, Reader};
 use crate::relay::PeerFault;
 use crate::state::{ChainEnd, ChainProof, Fork, MessageKey};
@@ -518,16 +520,32 @@ impl Home {
         if way == Way::Adoption {
             self.agreed_before(id, &header.user());
         }
-        if let Some(entry) = self.append(id, event.clone(), arrived_at) {
+        let fold = self.came_before(reader, id, header)?;
+        let deleted = fold.as_ref().is_some_and(|fold| fold.deleted == Deleted::ForAll);
+        let standing = if deleted { Standing::Deleted } else { Standing::Plain };
+        if let Some(entry) = self.append(id, event.clone(), arrived_at, standing) {
             end.pos = entry.pos;
             self.move_chain(id, end);
+            let changes = entry.changes().is_some();
             if way == Way::Adoption {
-                self.move_own_mark(id, &header.user(), &entry);
+                if !changes {
+                    self.move_own_mark(id, &header.user(), &entry);
+                }
                 self.remember_id(reader, &entry)?;
                 self.owe_adopted(id, &entry);
             }
+            if changes {
+                self.fold_in(reader, id, &entry)?;
+                return Ok(None);
+            }
             let change = self.changed_for(id, |member| entry.is_shown_to(&member.user));
-            self.follows(Effect::Message { entry, change });
+            let Some(fold) = fold else {
+                self.follows(Effect::Message { entry, change });
+                return Ok(None);
+            };
+            self.keep_fold(id, entry.pos, fold);
+            let message = self.folded(reader, entry)?;
+            self.follows(Effect::Changed { message, by: None, change });
         }
         Ok(None)
     }
@@ -549,7 +567,7 @@ impl Home {
         }
         let key = MessageKey::new(&header.user(), &header.id);
         let known = self.ids.find(&key).is_some_and(|entry| entry.channel() == id);
-        Ok((known || self.holds_message(reader, id, key)?).then_some("id_reused"))
+        Ok((known || self.place_in(reader, id, key)?.is_some()).then_some("id_reused"))
     }
 
     /// Why an event of a sound chain is rejected, if it is.
@@ -570,12 +588,9 @@ impl Home {
             if header.roster < end.roster {
                 return Some("roster_falls");
             }
-            let other = header.target.as_ref().is_some_and(|target| target.sender != sender);
-            let right =
-                if header.kind == Kind::Delete && other { Right::Moderate } else { Right::Write };
             let at = ChainPos { epoch: header.epoch, seq: header.seq };
             let roster = self.roster(id)?;
-            if roster.roster().may(&sender, right, header.roster, at).is_err() {
+            if roster.roster().may(&sender, right_of(header), header.roster, at).is_err() {
                 return Some(REMOVED);
             }
         } else if state.member(&sender).is_none() {
@@ -597,7 +612,10 @@ impl Home {
             | Kind::Edit
             | Kind::Delete
             | Kind::Reaction => match Body::is_canonical(&event.body, BODY_BYTES) {
-                Ok(body) if body.kind == header.kind => None,
+                Ok(body) if body.kind == header.kind => {
+                    let changes = matches!(header.kind, Kind::Edit | Kind::Delete | Kind::Reaction);
+                    misdirected(state, header).filter(|_| changes)
+                }
                 Ok(_) => Some("kind_mismatch"),
                 Err(_) => Some("body_invalid"),
             },

@@ -36,6 +36,11 @@ pub struct ChannelState {
     pub pruned: Pos,
     /// Messages of this home that another rejected, and why: the latest [`ChannelState::REJECTED`] by place.
     pub rejected: Vec<(Pos, String)>,
+    /// Places of messages that are counted and do not count any more, for they were deleted, or a later roster turned
+    /// them into rejected ones: the latest [`ChannelState::UNCOUNTED`] of those that somebody here has not read.
+    pub uncounted: Vec<Pos>,
+    /// Events have come that change a message which was not here: a message that comes may be one of those.
+    pub strays: bool,
     /// What a group has beside; `None`: a chat.
     pub group: Option<GroupState>,
 }
@@ -57,8 +62,6 @@ pub struct GroupState {
     /// The owner home has signed two rosters of one version, or one that takes back what an earlier one said: nothing
     /// more of that life is taken of it.
     pub forked: Option<Epoch>,
-    /// Places of messages that a later roster turned into rejected ones: the latest [`GroupState::TURNED`].
-    pub turned: Vec<Pos>,
     /// Of a group of this home: links by which people can come, the oldest first, at most [`GroupState::LINKS`].
     pub links: Vec<OpenLink>,
 }
@@ -77,8 +80,6 @@ pub struct OpenLink {
 }
 
 impl GroupState {
-    /// Turned messages remembered: they only correct how many count as unread.
-    pub const TURNED: usize = 1_024;
     /// Open links: a few people make one now and then. They are written with the group's state at every message.
     pub const LINKS: usize = 32;
 }
@@ -167,6 +168,8 @@ pub struct Member {
     pub mentions: Vec<Pos>,
     /// The last advances, at most [`Member::TIMES`].
     pub times: VecDeque<MarkTime>,
+    /// Places above `mark.read` that the member has hidden, at most [`Member::HIDDEN`].
+    pub hidden: Vec<Pos>,
     /// Whether the member has accepted the conversation: false for a first contact that waits, and for somebody
     /// invited into a group.
     pub accepted: bool,
@@ -287,9 +290,14 @@ impl LogEntry {
         self.arrived_at > self.event.header.stamp.ms() + Self::LATE_MS
     }
 
-    /// Whether `user`, a member of the channel, is shown it.
+    /// Whether `user`, a member of the channel and of this home where the entry is of the node's own, is shown it.
     pub fn is_shown_to(&self, user: &UserRef) -> bool {
-        !self.hidden || self.event.header.user() == *user
+        let header = &self.event.header;
+        let own = || match header.origin {
+            HomeId::LOCAL => header.sender == user.local,
+            _ => header.user() == *user,
+        };
+        !self.hidden || own()
     }
 
     /// What the index holds of it.
@@ -555,6 +563,9 @@ impl Member {
     pub const TIMES: usize = 32;
     /// Mentions counted above the read mark; more show as this many.
     pub const MENTIONS: usize = 100;
+    /// Hidden messages remembered above the read mark: they only correct how many are unread, and what is hidden has
+    /// mostly been read.
+    pub const HIDDEN: usize = 100;
 
     /// A member who has seen nothing yet.
     pub fn new(user: UserRef, accepted: bool) -> Self {
@@ -564,6 +575,7 @@ impl Member {
             read_counted: 0,
             mentions: Vec::new(),
             times: VecDeque::new(),
+            hidden: Vec::new(),
             accepted,
             since: 0,
             left: false,
@@ -622,6 +634,8 @@ impl ChannelState {
     /// Rejected messages remembered. Homes of one version reject none of each other's: more than a few are
     /// a fault that the operator has to look at.
     pub const REJECTED: usize = 64;
+    /// Counted messages remembered that do not count any more: they only correct how many are unread.
+    pub const UNCOUNTED: usize = 1_024;
 
     /// A new chat of two users.
     pub fn chat(a: UserRef, b: UserRef, now_ms: u64) -> Self {
@@ -640,6 +654,8 @@ impl ChannelState {
             cursors: Vec::new(),
             pruned: Pos(0),
             rejected: Vec::new(),
+            uncounted: Vec::new(),
+            strays: false,
             group: None,
         }
     }
@@ -700,9 +716,10 @@ impl ChannelState {
         if member.blocking || out {
             return 0;
         }
-        let turned = self.group.as_ref().map_or(&[][..], |group| &group.turned);
-        let turned = turned.iter().filter(|pos| **pos > member.mark.read).count() as u64;
-        self.counted.saturating_sub(member.read_counted).saturating_sub(turned)
+        let gone = |pos: &&Pos| **pos > member.mark.read;
+        let hidden = member.hidden.iter().filter(|pos| !self.uncounted.contains(pos));
+        let less = self.uncounted.iter().filter(gone).count() + hidden.filter(gone).count();
+        self.counted.saturating_sub(member.read_counted).saturating_sub(less as u64)
     }
 
     /// The latest message that the member is shown; 0 where there is none.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use homing_wire::{ChannelId, DeviceId, HomeId, Local, OpId, Pos, Stamp, UserRef};
 
+use crate::fold::Fold;
 use crate::state::{
     Account, ChannelState, Device, Invite, ListRow, LogEntry, OpDone, PeerState, TokenHash,
     UserList,
@@ -15,6 +16,15 @@ use crate::state::{
 pub enum Write {
     /// A new entry of a log; also makes the message findable by sender and id.
     Entry(Arc<LogEntry>),
+    /// What later events make of the message at a place.
+    Fold {
+        /// Of which channel.
+        channel: ChannelId,
+        /// Which message.
+        pos: Pos,
+        /// What.
+        fold: Arc<Fold>,
+    },
     /// A channel's state.
     Channel(Box<ChannelState>),
     /// Entries of a log at or below a place are gone, by retention: with their bodies, their rows and the

@@ -1,6 +1,8 @@
 //! All that a home holds of a user: account, devices, channels, messages; a page at a time.
 
-use homing_core::{Fault, LogEntry, Reader, UserList};
+use std::sync::Arc;
+
+use homing_core::{Fault, Folded, LogEntry, Reader, Sight, UserList};
 use homing_wire::{ChannelId, DeviceId, MessageId, Order, Pos, UserId, UserRef};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -80,7 +82,7 @@ pub enum ExportRow {
         sent_at: u64,
         /// Unix milliseconds.
         arrived_at: u64,
-        /// The body as JSON text, byte for byte; empty where it was erased.
+        /// The body as it is now, as JSON text.
         body: String,
     },
 }
@@ -193,13 +195,27 @@ fn channel_rows(
     // What is hidden from the user, or from before or after its time in a group, is not the user's.
     let member = state.member(user);
     let sees = |pos| member.is_some_and(|member| member.sees(pos));
-    let shown = entries.iter().filter(|entry| entry.is_shown_to(user) && sees(entry.pos));
-    rows.extend(shown.map(message));
+    let next = entries.last().map(|entry| entry.pos.next());
+    // Messages as they are now: what was edited away, or deleted, is not given out.
+    let shown =
+        |entry: &LogEntry| entry.changes().is_none() && entry.is_shown_to(user) && sees(entry.pos);
+    for entry in entries.into_iter().filter(shown) {
+        let fold = reader.fold(channel, entry.pos)?;
+        let message = Folded::read(reader, Arc::new(entry), fold)?;
+        match message.seen_by(user) {
+            Sight::Shown { body, .. } => rows.push(row(&message.entry, &body)),
+            Sight::Deleted => rows.push(row(&message.entry, DELETED)),
+            Sight::Hidden => {}
+        }
+    }
     // A page has been read from this channel; the next channel begins the next page.
-    Ok(entries.last().map(|entry| entry.pos.next()))
+    Ok(next)
 }
 
-fn message(entry: &LogEntry) -> ExportRow {
+/// The body of what is gone.
+const DELETED: &[u8] = br#"{"type":"deleted"}"#;
+
+fn row(entry: &LogEntry, body: &[u8]) -> ExportRow {
     let header = &entry.event.header;
     let order: Order = header.order();
     ExportRow::Message {
@@ -210,7 +226,7 @@ fn message(entry: &LogEntry) -> ExportRow {
         sender: header.user(),
         sent_at: header.stamp.ms(),
         arrived_at: entry.arrived_at,
-        body: String::from_utf8_lossy(&entry.event.body).into_owned(),
+        body: String::from_utf8_lossy(body).into_owned(),
     }
 }
 

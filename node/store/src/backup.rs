@@ -282,9 +282,14 @@ fn go_through(store: &dyn Store, out: &mut Out<'_>) -> Result<(), BackupError> {
                     (pos, state) = (newer.pruned, newer);
                     continue;
                 };
-                pos = last.pos;
+                let (first, last) = (pos.next(), last.pos);
+                pos = last;
                 for entry in entries {
                     part.add(out, Write::Entry(entry))?;
+                }
+                for (pos, fold) in store.folds(state.id, first, last)? {
+                    let (channel, fold) = (state.id, Arc::new(fold));
+                    part.add(out, Write::Fold { channel, pos, fold })?;
                 }
             }
             if state.group.is_some()
@@ -451,6 +456,7 @@ mod tag {
     pub(super) const LETTER: u8 = 14;
     pub(super) const LETTER_GONE: u8 = 15;
     pub(super) const OPEN_INVITATION: u8 = 16;
+    pub(super) const FOLD: u8 = 20;
 }
 
 fn next_write(rest: &[u8]) -> Option<(u8, usize)> {
@@ -472,6 +478,9 @@ fn encode_batch(batch: &Batch) -> Vec<u8> {
                 (tag::ENTRY, content)
             }
             Write::Channel(state) => (tag::CHANNEL, stored(state.as_ref())),
+            Write::Fold { channel, pos, fold } => {
+                (tag::FOLD, to_bytes(&(channel, pos, stored(fold.as_ref()))))
+            }
             Write::Pruned { channel, upto } => (tag::PRUNED, to_bytes(&(channel, upto))),
             Write::Listing { user, row } => (tag::LISTING, to_bytes(&(user, row))),
             Write::Account(account) => (tag::ACCOUNT, stored(account.as_ref())),
@@ -517,6 +526,10 @@ fn decode_batch(mut content: Bytes) -> Option<Batch> {
             tag::ENTRY => {
                 let entry: LogEntry = entry::decode(&content, None).ok()?;
                 Write::Entry(Arc::new(entry))
+            }
+            tag::FOLD => {
+                let (channel, pos, fold): (ChannelId, Pos, Vec<u8>) = from_bytes(&content)?;
+                Write::Fold { channel, pos, fold: Arc::new(values::decode(&fold).ok()?) }
             }
             tag::CHANNEL => Write::Channel(Box::new(values::decode(&content).ok()?)),
             tag::PRUNED => {
@@ -613,6 +626,7 @@ pub fn restore_batch(
             }
             Write::Account(_)
             | Write::Entry(_)
+            | Write::Fold { .. }
             | Write::Channel(_)
             | Write::Pruned { .. }
             | Write::Listing { .. }

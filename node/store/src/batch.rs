@@ -4,12 +4,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use homing_core::{Batch, Fault, LogEntry, OpDone, Write};
+use homing_core::{Batch, Fault, LogEntry, MessageKey, OpDone, Write};
 
 use crate::keys::Key;
 use crate::values::{
-    self, IsOpen, LetterRow, ListedSince, Listing, OpAge, OwedSince, PrunedTo, RosterRow, Stored,
-    TokenOf,
+    self, IsChange, IsOpen, LetterRow, ListedSince, Listing, OpAge, OwedSince, PrunedTo, RosterRow,
+    Stored, TokenOf,
 };
 
 /// Takes what a batch changes, in order. Later changes of a key win.
@@ -31,7 +31,16 @@ pub(crate) fn translate(
             continue;
         }
         match write {
-            Write::Entry(entry) => sink.entry(entry),
+            Write::Entry(entry) => {
+                if let Some(target) = entry.changes() {
+                    let message = MessageKey::new(&target.sender, &target.id);
+                    sink.put(&Key::change(entry.channel(), message, entry.pos), &IsChange);
+                }
+                sink.entry(entry);
+            }
+            Write::Fold { channel, pos, fold } => {
+                sink.put(&Key::fold(*channel, *pos), fold.as_ref());
+            }
             Write::Channel(state) => sink.put(&Key::channel(state.id), state.as_ref()),
             Write::Pruned { channel, upto } => sink.put(&Key::pruned(*channel), &PrunedTo(*upto)),
             Write::Listing { user, row } => sink.put(
@@ -106,6 +115,7 @@ fn superseded(batch: &Batch) -> Vec<bool> {
             Write::Channel(state) => !channels.insert(state.id),
             Write::Listing { user, row } => !rows.insert((user, row.channel)),
             Write::Entry(_)
+            | Write::Fold { .. }
             | Write::Pruned { .. }
             | Write::Account(_)
             | Write::Device(_)

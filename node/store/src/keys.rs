@@ -4,7 +4,7 @@
 use std::ops::Deref;
 
 use homing_core::{MessageKey, TokenHash, UserList};
-use homing_wire::{ChannelId, DeviceId, HomeId, Local, OpId, UserRef};
+use homing_wire::{ChannelId, DeviceId, HomeId, Local, OpId, Pos, UserRef};
 
 /// What a key's first byte says. Part of the format.
 pub(crate) mod kind {
@@ -15,6 +15,10 @@ pub(crate) mod kind {
     pub(crate) const DEVICE: u8 = b'd';
     /// Up to 64 entries of a channel: where they are (journal engine only).
     pub(crate) const CHUNK: u8 = b'e';
+    /// What later events make of the message at a place.
+    pub(crate) const FOLD: u8 = b'h';
+    /// Where the entries are that change a message.
+    pub(crate) const CHANGE: u8 = b'j';
     pub(crate) const INVITE: u8 = b'i';
     /// A user's contacts.
     pub(crate) const CONTACT: u8 = b'k';
@@ -77,6 +81,20 @@ impl Key {
 
     pub(crate) fn pruned(id: ChannelId) -> Self {
         Self::of(kind::PRUNED, &[id.as_bytes()])
+    }
+
+    /// Places are big-endian, so that a range of a log is a range of keys.
+    pub(crate) fn fold(channel: ChannelId, pos: Pos) -> Self {
+        Self::of(kind::FOLD, &[channel.as_bytes(), &pos.0.to_be_bytes()])
+    }
+
+    pub(crate) fn changes(channel: ChannelId, message: MessageKey) -> Self {
+        Self::of(kind::CHANGE, &[channel.as_bytes(), &message.0])
+    }
+
+    pub(crate) fn change(channel: ChannelId, message: MessageKey, pos: Pos) -> Self {
+        let pos = pos.0.to_be_bytes();
+        Self::of(kind::CHANGE, &[channel.as_bytes(), &message.0, &pos])
     }
 
     pub(crate) fn account(local: &Local) -> Self {
@@ -193,6 +211,11 @@ pub(crate) fn end_of(prefix: &[u8]) -> Vec<u8> {
         end.pop();
     }
     end
+}
+
+/// The place at the end of the key of a fold or a change.
+pub(crate) fn parse_pos(key: &[u8]) -> Option<Pos> {
+    Some(Pos(u64::from_be_bytes(*key.last_chunk::<8>()?)))
 }
 
 /// What an `op`'s key names.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use homing_core::{
-    Account, Batch, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry, MessageKey,
-    OpDone, PeerState, TokenHash, UserList,
+    Account, Batch, ChannelState, Device, EntryRow, Fault, Fold, Invite, ListRow, LogEntry,
+    MessageKey, OpDone, PeerState, TokenHash, UserList,
 };
 use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, Stamp, UserRef};
 use parking_lot::RwLock;

@@ -8,12 +8,13 @@
 mod old;
 
 use bytes::Bytes;
-use homing_core::{Account, ChannelState, Device, Fault, Invite, OpDone, PeerState};
+use homing_core::{Account, ChannelState, Device, Fault, Fold, Invite, OpDone, PeerState};
 use homing_wire::{ChannelId, DeviceId, Local, Pos};
 use serde::{Deserialize, Serialize};
 
 use self::old::{
-    AccountV1, ChannelStateV1, ChannelStateV2, OpDoneV1, PeerStateV1, PeerStateV2, PeerStateV3,
+    AccountV1, ChannelStateV1, ChannelStateV2, ChannelStateV3, OpDoneV1, PeerStateV1, PeerStateV2,
+    PeerStateV3,
 };
 
 /// Why bytes are no value.
@@ -120,6 +121,10 @@ pub(crate) struct OwedSince(pub(crate) u64);
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct IsOpen;
 
+/// An entry changes a message; its key says all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct IsChange;
+
 /// Somebody stands in a list of a user since then, in Unix milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct ListedSince(pub(crate) u64);
@@ -149,7 +154,10 @@ pub(crate) struct OpAge;
 
 stored!(ChannelStateV1, 1);
 stored!(ChannelStateV2, 2, from ChannelStateV1);
-stored!(ChannelState, 3, from ChannelStateV2);
+stored!(ChannelStateV3, 3, from ChannelStateV2);
+stored!(ChannelState, 4, from ChannelStateV3);
+stored!(Fold, 1);
+stored!(IsChange, 1);
 stored!(AccountV1, 1);
 stored!(Account, 2, from AccountV1);
 stored!(Device, 1);
@@ -238,6 +246,7 @@ mod tests {
         let found = [
             ("channel", hash(&encode(&sample::channel_state()))),
             ("account", hash(&encode(&sample::account("alice")))),
+            ("fold", hash(&encode(&sample::fold()))),
             ("device", hash(&encode(&sample::device("alice", 1)))),
             ("invite", hash(&encode(&sample::invite(1)))),
             ("peer", hash(&encode(&sample::peer(1)))),
@@ -246,8 +255,9 @@ mod tests {
             ("listed", hash(&encode(&ListedSince(1 << 40)))),
         ];
         let pinned = [
-            ("channel", "5663b37048bc4cdc"),
+            ("channel", "461300d14c76231f"),
             ("account", "957e080e0836f5eb"),
+            ("fold", "1bde2460f4af19f3"),
             ("device", "506c35afbfb3ef34"),
             ("invite", "22953a3b7d52fe2b"),
             ("peer", "0d93468648b95bbf"),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use homing_core::{
-    Account, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry, MessageKey, OpDone,
-    PeerState, TokenHash, UserList,
+    Account, ChannelState, Device, EntryRow, Fault, Fold, Invite, ListRow, LogEntry, MessageKey,
+    OpDone, PeerState, TokenHash, UserList,
 };
 use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, UserRef};
 
@@ -145,6 +145,49 @@ pub(crate) fn row_of_seq(
     let Some((gone, _)) = gone else { return Ok(None) };
     let found = view.row_of_seq(id, origin, epoch, gone.next())?;
     Ok(found.filter(|row| row.pos > bottom))
+}
+
+pub(crate) fn fold(view: &impl View, channel: ChannelId, pos: Pos) -> Result<Option<Fold>, Fault> {
+    if pos <= pruned(view, channel)? {
+        return Ok(None);
+    }
+    view.one("fold", &Key::fold(channel, pos))
+}
+
+pub(crate) fn folds(
+    view: &impl View,
+    channel: ChannelId,
+    first: Pos,
+    last: Pos,
+) -> Result<Vec<(Pos, Fold)>, Fault> {
+    let first = first.max(pruned(view, channel)?.next());
+    if first > last {
+        return Ok(Vec::new());
+    }
+    let mut to = Key::fold(channel, last).to_vec();
+    to.push(0);
+    view.scan(&Key::fold(channel, first), &to, usize::MAX)?
+        .into_iter()
+        .map(|(key, bytes)| {
+            let pos = keys::parse_pos(&key).ok_or_else(|| bad_key("fold"))?;
+            Ok((pos, values::decode_named("fold", &bytes)?))
+        })
+        .collect()
+}
+
+pub(crate) fn changes_of(
+    view: &impl View,
+    channel: ChannelId,
+    message: MessageKey,
+    limit: usize,
+) -> Result<Vec<Pos>, Fault> {
+    let bottom = pruned(view, channel)?;
+    let from = Key::change(channel, message, bottom.next());
+    let to = keys::end_of(&Key::changes(channel, message));
+    view.scan(&from, &to, limit)?
+        .iter()
+        .map(|(key, _)| keys::parse_pos(key).ok_or_else(|| bad_key("change")))
+        .collect()
 }
 
 fn bad_key(what: &'static str) -> Fault {
@@ -383,6 +426,25 @@ macro_rules! reader {
                 limit: usize,
             ) -> Result<Vec<ChannelState>, Fault> {
                 view::channels(self.view(), after, limit)
+            }
+            fn fold(&self, channel: ChannelId, pos: Pos) -> Result<Option<Fold>, Fault> {
+                view::fold(self.view(), channel, pos)
+            }
+            fn folds(
+                &self,
+                channel: ChannelId,
+                first: Pos,
+                last: Pos,
+            ) -> Result<Vec<(Pos, Fold)>, Fault> {
+                view::folds(self.view(), channel, first, last)
+            }
+            fn changes_of(
+                &self,
+                channel: ChannelId,
+                message: MessageKey,
+                limit: usize,
+            ) -> Result<Vec<Pos>, Fault> {
+                view::changes_of(self.view(), channel, message, limit)
             }
             fn row(&self, channel: ChannelId, pos: Pos) -> Result<Option<EntryRow>, Fault> {
                 view::row(self.view(), channel, pos)

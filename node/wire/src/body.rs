@@ -23,6 +23,19 @@ pub struct Body {
     pub mentions: Vec<Address>,
     /// `reply_to` of a message, `of` of an edit, a deletion or a reaction.
     pub target: Option<(Address, MessageId)>,
+    /// What an edit puts in its target's place is of that kind.
+    pub replacement: Option<Kind>,
+    /// What a reaction says.
+    pub reaction: Option<Reaction>,
+}
+
+/// What a reaction says of its target.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reaction {
+    /// Which emoji, at most [`limits::REACTION_BYTES`]; of another home, anything that JSON needs no escape for.
+    pub emoji: String,
+    /// Added, or taken away.
+    pub on: bool,
 }
 
 impl Body {
@@ -37,12 +50,13 @@ impl Body {
             return Err(BodyError::TooLarge);
         }
         let members = compact.members.ok_or(BodyError::Field("body"))?;
-        let Content { kind, mentions, target } = read(&Object::new(&compact.text, members)?)?;
+        let Content { kind, mentions, target, replacement, reaction } =
+            read(&Object::new(&compact.text, members)?)?;
         let json = match compact.text {
             Cow::Borrowed(text) => Bytes::copy_from_slice(text.as_bytes()),
             Cow::Owned(text) => Bytes::from(text),
         };
-        Ok(Self { json, kind, mentions, target })
+        Ok(Self { json, kind, mentions, target, replacement, reaction })
     }
 
     /// Checks a body that another home sent: it must be what [`Body::from_json`] makes of it, byte
@@ -51,6 +65,14 @@ impl Body {
         let body = Self::from_json(text_of(bytes, limit)?, limit)?;
         if body.json == bytes { Ok(body) } else { Err(BodyError::NotCompact) }
     }
+}
+
+/// What an edit puts in its target's place: a part of its body, which has been checked.
+pub fn replacement(edit: &Bytes) -> Option<Bytes> {
+    let text = std::str::from_utf8(edit).ok()?;
+    let members = json::compact_with_members(text).ok()?.members?;
+    let member = members.into_iter().find(|member| &text[member.key.clone()] == "body")?;
+    Some(edit.slice(member.value))
 }
 
 /// Checks the body of a kind that this version does not know: compact JSON, nothing more.
@@ -129,12 +151,20 @@ struct Content {
     kind: Kind,
     mentions: Vec<Address>,
     target: Option<(Address, MessageId)>,
+    replacement: Option<Kind>,
+    reaction: Option<Reaction>,
 }
 
 fn read(body: &Object<'_>) -> Result<Content, BodyError> {
     use BodyError::Field;
     let name = body.string("type")?;
-    let mut content = Content { kind: Kind::Custom, mentions: Vec::new(), target: None };
+    let mut content = Content {
+        kind: Kind::Custom,
+        mentions: Vec::new(),
+        target: None,
+        replacement: None,
+        reaction: None,
+    };
     match name {
         "text" => {
             content.kind = Kind::Text;
@@ -153,6 +183,7 @@ fn read(body: &Object<'_>) -> Result<Content, BodyError> {
             content.target = Some(target(body.get("of").ok_or(Field("of"))?, "of")?);
             let new = read_replacement(body)?;
             content.mentions = new.mentions;
+            content.replacement = Some(new.kind);
         }
         "delete" => {
             content.kind = Kind::Delete;
@@ -162,12 +193,15 @@ fn read(body: &Object<'_>) -> Result<Content, BodyError> {
             content.kind = Kind::Reaction;
             content.target = Some(target(body.get("of").ok_or(Field("of"))?, "of")?);
             let emoji = body.string("emoji")?;
-            if emoji.is_empty() || emoji.len() > limits::REACTION_BYTES {
+            if emoji.is_empty() || emoji.len() > limits::REACTION_BYTES || emoji.contains('\\') {
                 return Err(Field("emoji"));
             }
-            if !matches!(body.get("on"), Some("true" | "false")) {
-                return Err(Field("on"));
-            }
+            let on = match body.get("on") {
+                Some("true") => true,
+                Some("false") => false,
+                Some(_) | None => return Err(Field("on")),
+            };
+            content.reaction = Some(Reaction { emoji: emoji.to_owned(), on });
         }
         custom if custom.starts_with("x.") && unescaped_len(custom) <= limits::BODY_TYPE_BYTES => {}
         _ => return Err(BodyError::UnknownType),

@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod body;
+mod emoji;
 pub mod event;
 pub mod frame;
 mod group_link;
@@ -22,7 +23,8 @@ pub mod roster;
 pub mod statement;
 
 pub use address::{Address, AddressError, HomeName, HomeRef, Local, UserRef};
-pub use body::{Body, BodyError};
+pub use body::{Body, BodyError, Reaction};
+pub use emoji::is_emoji;
 pub use event::{Event, Header, HeaderError, Kind, MediaReference, Target};
 pub use group_link::{GroupLink, GroupLinkError};
 pub use heads::{

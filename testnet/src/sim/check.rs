@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use homing_core::{ChannelState, LogEntry, Mark};
 use homing_wire::{
-    ChainPos, ChannelId, Epoch, HomeId, Local, Order, Pos, Right, Role, Roster, Seq, SignedRoster,
-    UserRef,
+    ChannelId, Epoch, HomeId, Local, Order, Pos, Role, Roster, Seq, SignedRoster, UserRef,
 };
 
+use super::changes::{counts, is_passed};
 use super::ledger::{Client, Wish};
 use super::member::Member;
 use super::world::World;
@@ -28,6 +28,7 @@ impl World {
         change: u64,
     ) -> Result<(), Broken> {
         use homing_core::Reader as _;
+        self.passes(home, entry.channel(), Pos(entry.pos.0 - 1))?;
         let member = &mut self.members[home];
         let kept = member.store.entry(entry.channel(), entry.pos)?;
         if kept.as_ref() != Some(&**entry) {
@@ -160,6 +161,9 @@ impl World {
         }
         self.check_wishes()?;
         for channel in &self.ledger.channels {
+            for home in (0..self.plan.homes).filter(|home| !self.is_villain(*home)) {
+                self.check_folds(home, *channel)?;
+            }
             if channel.is_group() {
                 self.check_group(*channel)?;
             } else {
@@ -211,8 +215,11 @@ impl World {
                     continue;
                 }
                 let log = member.log(*channel)?;
-                let there = log.iter().map(|entry| entry.event.header.id);
                 let shown = client.shown.get(channel).map_or(&[][..], Vec::as_slice);
+                // Of what stands in no list nobody need have heard.
+                let unheard = log.iter().rev().take_while(|entry| is_passed(entry)).count();
+                let heard = shown.len().max(log.len() - unheard).min(log.len());
+                let there = log[..heard].iter().map(|entry| entry.event.header.id);
                 if !there.eq(shown.iter().copied()) {
                     let what = format!(
                         "a client of home {home} shows {} of {} messages of {channel}, or others",
@@ -673,7 +680,7 @@ impl World {
 
 impl Member {
     /// The clients of this home's people in a channel.
-    fn clients_in(
+    pub(super) fn clients_in(
         &mut self,
         channel: ChannelId,
     ) -> Result<impl Iterator<Item = &mut Client> + use<'_>, Broken> {
@@ -709,11 +716,7 @@ fn counting(log: &[Arc<LogEntry>], roster: &Roster) -> Vec<Counting> {
     let mut rows: Vec<Counting> = log
         .iter()
         .filter(|entry| entry.event.header.origin != HomeId::LOCAL)
-        .filter(|entry| {
-            let header = &entry.event.header;
-            let at = ChainPos { epoch: header.epoch, seq: header.seq };
-            roster.may(&header.user(), Right::Write, header.roster, at).is_ok()
-        })
+        .filter(|entry| counts(entry, Some(roster)))
         .map(|entry| {
             let header = &entry.event.header;
             Counting {

@@ -49,6 +49,14 @@ impl World {
                 (wish.asked_at, wish.past) = (None, true);
                 return Ok(());
             }
+            // What is answered already comes back, if it was lost.
+            Err(Failure::Refused(refusal)) if self.is_in_vain(which, refusal.reason) => {
+                let wish = &mut self.ledger.wishes[which];
+                if wish.answer.is_none() {
+                    (wish.asked_at, wish.past) = (None, true);
+                }
+                return Ok(());
+            }
             // Who is not in a group may not write into it; what is written already is not asked for again.
             Err(Failure::Refused(refusal)) if self.is_out(which, refusal.reason) => {
                 let wish = &mut self.ledger.wishes[which];
@@ -220,6 +228,7 @@ impl World {
     fn follows(&mut self, home: usize, effect: Effect) -> Result<(), Broken> {
         let change = match &effect {
             Effect::Message { change, .. }
+            | Effect::Changed { change, .. }
             | Effect::Rejected { change, .. }
             | Effect::Marked { change, .. }
             | Effect::Channel { change, .. }
@@ -237,6 +246,9 @@ impl World {
         }
         match effect {
             Effect::Message { entry, change } => self.shows(home, &entry, change),
+            Effect::Changed { message, by, change } => {
+                self.shows_changed(home, &message.entry, by.as_deref(), change)
+            }
             Effect::Rejected { entry, change, .. } => self.shows_rejected(home, &entry, change),
             Effect::Marked { channel, user, mark, change, .. } => {
                 self.seen_by_clients(home, channel, change)?;

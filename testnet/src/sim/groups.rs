@@ -82,7 +82,7 @@ impl World {
     }
 
     /// Whether a home runs whose user wants something.
-    fn is_at_work(&self, home: usize) -> bool {
+    pub(super) fn is_at_work(&self, home: usize) -> bool {
         let member = &self.members[home];
         self.may_be_in_groups(home) && member.is_up() && member.frozen_until <= self.now
     }

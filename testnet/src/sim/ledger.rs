@@ -55,7 +55,10 @@ impl Ledger {
     /// Which wish a body is of.
     pub(super) fn wish_of(&self, body: &[u8]) -> Option<&Wish> {
         let text = std::str::from_utf8(body).ok()?;
-        let number = text.strip_prefix(r#"{"type":"text","text":""#)?.strip_suffix(r#""}"#)?;
+        let message = || text.strip_prefix(r#"{"type":"text","text":""#)?.strip_suffix(r#""}"#);
+        // What changes another message has it at its end.
+        let change = || Some(text.strip_suffix('}')?.rsplit_once(r#","n":"#)?.1);
+        let number = message().or_else(change)?;
         self.wishes.get(number.parse::<usize>().ok()?)
     }
 

@@ -5,6 +5,7 @@
 //! node drives it. Everything that happens follows from the seed, so that a failing one repeats exactly and can be
 //! made shorter. What must hold is in `check.rs`, by the numbers of the promises in the design.
 
+mod changes;
 mod check;
 mod driver;
 mod groups;

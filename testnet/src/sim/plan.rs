@@ -69,6 +69,17 @@ pub enum Deed {
         /// And has read it.
         read: bool,
     },
+    /// A user edits, deletes or reacts to one of the latest messages of a channel, or tries to.
+    Amend {
+        /// Who.
+        who: usize,
+        /// Where.
+        channel: usize,
+        /// The so-many-th from the end.
+        place: usize,
+        /// What is done.
+        what: usize,
+    },
     /// Two homes cannot reach each other.
     Cut {
         /// One.
@@ -517,6 +528,12 @@ fn deed(rng: &mut StdRng, weather: &Weather, homes: usize, lively: &[(usize, usi
     if is(talk) {
         return match rng.random_range(0..12) {
             0 | 1 => Deed::Again { which: rng.random_range(0..10_000) },
+            3 => Deed::Amend {
+                who: rng.random_range(0..users),
+                channel: rng.random_range(0..1_000),
+                place: rng.random_range(0..12),
+                what: rng.random_range(0..1_000),
+            },
             2 if rng.random_bool(0.3) => {
                 Deed::Open { from: rng.random_range(0..users), to: rng.random_range(0..users) }
             }

@@ -196,7 +196,7 @@ impl World {
             | Happening::Noticed { home, .. } => home,
             Happening::Deed(n) => match self.plan.deeds[n].1 {
                 Deed::Send { from, .. } | Deed::Open { from, .. } => from / USERS % self.plan.homes,
-                Deed::Mark { who, .. } => who / USERS % self.plan.homes,
+                Deed::Mark { who, .. } | Deed::Amend { who, .. } => who / USERS % self.plan.homes,
                 // Of what happens from outside nobody can be stopped. Who does something about a group shows then.
                 Deed::Again { .. }
                 | Deed::Create { .. }
@@ -359,6 +359,7 @@ impl World {
                 _ => Ok(()),
             },
             Deed::Open { from, to } => self.opens(from, to),
+            Deed::Amend { who, channel, place, what } => self.amends(who, channel, place, what),
             Deed::Mark { who, channel, part, read } => self.marks(who, channel, part, read),
             Deed::Cut { a, b, lasting_ms } => {
                 self.breaks(a % homes, b % homes, self.now + lasting_ms);

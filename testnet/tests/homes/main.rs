@@ -7,6 +7,7 @@
 
 mod accounts;
 mod backups;
+mod changes;
 mod chaos;
 mod chat;
 mod clocks;

@@ -169,6 +169,33 @@ impl Params for MessagesGet {
     }
 }
 
+/// `messages.hide`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct MessagesHide {
+    /// Where.
+    #[schemars(with = "uuid::Uuid")]
+    channel: String,
+    /// The message's id.
+    #[schemars(with = "uuid::Uuid")]
+    id: String,
+    /// Its sender's address, where several have used the same id.
+    sender: Option<String>,
+    /// The client's name for this change.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    op: Option<String>,
+}
+
+impl Params for MessagesHide {
+    fn ask(self) -> Result<Asked, Refused> {
+        Ok(Asked::Call(Call::MessagesHide {
+            channel: id("channel", &self.channel)?,
+            id: id("id", &self.id)?,
+            sender: self.sender.map(|text| address("sender", &text)).transpose()?,
+            op: self.op.map(|text| id("op", &text)).transpose()?,
+        }))
+    }
+}
+
 /// `messages.send`
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct MessagesSend {

@@ -116,6 +116,12 @@ pub(crate) static METHODS: &[Method] = &[
         "sent",
         &[Code::NotAllowed, Code::NotFound, Code::Unreachable, Code::Conflict, Code::LimitReached],
     ),
+    method::<params::MessagesHide, Nothing>(
+        "messages.hide",
+        "Hides a message from this user alone, for good; twice is once",
+        "nothing",
+        &[Code::NotFound],
+    ),
     method::<params::ReceiptsDelivered, Nothing>(
         "receipts.delivered",
         "Everything at or below pos has reached a device of the user",

@@ -260,15 +260,22 @@ impl State {
                     sent_at: pos,
                     body: RawJson(body.json.clone()),
                     late: false,
+                    edited_at: None,
+                    reactions: Vec::new(),
                     status: None,
                     reason: None,
                 };
                 let answer = sent(&message);
                 self.ids.insert(id, (self.log.len(), body.json));
                 self.log.push(message.clone());
-                notices.push(Notice::Message { message: Arc::new(message), sync: self.sync() });
+                notices.push(Notice::Message {
+                    message: Arc::new(message),
+                    at: None,
+                    sync: self.sync(),
+                });
                 Ok(Answer::Sent(answer))
             }
+            Call::MessagesHide { .. } => Ok(Answer::Done),
             Call::ReceiptsRead { channel, pos } | Call::ReceiptsDelivered { channel, pos } => {
                 notices.push(Notice::Receipt {
                     channel,

@@ -54,6 +54,10 @@ async fn every_method_is_answered() {
         ("groups.leave", json!({"channel": channel})),
         ("groups.members", json!({"channel": channel})),
         ("groups.fork", json!({"channel": channel})),
+        (
+            "messages.hide",
+            json!({"channel": channel, "id": uuid::Uuid::nil(), "sender": "bob@acme.example"}),
+        ),
     ] {
         answers.push(alice.ok(method, params).await);
         called.push(method);
@@ -133,7 +137,7 @@ async fn what_is_not_json_rpc() {
         (r#"{"jsonrpc":"2.0","id":{},"method":"rpc.discover"}"#, -32600, json!(null)),
         (r#"{"jsonrpc":"2.0","id":6,"id":6,"method":"rpc.discover"}"#, -32600, json!(null)),
         (r#"{"jsonrpc":"2.0","id":6,"method":"a","method":"rpc.discover"}"#, -32600, json!(6)),
-        (r#"{"jsonrpc":"2.0","id":8,"method":"messages.hide"}"#, -32601, json!(8)),
+        (r#"{"jsonrpc":"2.0","id":8,"method":"messages.search"}"#, -32601, json!(8)),
         (r#"{"jsonrpc":"2.0","id":9,"method":"channels.list","params":[1]}"#, -32602, json!(9)),
         (r#"{"jsonrpc":"2.0","id":9,"method":"channels.get"}"#, -32602, json!(9)),
     ] {

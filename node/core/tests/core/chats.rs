@@ -60,7 +60,13 @@ fn what_is_not_on_disk_yet_is_seen() {
     let state = acme.state(channel);
     assert_eq!((rows[0].channel, rows[0].changed), (channel, state.changed));
     assert_eq!(
-        acme.home.last_message(&acme.store, channel, &acme.user("alice")).unwrap().unwrap().pos.0,
+        acme.home
+            .last_message(&acme.store, channel, &acme.user("alice"))
+            .unwrap()
+            .unwrap()
+            .entry
+            .pos
+            .0,
         100
     );
     acme.mark("bob", channel, 5, 5).unwrap();
@@ -87,7 +93,13 @@ fn refusals_change_nothing() {
     assert_eq!(reason(&mut acme, Target::To(nobody), Kind::Text), "user_not_found");
     let unknown = ChannelId(uuid::Uuid::from_u128(1));
     assert_eq!(reason(&mut acme, Target::Channel(unknown), Kind::Text), "channel_not_found");
-    assert_eq!(reason(&mut acme, Target::To(bob.clone()), Kind::Edit), "unsupported_body");
+    assert_eq!(reason(&mut acme, Target::To(bob.clone()), Kind::Edit), "message_not_found");
+    assert_eq!(reason(&mut acme, Target::To(bob.clone()), Kind::Media), "unsupported_body");
+    let mut mention = acme.command("alice", &bob, "x");
+    mention.mentions = vec![bob.clone(), acme.user("mallory")];
+    let refusal = acme.run(&mention).unwrap_err();
+    assert_eq!(refusal.reason, "mention_of_stranger");
+    assert_eq!(refusal.user.as_deref(), Some(&acme.user("mallory")));
     let mut huge = acme.command("alice", &bob, &"x".repeat(70_000));
     assert_eq!(acme.run(&huge).unwrap_err().reason, "body_too_large");
     huge.sender = local("mallory");

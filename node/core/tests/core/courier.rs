@@ -63,6 +63,7 @@ impl Stream {
                 Effect::Pull { .. } => self.courier.pull(),
                 Effect::Message { .. }
                 | Effect::Rejected { .. }
+                | Effect::Changed { .. }
                 | Effect::Roster { .. }
                 | Effect::Letter { .. }
                 | Effect::Settled { .. }

@@ -218,6 +218,7 @@ impl World {
             }
             Effect::Message { .. }
             | Effect::Rejected { .. }
+            | Effect::Changed { .. }
             | Effect::Marked { .. }
             | Effect::Channel { .. }
             | Effect::ChannelOf { .. }

@@ -6,6 +6,7 @@ mod chats;
 mod corpus;
 mod courier;
 mod departures;
+mod folding;
 mod group_forks;
 mod group_links;
 mod group_members;

@@ -92,6 +92,7 @@ fn whoever_answers_has_read_even_over_a_crash() {
         | Effect::Channel { .. }
         | Effect::ChannelOf { .. }
         | Effect::Rejected { .. }
+        | Effect::Changed { .. }
         | Effect::Roster { .. }
         | Effect::Letter { .. }
         | Effect::Settled { .. }

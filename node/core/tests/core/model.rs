@@ -19,6 +19,7 @@ use homing_wire::{ChannelId, HomeId, MessageId, OpId, Seq, UserRef};
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use crate::folding;
 use crate::node::{Node, accepting, local, v7};
 use crate::store::TestStore;
 use net::{Frame, Lane, Net, RepairRun};
@@ -56,6 +57,13 @@ enum Deed {
         by: usize,
         whom: usize,
         add: bool,
+    },
+    /// A user edits, deletes, hides or reacts to a message that the user's home holds; or tries to.
+    Change {
+        who: usize,
+        channel: usize,
+        place: usize,
+        what: u8,
     },
     Tick {
         home: usize,
@@ -140,6 +148,8 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
             .prop_map(|(who, channel, part, read)| Deed::Mark { who, channel, part, read }),
         2 => (user_again, any_user, any::<bool>())
             .prop_map(|(by, whom, add)| Deed::Block { by, whom, add }),
+        12 => (0..HOMES * USERS.len(), 0_usize..100, 0_usize..12, any::<u8>())
+            .prop_map(|(who, channel, place, what)| Deed::Change { who, channel, place, what }),
         6 => home.clone().prop_map(|home| Deed::Tick { home }),
         20 => home.clone().prop_map(|home| Deed::Commit { home }),
         50 => (home.clone(), home.clone(), lanes, 0_usize..3)
@@ -282,6 +292,7 @@ impl World {
                     self.go_on(home);
                 }
             }
+            Deed::Change { who, channel, place, what } => self.changes(who, channel, place, what),
             Deed::Tick { home } => self.tick(home),
             Deed::Commit { home } => self.commit(home),
             Deed::Deliver { from, to, lane, place } => self.deliver(from, to, lane, place),
@@ -350,6 +361,34 @@ impl World {
         }
         self.collect(home);
         self.members[home].outputs.push(Output::Answer(which, reply));
+        self.go_on(home);
+    }
+
+    fn changes(&mut self, who: usize, channel: usize, place: usize, what: u8) {
+        if self.channels.is_empty() {
+            return;
+        }
+        let (home, user) = (who / USERS.len(), self.user(who));
+        let id = self.channels[channel % self.channels.len()];
+        let node = &mut self.members[home].node;
+        let log = node.store.logs.get(&id).into_iter().flat_map(|log| log.values().rev());
+        let mut messages = log.map(|e| &e.event.header).filter(|h| h.kind.is_message());
+        let Some(header) = messages.nth(place) else { return };
+        let (target, mentions) = (folding::named(header), header.mentions.clone());
+        let name = user.local.as_str();
+        let result = if what % 8 == 7 {
+            node.hide(name, id, &target)
+        } else {
+            let mut command = node.change(name, id, &target, folding::What::of(what));
+            if what & 64 != 0 {
+                command.mentions = mentions;
+            }
+            node.run(&command).map(drop)
+        };
+        if let Err(refusal) = result {
+            let fine = ["not_yours", "message_not_found", "message_deleted", "channel_not_found"];
+            assert!(fine.contains(&refusal.reason), "{refusal}");
+        }
         self.go_on(home);
     }
 
@@ -475,6 +514,11 @@ impl World {
                 self.courier(home, peer, |courier| courier.mark(channel, telling));
             }
             Effect::Pull { peer } => self.courier(home, peer, Courier::pull),
+            Effect::Changed { message, change, .. } => {
+                assert!(change <= durable);
+                let (store, entry) = (&self.members[home].node.store, &message.entry);
+                assert_eq!(store.logs[&entry.channel()][&entry.pos], **entry, "told too early");
+            }
             Effect::Rejected { .. }
             | Effect::Roster { .. }
             | Effect::Letter { .. }
@@ -652,6 +696,12 @@ fn told([kind, a, b, c, d, e]: [u8; 6]) -> Deed {
             Deed::Send { from: user(a), to: user(b), id, op: c & 16 != 0 }
         }
         4 => Deed::Again { which: usize::from(a) },
+        5 if c & 128 != 0 => Deed::Change {
+            who: user(a),
+            channel: usize::from(b),
+            place: usize::from(d) % 12,
+            what: e,
+        },
         5 => Deed::Open { from: user(a), to: user(b) },
         6 | 7 => Deed::Mark {
             who: user(a),

@@ -13,6 +13,7 @@ use homing_wire::{
 };
 use uuid::Uuid;
 
+use crate::folding::What;
 use crate::store::TestStore;
 
 /// A Monday in 2025, in Unix milliseconds.
@@ -142,6 +143,40 @@ impl Node {
             body: text(words),
             mentions: Vec::new(),
             about: None,
+        }
+    }
+
+    /// A wish to change a message.
+    pub(crate) fn change(
+        &mut self,
+        sender: &str,
+        channel: ChannelId,
+        target: &homing_wire::Target,
+        what: What,
+    ) -> SendCommand {
+        SendCommand {
+            sender: local(sender),
+            target: Target::Channel(channel),
+            id: None,
+            fresh_id: self.fresh_id(),
+            op: None,
+            kind: what.kind(),
+            body: what.body(target),
+            mentions: Vec::new(),
+            about: Some(target.clone()),
+        }
+    }
+
+    pub(crate) fn hide(
+        &mut self,
+        user: &str,
+        channel: ChannelId,
+        target: &homing_wire::Target,
+    ) -> Result<(), Refusal> {
+        match self.home.hide(&self.store, self.now, &local(user), channel, target, None) {
+            Ok(()) => Ok(()),
+            Err(Failure::Refused(refusal)) => Err(refusal),
+            Err(Failure::Fault(fault)) => panic!("{fault}"),
         }
     }
 

@@ -30,7 +30,7 @@ fn shown(node: &Node, user: &str, channel: ChannelId) -> Vec<String> {
 
 fn last(node: &mut Node, user: &str, channel: ChannelId) -> Option<u64> {
     let me = node.user(user);
-    node.home.last_message(&node.store, channel, &me).unwrap().map(|entry| entry.pos.0)
+    node.home.last_message(&node.store, channel, &me).unwrap().map(|last| last.entry.pos.0)
 }
 
 fn lists(node: &mut Node, user: &str) -> Vec<(ChannelId, u64)> {

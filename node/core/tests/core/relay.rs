@@ -50,6 +50,7 @@ fn every_message_says_what_is_owed_with_it() {
             | Effect::Channel { .. }
             | Effect::ChannelOf { .. }
             | Effect::Rejected { .. }
+            | Effect::Changed { .. }
             | Effect::Roster { .. }
             | Effect::Letter { .. }
             | Effect::Settled { .. }

@@ -247,6 +247,7 @@ fn marks_come_back_too() {
         | Effect::Channel { .. }
         | Effect::ChannelOf { .. }
         | Effect::Rejected { .. }
+        | Effect::Changed { .. }
         | Effect::Roster { .. }
         | Effect::Letter { .. }
         | Effect::Settled { .. }

@@ -17,6 +17,7 @@ fn marks_in(effects: &[Effect]) -> Vec<(HomeId, Telling)> {
         | Effect::Channel { .. }
         | Effect::ChannelOf { .. }
         | Effect::Rejected { .. }
+        | Effect::Changed { .. }
         | Effect::Roster { .. }
         | Effect::Letter { .. }
         | Effect::Settled { .. }
@@ -237,6 +238,7 @@ fn lives_come_back_in_their_order_however_often_the_disk_is_lost() {
             | Effect::Channel { .. }
             | Effect::ChannelOf { .. }
             | Effect::Rejected { .. }
+            | Effect::Changed { .. }
             | Effect::Roster { .. }
             | Effect::Letter { .. }
             | Effect::Settled { .. }
@@ -668,6 +670,7 @@ fn one_chat_that_is_not_taken_does_not_keep_the_others_waiting() {
             | Effect::Channel { .. }
             | Effect::ChannelOf { .. }
             | Effect::Rejected { .. }
+            | Effect::Changed { .. }
             | Effect::Roster { .. }
             | Effect::Letter { .. }
             | Effect::Settled { .. }

@@ -59,7 +59,7 @@ fn a_list_shows_what_is_left() {
     assert!(matches!(told[..], [Effect::Channel { .. }]), "two unread are gone: {told:?}");
     assert!(acme.state(channel).changed > before);
     let last = acme.home.last_message(&acme.store, channel, &acme.user("alice")).unwrap().unwrap();
-    assert_eq!(last.pos.0, 3);
+    assert_eq!(last.entry.pos.0, 3);
     acme.home.prune(&acme.store, acme.now, channel, acme.now).unwrap();
     acme.settle();
     assert!(acme.home.last_message(&acme.store, channel, &acme.user("alice")).unwrap().is_none());

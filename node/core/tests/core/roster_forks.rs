@@ -78,6 +78,7 @@ impl Streams {
                     | Effect::Letter { peer, .. } => *peer,
                     Effect::Message { .. }
                     | Effect::Rejected { .. }
+                    | Effect::Changed { .. }
                     | Effect::Marked { .. }
                     | Effect::Channel { .. }
                     | Effect::ChannelOf { .. }

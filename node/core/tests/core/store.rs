@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use homing_core::{
-    Account, AccountState, Batch, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry,
-    Mark, MessageKey, OpDone, PeerState, Reader, TokenHash, UserList, Write,
+    Account, AccountState, Batch, ChannelState, Deleted, Device, EntryRow, Fault, Fold, Invite,
+    ListRow, LogEntry, Mark, MessageKey, OpDone, PeerState, Reader, TokenHash, UserList, Write,
 };
 use homing_wire::{
-    ChannelId, Checker, DeviceId, Epoch, Hash, Head, HomeId, Local, OpId, Pos, Seq, Stamp, UserRef,
-    read_proof,
+    Body, ChainPos, ChannelId, Checker, DeviceId, Epoch, Hash, Head, HomeId, Kind, Local, OpId,
+    Pos, Right, Seq, SignedRoster, Stamp, UserRef, read_proof,
 };
 
 use crate::node::Seal;
 
+/// Entries that change messages, by message.
+type Changes<'a> = BTreeMap<MessageKey, Vec<&'a LogEntry>>;
 /// Entries of a channel by (origin, epoch, seq).
 type Rows = BTreeMap<(HomeId, Epoch, Seq), Pos>;
 
@@ -25,6 +27,7 @@ pub(crate) struct TestStore {
     pub(crate) logs: BTreeMap<ChannelId, BTreeMap<Pos, LogEntry>>,
     rows: BTreeMap<ChannelId, Rows>,
     places: BTreeMap<MessageKey, (ChannelId, Pos)>,
+    folds: BTreeMap<(ChannelId, Pos), Fold>,
     listings: BTreeMap<(Local, ChannelId), ListRow>,
     accounts: BTreeMap<Local, Account>,
     devices: BTreeMap<(Local, DeviceId), Device>,
@@ -61,7 +64,8 @@ impl TestStore {
                         let chat = || ChannelId::chat(&UserRef::new(home, owner.clone()), other);
                         *list == UserList::Blocks && *other == sender && chat() == entry.channel()
                     });
-                    assert_eq!(entry.hidden, blocked, "hidden: what a blocked user writes");
+                    let own = header.origin == HomeId::LOCAL && entry.changes().is_some();
+                    assert_eq!(entry.hidden, blocked || own, "hidden: what a blocked user writes");
                     let row = (header.origin, header.epoch, header.seq);
                     let rows = self.rows.entry(entry.channel()).or_default();
                     assert_eq!(rows.insert(row, entry.pos), None, "an event is stored twice");
@@ -69,6 +73,10 @@ impl TestStore {
                     let before = self.places.insert(key, (entry.channel(), entry.pos));
                     assert_eq!(before, None, "a message is stored twice");
                     touched.push(entry.channel());
+                }
+                Write::Fold { channel, pos, fold } => {
+                    self.folds.insert((*channel, *pos), (**fold).clone());
+                    touched.push(*channel);
                 }
                 Write::Channel(state) => {
                     let before = self.channels.insert(state.id, (**state).clone());
@@ -159,6 +167,7 @@ impl TestStore {
             self.places.remove(&MessageKey::new(&header.user(), &header.id));
             let row = (header.origin, header.epoch, header.seq);
             self.rows.get_mut(&channel).unwrap().remove(&row);
+            self.folds.remove(&(channel, entry.pos));
         }
     }
 
@@ -174,12 +183,16 @@ impl TestStore {
             Some(last) => assert_eq!((state.last, state.counted), (last.pos, last.counted)),
             None => assert!(state.last <= state.pruned),
         }
+        let unfit = self.unfit(id, log);
+        let changes = changes_in(log, &unfit);
         let since = state.group.as_ref().map_or(0, |group| group.since);
         let whole = state.pruned == Pos(0);
         let mut before = whole.then_some(0);
         let mut old_news = BTreeSet::new();
         for entry in log.values() {
             let is_message = entry.event.header.kind.is_message() && !entry.hidden;
+            // Deleted before it came, it never counts.
+            let is_message = is_message && !was_deleted_before(&changes, entry);
             let counts = before.map_or(is_message, |before| entry.counted > before);
             // Of what is from before this home was in a group, what it was when it came decides.
             assert!(counts == is_message || (is_message && entry.event.header.roster < since));
@@ -190,14 +203,19 @@ impl TestStore {
         }
         let first = log.values().next().filter(|_| !whole);
         let gone = first.map_or(if whole { 0 } else { state.counted }, |first| {
-            first.counted - u64::from(first.event.header.kind.is_message() && !first.hidden)
+            let counts = first.event.header.kind.is_message() && !first.hidden;
+            first.counted - u64::from(counts && !was_deleted_before(&changes, first))
         });
         let news = || messages().filter(|e| !old_news.contains(&e.pos));
         if whole || since == 0 {
-            assert_eq!(state.counted - gone, news().filter(|e| !e.hidden).count() as u64);
+            let counted = news().filter(|e| !e.hidden && !was_deleted_before(&changes, e));
+            assert_eq!(state.counted - gone, counted.count() as u64);
         }
         assert!(state.changed <= self.change);
         check_chains(home, epoch, state, log);
+        for entry in messages() {
+            self.check_fold(&changes, entry);
+        }
         for member in &state.members {
             assert!(
                 member.mark.delivered >= member.mark.read && member.mark.delivered <= state.head
@@ -211,17 +229,25 @@ impl TestStore {
                 assert!(!out || state.unread(member) == 0);
                 continue;
             }
-            let turned = state.group.as_ref().map_or(&[][..], |group| &group.turned);
-            let shown = || news().filter(|e| e.is_shown_to(&member.user));
+            let turned = |e: &&LogEntry| unfit.contains(&e.pos);
+            let hidden = |e: &&LogEntry| self.fold_of(e).is_hidden_from(&member.user.local);
+            let deleted = |e: &&LogEntry| self.fold_of(e).deleted == Deleted::ForAll;
+            let shown = || {
+                news().filter(|e| e.is_shown_to(&member.user)).filter(|e| !hidden(e) && !deleted(e))
+            };
             let unread = shown()
                 .filter(|e| e.pos > member.mark.read && e.event.header.user() != member.user)
-                .filter(|e| !turned.contains(&e.pos))
+                .filter(|e| !turned(e))
                 .count() as u64;
             let unread = if member.blocking { 0 } else { unread };
             assert_eq!(state.unread(member), unread, "unread of {:?}", member.user);
             let mentions: Vec<Pos> = shown()
                 .filter(|e| e.pos > member.mark.read)
                 .filter(|e| e.event.header.mentions.contains(&member.user))
+                .filter(|e| {
+                    let edit = self.fold_of(e).edit.map(|edit| &log[&edit.pos].event.header);
+                    edit.is_none_or(|edit| edit.mentions.contains(&member.user))
+                })
                 .map(|e| e.pos)
                 .collect();
             assert_eq!(member.mentions, mentions);
@@ -239,7 +265,9 @@ impl TestStore {
             if let Some(row) = row {
                 assert_eq!(row.active_at, state.active_for(member));
                 assert!(row.changed <= state.changed);
-                let differs = self.blocked.contains(&id) || state.group.is_some();
+                // What one hides is seen by that one alone.
+                let hides = log.values().any(|e| e.hidden);
+                let differs = self.blocked.contains(&id) || state.group.is_some() || hides;
                 assert!(row.changed == state.changed || differs);
             }
         }
@@ -265,6 +293,67 @@ impl TestStore {
         assert!(state.rejected.iter().all(|(pos, _)| *pos > state.pruned && *pos <= state.head));
     }
 
+    /// What is kept of what came of a message.
+    fn fold_of(&self, message: &LogEntry) -> Fold {
+        self.folds.get(&(message.channel(), message.pos)).cloned().unwrap_or_default()
+    }
+
+    /// Entries that do not count under the roster that is held.
+    fn unfit(&self, id: ChannelId, log: &BTreeMap<Pos, LogEntry>) -> BTreeSet<Pos> {
+        let Some(signed) = self.rosters.get(&id) else { return BTreeSet::new() };
+        let signed = SignedRoster::stored(signed.clone()).unwrap();
+        let unfit = |e: &&LogEntry| {
+            let h = &e.event.header;
+            let at = ChainPos { epoch: h.epoch, seq: h.seq };
+            let others = h.target.as_ref().is_some_and(|target| target.sender != h.user());
+            let moderates = h.kind == Kind::Delete && others;
+            let right = if moderates { Right::Moderate } else { Right::Write };
+            let local = h.origin == HomeId::LOCAL;
+            !local && signed.roster().may(&h.user(), right, h.roster, at).is_err()
+        };
+        log.values().filter(unfit).map(|e| e.pos).collect()
+    }
+
+    /// What is kept beside a message is what all entries that change it say together.
+    fn check_fold(&self, changes: &Changes<'_>, message: &LogEntry) {
+        let kept = self.fold_of(message);
+        let Some(changes) = changes.get(&key_of(message)) else {
+            assert_eq!(kept, Fold::default(), "nothing came of {message:?}");
+            return;
+        };
+        let of = |kind: Kind| changes.iter().filter(move |e| e.event.header.kind == kind);
+        let hides = |e: &&&LogEntry| e.event.header.origin == HomeId::LOCAL;
+        let hidden: BTreeSet<&Local> =
+            of(Kind::Notice).filter(hides).map(|e| &e.event.header.sender).collect();
+        assert_eq!(kept.hidden_from.iter().collect::<BTreeSet<_>>(), hidden);
+        let (hidden, shown): (Vec<&LogEntry>, Vec<&LogEntry>) =
+            of(Kind::Delete).partition(|e| e.hidden);
+        let gone = if !shown.is_empty() {
+            Deleted::ForAll
+        } else if !hidden.is_empty() {
+            Deleted::ForSender
+        } else {
+            Deleted::No
+        };
+        assert_eq!(kept.deleted, gone, "deleted: {message:?}");
+        if gone == Deleted::ForAll {
+            assert!(kept.edit.is_none() && kept.hidden_edit.is_none() && kept.reactions.is_empty());
+            return;
+        }
+        let last = |hidden| of(Kind::Edit).rfind(|e| e.hidden == hidden).map(|e| e.pos);
+        assert_eq!(kept.edit.map(|edit| edit.pos), last(false), "the edit");
+        assert_eq!(kept.hidden_edit.map(|edit| edit.pos), last(true), "the hidden edit");
+        let mut said = BTreeMap::new();
+        for entry in of(Kind::Reaction) {
+            let body = Body::is_canonical(&entry.event.body, usize::MAX).unwrap();
+            let reaction = body.reaction.unwrap();
+            said.insert((entry.event.header.user(), reaction.emoji), reaction.on);
+        }
+        said.retain(|_, on| *on);
+        let kept: BTreeSet<_> = kept.reactions.into_iter().map(|r| (r.user, r.emoji)).collect();
+        assert_eq!(kept, said.into_keys().collect(), "reactions");
+    }
+
     /// A channel's messages as clients list them.
     pub(crate) fn by_order(&self, id: ChannelId) -> Vec<(String, UserRef, Vec<u8>)> {
         let mut list: Vec<_> = self
@@ -281,6 +370,29 @@ impl TestStore {
         list.sort();
         list
     }
+}
+
+fn key_of(message: &LogEntry) -> MessageKey {
+    MessageKey::new(&message.event.header.user(), &message.event.header.id)
+}
+
+/// The entries that change messages and count, by message, each user's in the order of writing.
+fn changes_in<'a>(log: &'a BTreeMap<Pos, LogEntry>, unfit: &BTreeSet<Pos>) -> Changes<'a> {
+    let mut found = Changes::new();
+    for entry in log.values().filter(|e| !unfit.contains(&e.pos)) {
+        let Some(target) = entry.changes() else { continue };
+        found.entry(MessageKey::new(&target.sender, &target.id)).or_default().push(entry);
+    }
+    for changes in found.values_mut() {
+        changes.sort_by_key(|e| e.event.header.order());
+    }
+    found
+}
+
+fn was_deleted_before(changes: &Changes<'_>, message: &LogEntry) -> bool {
+    let deletes = |e: &&&LogEntry| e.event.header.kind == Kind::Delete && !e.hidden;
+    let of = changes.get(&key_of(message)).into_iter().flatten();
+    of.filter(deletes).any(|e| e.pos < message.pos)
 }
 
 /// Chains are in order and hang together, and of what came from elsewhere there is a proof that holds.
@@ -367,6 +479,25 @@ impl Reader for TestStore {
     fn channels(&self, after: Option<ChannelId>, limit: usize) -> Result<Vec<ChannelState>, Fault> {
         let above = |c: &&ChannelState| after.is_none_or(|after| c.id > after);
         Ok(self.channels.values().filter(above).take(limit).cloned().collect())
+    }
+    fn fold(&self, channel: ChannelId, pos: Pos) -> Result<Option<Fold>, Fault> {
+        Ok(self.folds.get(&(channel, pos)).cloned())
+    }
+    fn folds(&self, channel: ChannelId, first: Pos, last: Pos) -> Result<Vec<(Pos, Fold)>, Fault> {
+        let rows = self.folds.range((channel, first)..=(channel, last));
+        Ok(rows.map(|((_, pos), fold)| (*pos, fold.clone())).collect())
+    }
+    fn changes_of(
+        &self,
+        channel: ChannelId,
+        message: MessageKey,
+        limit: usize,
+    ) -> Result<Vec<Pos>, Fault> {
+        let log = self.logs.get(&channel).into_iter().flat_map(BTreeMap::values);
+        let changes = |e: &&LogEntry| {
+            e.changes().is_some_and(|t| MessageKey::new(&t.sender, &t.id) == message)
+        };
+        Ok(log.filter(changes).map(|e| e.pos).take(limit).collect())
     }
     fn row(&self, channel: ChannelId, pos: Pos) -> Result<Option<EntryRow>, Fault> {
         Ok(self.logs.get(&channel).and_then(|log| log.get(&pos)).map(LogEntry::row))

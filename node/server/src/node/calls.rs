@@ -194,6 +194,17 @@ impl Hub {
                 let user = self.home.user(&user);
                 Ok(Outcome::Read(ReadJob::Message { channel, id, senders, user, known }))
             }
+            Call::MessagesHide { channel, id, ref sender, op } => {
+                self.head_for_member(&user, channel)?;
+                let senders = match sender {
+                    Some(address) => vec![self.directory.resolve(address).ok_or_else(no_message)?],
+                    None => self.members_of(channel, &user)?,
+                };
+                let target = self.home.which_message(reader, channel, id, &senders)?;
+                let target = target.ok_or_else(no_message)?;
+                self.home.hide(reader, now, &user, channel, &target, op)?;
+                Ok(Outcome::Answer(Answer::Done))
+            }
             Call::MessagesSend { .. } => self.send(session, number, &user, call, looked_up),
             Call::ReceiptsDelivered { channel, pos } => {
                 let mark = Mark { delivered: Pos(pos), read: Pos(0) };
@@ -344,9 +355,8 @@ impl Hub {
         };
         let mut mentions = Vec::with_capacity(body.mentions.len());
         for address in &body.mentions {
-            if let Some(who) = self.directory.resolve(address) {
-                mentions.push(who);
-            }
+            let who = self.directory.resolve(address).ok_or_else(|| stranger(address))?;
+            mentions.push(who);
         }
         let about = body.target.as_ref().and_then(|(address, id)| {
             let sender = self.directory.resolve(address)?;
@@ -710,6 +720,12 @@ fn parse_cursor(text: &str) -> Option<(u64, ChannelId)> {
 
 pub(super) fn no_channel() -> Refused {
     Refused::new(Code::NotFound, "channel_not_found", "there is no such channel of yours")
+}
+
+/// Somebody is mentioned of a home that this one has never met: nobody of it is in any conversation here.
+fn stranger(address: &homing_wire::Address) -> Refused {
+    let message = format!("{address}: only people of this conversation can be mentioned");
+    Refused::new(Code::InvalidParams, "mention_of_stranger", message)
 }
 
 pub(super) fn no_message() -> Refused {

@@ -1,17 +1,19 @@
 //! Answers that are read from disk, off the hub's thread. A job runs after everything that had been
 //! decided before it is on disk, and reads committed state only.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use homing_core::{
-    ChainEnd, ChannelState, EntryRow, Fault, LogEntry, Member, MessageKey, Span, UserList,
+    ChainEnd, ChannelState, EntryRow, Fault, Fold, Folded, LogEntry, Member, MessageKey, Span,
+    UserList,
 };
 use homing_link::{
     Answer, Code, MessageView, MessagesPage, Place, ReceiptRow, Receipts, Refused, UsersPage,
 };
 use homing_store::Store;
 use homing_wire::{
-    ChannelId, Kind, Local, MessageId, Order, Pos, Roster, Seq, SignedRoster, Target, UserRef,
+    ChannelId, Kind, Local, MessageId, Order, Pos, Roster, Seq, SignedRoster, UserRef,
 };
 use tracing::error;
 
@@ -87,11 +89,12 @@ impl Known {
         pos > self.pruned && seen
     }
 
-    fn message(&self, entry: &LogEntry, shower: &Shower) -> MessageView {
+    fn message(&self, message: &Folded, user: &UserRef, shower: &Shower) -> MessageView {
+        let entry = &message.entry;
         let rejection = self.rejected.iter().find(|(pos, _)| *pos == entry.pos);
         let reason = rejection.map(|(_, reason)| reason.as_str());
         let reason = reason.or_else(|| unfit(entry, self.roster.as_deref()));
-        shower.message(entry, reason)
+        shower.message(message, user, reason)
     }
 }
 
@@ -108,11 +111,10 @@ impl ReadJob {
                 page.read(place, &chains, shower)
             }
             Self::Message { channel, id, senders, user, known } => {
-                find(store, channel, &id, &senders).map(|found| {
-                    found
-                        .filter(|entry| known.has(entry.pos) && entry.is_shown_to(&user))
-                        .map(|entry| Answer::Message(Box::new(known.message(&entry, shower))))
-                        .ok_or_else(no_message)
+                one_message(store, channel, &id, &senders, &user, &known).map(|found| {
+                    let view = |message| known.message(&message, &user, shower);
+                    let found = found.map(view).filter(|view| view.status != Some("hidden"));
+                    found.map(|view| Answer::Message(Box::new(view))).ok_or_else(no_message)
                 })
             }
             Self::Receipts { channel, id, senders, user, members, known } => {
@@ -166,6 +168,22 @@ fn find(
     Ok(None)
 }
 
+/// A message that the user may see, with what came of it.
+fn one_message(
+    store: &dyn Store,
+    channel: ChannelId,
+    id: &MessageId,
+    senders: &[UserRef],
+    user: &UserRef,
+    known: &Known,
+) -> Result<Option<Folded>, Fault> {
+    let found = find(store, channel, id, senders)?;
+    let seen = |entry: &LogEntry| shows(entry) && known.has(entry.pos) && entry.is_shown_to(user);
+    let Some(entry) = found.filter(seen) else { return Ok(None) };
+    let fold = store.fold(channel, entry.pos)?;
+    Folded::read(store, Arc::new(entry), fold).map(Some)
+}
+
 fn receipts(
     entry: &LogEntry,
     members: &[Member],
@@ -206,8 +224,18 @@ struct Page<'a> {
     known: Known,
 }
 
-/// A page: what it shows, whether there is more that way, how far it got, and what notices on it are about.
-type Found = (Vec<Arc<LogEntry>>, bool, Pos, Vec<Target>);
+/// What is on a page.
+#[derive(Default)]
+struct Found {
+    /// Ascending.
+    entries: Vec<Arc<LogEntry>>,
+    /// Whether there is more that way.
+    more: bool,
+    /// How far it got.
+    next: Pos,
+    /// Older messages that something on the page has changed, each once.
+    changed: Vec<Folded>,
+}
 
 impl Page<'_> {
     fn read(
@@ -216,27 +244,73 @@ impl Page<'_> {
         chains: &[ChainEnd],
         shower: &Shower,
     ) -> Result<Result<Answer, Refused>, Fault> {
-        let (entries, more, next, about) = match place {
+        let up = matches!(place, Place::After(_) | Place::AfterOrder(_));
+        let mut found = match place {
             Place::Latest => self.before(self.head.next())?,
             Place::Before(pos) => self.before(Pos(pos.min(self.head.0 + 1)))?,
             Place::After(pos) => self.after(Pos(pos))?,
             Place::BeforeOrder(order) => self.by_order(chains, order, false)?,
             Place::AfterOrder(order) => self.by_order(chains, order, true)?,
         };
-        let show = |entry: &Arc<LogEntry>| self.known.message(entry, shower);
-        let messages = entries.iter().map(show).collect();
-        let mut changed = Vec::new();
-        for target in about {
-            let entry = find(self.store, self.channel, &target.id, &[target.sender])?.map(Arc::new);
-            // What is on the page itself is shown there as it is now.
-            changed.extend(
-                entry
-                    .filter(|e| self.known.has(e.pos) && e.is_shown_to(&self.user))
-                    .filter(|e| entries.iter().all(|o| o.pos != e.pos))
-                    .map(|entry| show(&entry)),
-            );
+        let show = |message: &Folded| self.known.message(message, &self.user, shower);
+        let messages = self.fitting(&mut found, up)?;
+        let Found { more, next, changed, .. } = found;
+        // What is on the page itself is shown there as it is now.
+        let is_older =
+            |c: &&Folded| messages.iter().all(|message| message.entry.pos != c.entry.pos);
+        let changed = changed.iter().filter(is_older).map(show).collect();
+        // What the user has hidden stands in no list.
+        let messages = messages.iter().map(show).filter(|view| view.status != Some("hidden"));
+        let (messages, next) = (messages.collect(), next.0);
+        Ok(Ok(Answer::Messages(MessagesPage { messages, more, next, changed })))
+    }
+
+    /// The messages of a page, as many as fit with what came of them: an edit may be larger than what it replaces.
+    fn fitting(&self, found: &mut Found, up: bool) -> Result<Vec<Folded>, Fault> {
+        let mut messages = self.folded(std::mem::take(&mut found.entries))?;
+        let mut bytes: usize = found.changed.iter().map(weight_folded).sum();
+        let mut fits = |message: &Folded| {
+            let first = bytes == 0;
+            bytes += weight_folded(message);
+            first || bytes <= self.max_bytes
+        };
+        let all = messages.len();
+        if up {
+            let kept = messages.iter().take_while(|message| fits(message)).count().max(1);
+            messages.truncate(kept);
+        } else {
+            let kept = messages.iter().rev().take_while(|message| fits(message)).count().max(1);
+            messages.drain(..all.saturating_sub(kept));
         }
-        Ok(Ok(Answer::Messages(MessagesPage { messages, more, next: next.0, changed })))
+        let end = if up { messages.last() } else { messages.first() };
+        if let Some(end) = end.filter(|_| messages.len() < all) {
+            (found.more, found.next) = (true, end.entry.pos);
+        }
+        Ok(messages)
+    }
+
+    /// Messages with what came of them.
+    fn folded(&self, entries: Vec<Arc<LogEntry>>) -> Result<Vec<Folded>, Fault> {
+        let places = || entries.iter().map(|entry| entry.pos);
+        let (Some(first), Some(last)) = (places().min(), places().max()) else {
+            return Ok(Vec::new());
+        };
+        // Mostly they stand together, and nothing has come of any. By order they may be far apart.
+        let together = last.0 - first.0 < 8 * self.limit as u64;
+        let mut folds: BTreeMap<Pos, Fold> = if together {
+            self.store.folds(self.channel, first, last)?.into_iter().collect()
+        } else {
+            BTreeMap::new()
+        };
+        let mut messages = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let fold = match folds.remove(&entry.pos) {
+                None if !together => self.store.fold(self.channel, entry.pos)?,
+                fold => fold,
+            };
+            messages.push(Folded::read(self.store, entry, fold)?);
+        }
+        Ok(messages)
     }
 
     /// Whether an entry stands in the list by itself.
@@ -244,28 +318,54 @@ impl Page<'_> {
         shows(entry) && self.known.has(entry.pos) && entry.is_shown_to(&self.user)
     }
 
+    /// The message that an entry says something new of, to this user.
+    fn changed_by(&self, entry: &LogEntry) -> Result<Option<Folded>, Fault> {
+        let is_notice = entry.event.header.kind == Kind::Notice;
+        let target = entry.changes().or(entry.event.header.target.as_ref().filter(|_| is_notice));
+        let Some(target) = target.filter(|_| entry.is_shown_to(&self.user)) else {
+            return Ok(None);
+        };
+        let senders = [target.sender.clone()];
+        one_message(self.store, self.channel, &target.id, &senders, &self.user, &self.known)
+    }
+
     /// Up, from above `pos`.
     fn after(&self, pos: Pos) -> Result<Found, Fault> {
-        let mut found = Vec::new();
-        let mut about = Vec::new();
+        let mut found = Found { next: pos.max(self.known.pruned), ..Found::default() };
         let mut bytes = 0;
-        let mut next = pos.max(self.known.pruned);
-        while next < self.head && found.len() < self.limit && bytes < self.max_bytes {
-            let last = Pos(self.head.0.min(next.0 + (self.limit - found.len()) as u64));
-            let entries =
-                self.store.log(self.channel, next.next(), last, self.max_bytes - bytes)?;
-            let Some(end) = entries.last() else { break };
-            next = end.pos;
+        'pages: while found.next < self.head && found.entries.len() < self.limit {
+            let left = (self.limit - found.entries.len()) as u64;
+            let last = Pos(self.head.0.min(found.next.0 + left));
+            let entries = self.store.log(self.channel, found.next.next(), last, self.max_bytes)?;
+            if entries.is_empty() {
+                break;
+            }
             for entry in entries {
+                let at = entry.pos;
+                let full = |more: usize| bytes > 0 && bytes + more > self.max_bytes;
                 if self.shows(&entry) {
-                    bytes += weight(&entry);
-                    found.push(entry);
-                } else if entry.event.header.kind == Kind::Notice {
-                    about.extend(entry.event.header.target.clone());
+                    let more = weight(&entry);
+                    if full(more) {
+                        break 'pages;
+                    }
+                    bytes += more;
+                    found.entries.push(entry);
+                } else if let Some(message) = self.changed_by(&entry)? {
+                    let known = found.changed.iter().any(|c| c.entry.pos == message.entry.pos);
+                    let more = weight_folded(&message);
+                    if !known && full(more) {
+                        break 'pages;
+                    }
+                    if !known {
+                        bytes += more;
+                        found.changed.push(message);
+                    }
                 }
+                found.next = at;
             }
         }
-        Ok((found, next < self.head, next, about))
+        found.more = found.next < self.head;
+        Ok(found)
     }
 
     /// Down, from below `pos`; ascending all the same.
@@ -297,7 +397,7 @@ impl Page<'_> {
             }
         }
         found.reverse();
-        Ok((found, next > bottom, next, Vec::new()))
+        Ok(Found { entries: found, more: next > bottom, next, changed: Vec::new() })
     }
 
     /// By `order`. Along each chain both `pos` and `order` rise, so the list by `order` is a merge of the
@@ -335,7 +435,7 @@ impl Page<'_> {
         if !up {
             found.reverse();
         }
-        Ok((found, more, next, Vec::new()))
+        Ok(Found { entries: found, more, next, changed: Vec::new() })
     }
 
     /// The rows of a chain nearest to `bound`, one more than a page has.
@@ -386,6 +486,13 @@ impl Page<'_> {
 
 fn order_of(row: &EntryRow) -> Order {
     Order::new(row.stamp, &row.origin, row.epoch, row.seq)
+}
+
+/// The same with the edits that it may be shown with.
+fn weight_folded(message: &Folded) -> usize {
+    let edits = message.edits.iter().map(|edit| edit.event.body.len()).sum::<usize>();
+    let reactions = message.fold.as_ref().map_or(0, |fold| fold.reactions.len());
+    weight(&message.entry) + edits + 128 * reactions
 }
 
 /// What a message weighs on a page: its body and about what its other fields take as JSON.

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hashlink::LruCache;
-use homing_core::{ChannelState, Fault, Home, LogEntry, Member, Reader};
-use homing_link::{ChannelKind, ChannelView, MarkView, MessageView, RawJson, RoleView};
+use homing_core::{ChannelState, Fault, Folded, Home, LogEntry, Member, Reader, Sight, Tally};
+use homing_link::{
+    ChannelKind, ChannelView, MarkView, MessageView, RawJson, ReactionView, RoleView,
+};
 use homing_wire::{
     ChainPos, ChannelId, HomeId, Kind, Local, Right, Role, Roster, SignedRoster, UserRef,
 };
@@ -15,6 +17,9 @@ use super::directory::Directory;
 
 /// Addresses kept written out: those of whoever is talking now.
 const ADDRESSES: usize = 10_000;
+
+/// What is shown instead of what is gone.
+const DELETED: &[u8] = br#"{"type":"deleted"}"#;
 
 /// Writes views. Cheap to clone; clones share their memory of addresses.
 #[derive(Clone)]
@@ -39,8 +44,35 @@ impl Shower {
         address
     }
 
-    /// A message; `rejection`: why another home did not take it.
-    pub(super) fn message(&self, entry: &LogEntry, rejection: Option<&str>) -> MessageView {
+    /// A message as `user` sees it; `rejection`: why another home did not take it.
+    pub(super) fn message(
+        &self,
+        message: &Folded,
+        user: &UserRef,
+        rejection: Option<&str>,
+    ) -> MessageView {
+        let entry = &message.entry;
+        let plain = self.plain(entry, rejection);
+        if rejection.is_some() || message.fold.is_none() {
+            return plain;
+        }
+        let deleted = || RawJson(Bytes::from_static(DELETED));
+        match message.seen_by(user) {
+            Sight::Shown { body, edited_at, reactions } => {
+                let reactions = reactions.into_iter().map(|tally| {
+                    let Tally { emoji, count, mine } = tally;
+                    ReactionView { emoji, count, mine }
+                });
+                let (body, reactions) = (RawJson(body), reactions.collect());
+                MessageView { body, edited_at, reactions, ..plain }
+            }
+            Sight::Deleted => MessageView { body: deleted(), ..plain },
+            Sight::Hidden => MessageView { body: deleted(), status: Some("hidden"), ..plain },
+        }
+    }
+
+    /// A message of which nothing has come, as everybody sees it.
+    pub(super) fn plain(&self, entry: &LogEntry, rejection: Option<&str>) -> MessageView {
         let header = &entry.event.header;
         let sender = if header.origin == HomeId::LOCAL {
             self.directory.show(&self.directory.own()).into()
@@ -48,7 +80,7 @@ impl Shower {
             self.address(&header.user())
         };
         let body = if rejection.is_some() {
-            Bytes::from_static(br#"{"type":"deleted"}"#)
+            Bytes::from_static(DELETED)
         } else {
             entry.event.body.clone()
         };
@@ -61,6 +93,8 @@ impl Shower {
             sent_at: header.stamp.ms(),
             body: RawJson(body),
             late: entry.is_late(),
+            edited_at: None,
+            reactions: Vec::new(),
             status: rejection.map(|_| "rejected"),
             reason: rejection.map(Into::into),
         }
@@ -81,9 +115,10 @@ impl Shower {
         let Some(member) = state.member(&me).filter(|member| member.is_listed()) else {
             return Ok(None);
         };
-        let last = last.filter(|entry| member.sees(entry.pos)).map(|entry| {
-            let reason = state.rejection(entry.pos);
-            self.message(&entry, reason.or_else(|| unfit(&entry, roster.as_deref())))
+        let last = last.filter(|last| member.sees(last.entry.pos)).map(|last| {
+            let reason = state.rejection(last.entry.pos);
+            let reason = reason.or_else(|| unfit(&last.entry, roster.as_deref()));
+            self.message(&last, &me, reason)
         });
         let view = self.view(state, member, last);
         Ok(Some(match roster {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use homing_core::{ChannelState, Effect, Fault, LogEntry, Member, OwedChannel};
-use homing_link::{CloseReason, Overflow, SessionNo, ToClient};
+use homing_core::{ChannelState, Effect, Fault, Folded, LogEntry, Member, OwedChannel};
+use homing_link::{CloseReason, MessageView, Overflow, SessionNo, ToClient};
 use homing_wire::{DeviceId, Local};
 use tokio::sync::oneshot;
 use tracing::debug;
@@ -21,6 +21,16 @@ impl Hub {
             match effect {
                 Effect::Message { ref entry, .. } | Effect::Rejected { ref entry, .. } => {
                     let to = self.readers(entry, except)?;
+                    self.outputs.push(Output::Effect { effect, to });
+                }
+                Effect::Changed { ref message, ref by, .. } => {
+                    let to = self.readers(&message.entry, except)?;
+                    let told = |session: &SessionNo| {
+                        let user = self.user_of(*session).map(|user| self.home.user(&user));
+                        let sees = |user| by.as_ref().is_none_or(|by| by.is_shown_to(user));
+                        user.as_ref().is_some_and(sees)
+                    };
+                    let to = to.into_iter().filter(told).collect();
                     self.outputs.push(Output::Effect { effect, to });
                 }
                 Effect::Marked { channel, ref user, quiet, change, .. } => {
@@ -170,6 +180,10 @@ impl Hub {
                     self.tell_message(&entry, None, change, to);
                 }
             }
+            Effect::Changed { message, by, change } => {
+                let at = by.map(|by| by.pos.0);
+                self.tell_changed(&message, at, change, to);
+            }
             Effect::Rejected { entry, reason, change } => {
                 self.tell_message(&entry, Some(&reason), change, to);
             }
@@ -232,10 +246,36 @@ impl Hub {
         if to.is_empty() {
             return;
         }
-        let message = Arc::new(self.shower.message(entry, rejection));
+        let message = Arc::new(self.shower.plain(entry, rejection));
         for session in to {
             let message = message.clone();
-            self.notify(*session, change, |sync| homing_link::Notice::Message { message, sync });
+            self.notify(*session, change, |sync| homing_link::Notice::Message {
+                message,
+                at: None,
+                sync,
+            });
+        }
+    }
+
+    /// A message that was changed: each user sees it in another way.
+    fn tell_changed(&mut self, message: &Folded, at: Option<u64>, change: u64, to: &[SessionNo]) {
+        let mut views: Vec<(Local, Arc<MessageView>)> = Vec::new();
+        for session in to {
+            let Some(user) = self.user_of(*session) else { continue };
+            let view = match views.iter().find(|(of, _)| *of == user) {
+                Some((_, view)) => view.clone(),
+                None => {
+                    let me = self.home.user(&user);
+                    let view = Arc::new(self.shower.message(message, &me, None));
+                    views.push((user, view.clone()));
+                    view
+                }
+            };
+            self.notify(*session, change, |sync| homing_link::Notice::Message {
+                message: view,
+                at,
+                sync,
+            });
         }
     }
 

@@ -27,8 +27,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use homing_core::{
-    Account, Batch, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry, MessageKey,
-    OpDone, PeerState, TokenHash, UserList, Write,
+    Account, Batch, ChannelState, Device, EntryRow, Fault, Fold, Invite, ListRow, LogEntry,
+    MessageKey, OpDone, PeerState, TokenHash, UserList, Write,
 };
 use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, Stamp, UserRef};
 use parking_lot::{Mutex, RwLock};

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use homing_core::{
     Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Fork, GroupState,
-    GroupsFrom, Mark, MarkTime, Member, OpDone, OpWhat, PeerState,
+    GroupsFrom, Mark, MarkTime, Member, OpDone, OpWhat, OpenLink, PeerState, Span, Veil,
 };
 use homing_wire::{
     ChannelId, Epoch, Hash, HomeId, HomeName, Local, Pos, Seq, Stamp, UserId, UserRef,
@@ -99,6 +99,91 @@ impl From<PeerStateV3> for PeerState {
     }
 }
 
+/// Before messages could be edited, deleted and hidden.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ChannelStateV3 {
+    id: ChannelId,
+    created_at: u64,
+    head: Pos,
+    last: Pos,
+    counted: u64,
+    changed: u64,
+    active_at: u64,
+    members: Vec<MemberV2>,
+    chains: Vec<ChainEnd>,
+    cursors: Vec<Cursor>,
+    pruned: Pos,
+    rejected: Vec<(Pos, String)>,
+    group: Option<GroupStateV3>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MemberV2 {
+    user: UserRef,
+    mark: Mark,
+    read_counted: u64,
+    mentions: Vec<Pos>,
+    times: VecDeque<MarkTime>,
+    accepted: bool,
+    since: u64,
+    left: bool,
+    spans: Vec<Span>,
+    blocking: bool,
+    veil: Option<Veil>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct GroupStateV3 {
+    owner: HomeId,
+    version: u64,
+    since: u64,
+    continues: Option<ChannelId>,
+    continued_by: Option<ChannelId>,
+    forked: Option<Epoch>,
+    turned: Vec<Pos>,
+    links: Vec<OpenLink>,
+}
+
+impl From<ChannelStateV3> for ChannelState {
+    fn from(old: ChannelStateV3) -> Self {
+        let ChannelStateV3 { id, created_at, head, last, counted, changed, active_at, .. } = old;
+        let ChannelStateV3 { chains, cursors, pruned, rejected, .. } = old;
+        let members = old.members.into_iter().map(Member::from).collect();
+        let uncounted = old.group.as_ref().map(|group| group.turned.clone()).unwrap_or_default();
+        let group = old.group.map(|group| {
+            let GroupStateV3 { owner, version, since, continues, continued_by, .. } = group;
+            let GroupStateV3 { forked, links, .. } = group;
+            GroupState { owner, version, since, continues, continued_by, forked, links }
+        });
+        Self {
+            id,
+            created_at,
+            head,
+            last,
+            counted,
+            changed,
+            active_at,
+            members,
+            chains,
+            cursors,
+            pruned,
+            rejected,
+            uncounted,
+            strays: false,
+            group,
+        }
+    }
+}
+
+impl From<MemberV2> for Member {
+    fn from(old: MemberV2) -> Self {
+        let MemberV2 { user, mark, read_counted, mentions, times, accepted, .. } = old;
+        let MemberV2 { since, left, spans, blocking, veil, .. } = old;
+        let new = Self::new(user, accepted);
+        Self { mark, read_counted, mentions, times, since, left, spans, blocking, veil, ..new }
+    }
+}
+
 /// Before links to groups.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ChannelStateV2 {
@@ -109,7 +194,7 @@ pub(super) struct ChannelStateV2 {
     counted: u64,
     changed: u64,
     active_at: u64,
-    members: Vec<Member>,
+    members: Vec<MemberV2>,
     chains: Vec<ChainEnd>,
     cursors: Vec<Cursor>,
     pruned: Pos,
@@ -125,13 +210,13 @@ struct GroupStateV2 {
     turned: Vec<Pos>,
 }
 
-impl From<ChannelStateV2> for ChannelState {
+impl From<ChannelStateV2> for ChannelStateV3 {
     fn from(old: ChannelStateV2) -> Self {
         let ChannelStateV2 { id, created_at, head, last, counted, changed, active_at, .. } = old;
         let ChannelStateV2 { members, chains, cursors, pruned, rejected, .. } = old;
         let group = old.group.map(|group| {
             let GroupStateV2 { owner, version, forked, turned } = group;
-            GroupState {
+            GroupStateV3 {
                 owner,
                 version,
                 // Until the next roster, everything is news.
@@ -217,7 +302,7 @@ impl From<ChannelStateV1> for ChannelStateV2 {
         let ChannelStateV1 { pruned, rejected, .. } = old;
         let chains = old.chains.into_iter().map(ChainEnd::from).collect();
         let cursors = old.cursors.into_iter().map(Cursor::from).collect();
-        let members = old.members.into_iter().map(Member::from).collect();
+        let members = old.members.into_iter().map(MemberV2::from).collect();
         Self {
             id,
             created_at,
@@ -236,10 +321,22 @@ impl From<ChannelStateV1> for ChannelStateV2 {
     }
 }
 
-impl From<MemberV1> for Member {
+impl From<MemberV1> for MemberV2 {
     fn from(old: MemberV1) -> Self {
         let MemberV1 { user, mark, read_counted, mentions, times, accepted } = old;
-        Self { mark, read_counted, mentions, times, ..Self::new(user, accepted) }
+        Self {
+            user,
+            mark,
+            read_counted,
+            mentions,
+            times,
+            accepted,
+            since: 0,
+            left: false,
+            spans: Vec::new(),
+            blocking: false,
+            veil: None,
+        }
     }
 }
 
@@ -321,16 +418,72 @@ mod tests {
         blake3::hash(bytes).to_hex()[..16].to_owned()
     }
 
+    fn member_v2(member: Member) -> MemberV2 {
+        let Member { user, mark, read_counted, mentions, times, accepted, .. } = member;
+        let Member { since, left, spans, blocking, veil, .. } = member;
+        MemberV2 {
+            user,
+            mark,
+            read_counted,
+            mentions,
+            times,
+            accepted,
+            since,
+            left,
+            spans,
+            blocking,
+            veil,
+        }
+    }
+
+    /// As it is now, where no message was ever changed.
+    fn unchanged() -> ChannelState {
+        let mut state = sample::channel_state();
+        state.strays = false;
+        state.members.iter_mut().for_each(|member| member.hidden.clear());
+        state
+    }
+
+    #[test]
+    fn what_was_stored_before_messages_could_change_is_read() {
+        let new = unchanged();
+        let state = new.clone();
+        let group = state.group.map(|group| {
+            let GroupState { owner, version, since, continues, continued_by, forked, links } =
+                group;
+            let turned = state.uncounted.clone();
+            GroupStateV3 { owner, version, since, continues, continued_by, forked, turned, links }
+        });
+        let old = ChannelStateV3 {
+            id: state.id,
+            created_at: state.created_at,
+            head: state.head,
+            last: state.last,
+            counted: state.counted,
+            changed: state.changed,
+            active_at: state.active_at,
+            members: state.members.into_iter().map(member_v2).collect(),
+            chains: state.chains,
+            cursors: state.cursors,
+            pruned: state.pruned,
+            rejected: state.rejected,
+            group,
+        };
+        assert_eq!(hash(&encode(&old)), "5663b37048bc4cdc", "as it was written then");
+        assert_eq!(decode::<ChannelState>(&encode(&old)), Ok(new));
+    }
+
     #[test]
     fn what_was_stored_before_links_to_groups_is_read() {
-        let mut new = sample::channel_state();
+        let mut new = unchanged();
         if let Some(group) = &mut new.group {
             group.links.clear();
             (group.since, group.continues, group.continued_by) = (0, None, None);
         }
         let state = new.clone();
         let group = state.group.map(|group| {
-            let GroupState { owner, version, forked, turned, .. } = group;
+            let GroupState { owner, version, forked, .. } = group;
+            let turned = state.uncounted.clone();
             GroupStateV2 { owner, version, forked, turned }
         });
         let old = ChannelStateV2 {
@@ -341,7 +494,7 @@ mod tests {
             counted: state.counted,
             changed: state.changed,
             active_at: state.active_at,
-            members: state.members,
+            members: state.members.into_iter().map(member_v2).collect(),
             chains: state.chains,
             cursors: state.cursors,
             pruned: state.pruned,
@@ -372,7 +525,8 @@ mod tests {
 
     #[test]
     fn what_was_stored_before_blocks_and_groups_is_read() {
-        let mut new = sample::channel_state();
+        let mut new = unchanged();
+        new.uncounted.clear();
         for member in &mut new.members {
             (member.blocking, member.veil) = (false, None);
             (member.since, member.left, member.spans) = (0, false, Vec::new());

@@ -1,5 +1,6 @@
 //! Backups: whole while commits go on, found out where a byte is wrong, and restored into any engine.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use homing_core::{Batch, Reader, UserList, Write};
@@ -77,6 +78,8 @@ fn same(a: &dyn Store, b: &dyn Store) {
             |store: &dyn Store| store.entries(state.id, Pos(1), state.head, usize::MAX).unwrap();
         assert_eq!(log(a).len() as u64, state.head.0 - state.pruned.0);
         assert_eq!(log(a), log(b));
+        let folds = |store: &dyn Store| store.folds(state.id, Pos(1), state.head).unwrap();
+        assert_eq!(folds(a), folds(b));
         for entry in log(a) {
             let header = &entry.event.header;
             let key = homing_core::MessageKey::new(&header.user(), &header.id);
@@ -149,6 +152,8 @@ fn everything() -> Vec<Write> {
         for pos in 1..=70 {
             writes.extend(message(channel, pos));
         }
+        let fold = Arc::new(sample::fold());
+        writes.push(Write::Fold { channel: sample::channel(channel), pos: Pos(69), fold });
         writes.push(Write::Listing {
             user: alice.clone(),
             row: homing_core::ListRow {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use homing_core::{Batch, ChainEnd, ListRow, LogEntry, MessageKey, Reader, Write};
+use homing_core::{Batch, ChainEnd, Fold, ListRow, LogEntry, MessageKey, Reader, Write};
 use homing_store::{JournalConfig, JournalStore, MemoryStore, Store};
 use homing_wire::{Epoch, Hash, HomeId, Pos, Seq, Stamp, UserRef};
 
@@ -106,6 +106,7 @@ macro_rules! suite {
 suite!(
     an_empty_store_has_nothing,
     people_come_back,
+    what_became_of_messages_comes_back,
     lists_of_users_come_back,
     a_device_answers_to_its_present_token_only,
     lists_are_ranges,
@@ -213,6 +214,58 @@ fn lists_of_users_come_back<E: Engine>() {
         assert!(store.is_listed(Contacts, &alice, &bo.0).unwrap());
         assert!(!store.is_listed(Blocks, &alice, &bo.0).unwrap());
         assert!(!store.is_listed(Contacts, &alice, &other(1, "zoe")).unwrap());
+    });
+}
+
+fn what_became_of_messages_comes_back<E: Engine>() {
+    let mut engine = E::create();
+    let (one, other) = (sample::channel(1), sample::channel(2));
+    let message = |n: u64| {
+        let header = &sample::entry(one, n).event.header;
+        homing_wire::Target { sender: header.user(), id: header.id }
+    };
+    let key = |n: u64| {
+        let target = message(n);
+        MessageKey::new(&target.sender, &target.id)
+    };
+    let fold = |channel, pos, hidden_from: &str| Write::Fold {
+        channel,
+        pos: Pos(pos),
+        fold: Arc::new(Fold { hidden_from: vec![sample::local(hidden_from)], ..sample::fold() }),
+    };
+    let mut writes: Vec<Write> = (1..=3).map(|n| Write::Entry(sample::entry(one, n))).collect();
+    for (pos, of) in [(4, 2), (5, 1), (6, 2)] {
+        writes.push(Write::Entry(sample::change(one, pos, message(of))));
+    }
+    writes.extend([fold(one, 2, "a"), fold(one, 255, "b"), fold(one, 256, "c")]);
+    writes.push(fold(other, 3, "d"));
+    commit(&engine, writes);
+    commit(&engine, vec![fold(one, 2, "z")]);
+    both(&mut engine, |store| {
+        let folds = |channel, first, last| -> Vec<(u64, String)> {
+            let found = store.folds(channel, Pos(first), Pos(last)).unwrap();
+            found.into_iter().map(|(pos, f)| (pos.0, f.hidden_from[0].to_string())).collect()
+        };
+        let row = |pos, who: &str| (pos, who.to_owned());
+        assert_eq!(folds(one, 1, 1_000), [row(2, "z"), row(255, "b"), row(256, "c")]);
+        assert_eq!(folds(one, 3, 255), [row(255, "b")]);
+        assert_eq!(folds(one, 256, 255), []);
+        assert_eq!(folds(other, 1, 9), [row(3, "d")]);
+        let last = store.fold(one, Pos(256)).unwrap().unwrap();
+        assert_eq!(last, Fold { hidden_from: vec![sample::local("c")], ..sample::fold() });
+        assert_eq!(store.fold(one, Pos(1)).unwrap(), None);
+        assert_eq!(store.changes_of(one, key(2), 9).unwrap(), [Pos(4), Pos(6)]);
+        assert_eq!(store.changes_of(one, key(2), 1).unwrap(), [Pos(4)]);
+        assert_eq!(store.changes_of(one, key(3), 9).unwrap(), []);
+        assert_eq!(store.changes_of(other, key(2), 9).unwrap(), []);
+    });
+    // What retention removes is gone with all that came of it.
+    commit(&engine, vec![Write::Pruned { channel: one, upto: Pos(4) }]);
+    both(&mut engine, |store| {
+        assert_eq!(store.fold(one, Pos(2)).unwrap(), None);
+        let left = store.folds(one, Pos(1), Pos(1_000)).unwrap();
+        assert_eq!(left.iter().map(|(pos, _)| pos.0).collect::<Vec<_>>(), [255, 256]);
+        assert_eq!(store.changes_of(one, key(2), 9).unwrap(), [Pos(6)]);
     });
 }
 

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use homing_core::{
-    Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Device, Fork, GroupState,
-    GroupsFrom, Invite, Joining, LogEntry, Mark, MarkTime, OpDone, OpWhat, OpenLink, PeerState,
-    Span, TokenHash, Veil,
+    Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Deleted, Device, Edit, Fold,
+    Fork, GroupState, GroupsFrom, Invite, Joining, LogEntry, Mark, MarkTime, OpDone, OpWhat,
+    OpenLink, PeerState, Reacted, Span, TokenHash, Veil,
 };
 use homing_wire::{
     ChannelId, DeviceId, Epoch, Event, Hash, Header, HomeId, Kind, Local, MessageId, OpId, Pos,
-    Seq, Stamp, UserId, UserRef,
+    Seq, Stamp, Target, UserId, UserRef,
 };
 
 pub(crate) const HOME: HomeId = HomeId([7; 32]);
@@ -97,6 +97,15 @@ pub(crate) fn entry_with(channel: ChannelId, pos: u64, body: Bytes) -> Arc<LogEn
     })
 }
 
+/// Entry `pos` of a channel, which changes a message.
+pub(crate) fn change(channel: ChannelId, pos: u64, target: Target) -> Arc<LogEntry> {
+    let entry = entry(channel, pos);
+    let header =
+        Header { kind: Kind::Reaction, target: Some(target), ..entry.event.header.clone() };
+    let event = Event::new(header, entry.event.body.clone());
+    Arc::new(LogEntry { event, ..(*entry).clone() })
+}
+
 /// A channel at its `pos`-th entry.
 pub(crate) fn channel_at(id: ChannelId, pos: u64) -> ChannelState {
     let user = |name| UserRef::new(HOME, local(name));
@@ -151,6 +160,9 @@ pub(crate) fn channel_state() -> ChannelState {
         roster: 4,
         outside: true,
     });
+    state.uncounted = vec![Pos(7)];
+    state.strays = true;
+    state.members[0].hidden = vec![Pos(4)];
     state.members[1].since = 3;
     state.members[1].left = true;
     state.members[1].spans = vec![Span { above: Pos(2), upto: Some(Pos(9)) }];
@@ -161,7 +173,6 @@ pub(crate) fn channel_state() -> ChannelState {
         continues: ChannelId::from_slice(&[8; 16]).ok(),
         continued_by: ChannelId::from_slice(&[9; 16]).ok(),
         forked: Some(EPOCH),
-        turned: vec![Pos(7)],
         links: vec![OpenLink {
             secret: Hash([5; 32]),
             expires: Some(9),
@@ -170,6 +181,20 @@ pub(crate) fn channel_state() -> ChannelState {
         }],
     });
     state
+}
+
+/// A message with everything that can come of one.
+pub(crate) fn fold() -> Fold {
+    let edit = |pos| Some(Edit { pos: Pos(pos), order: (Stamp(1 << 50), EPOCH, Seq(3)) });
+    let user = UserRef::new(HOME, local("alice"));
+    let reacted = Reacted { user, emoji: "🦊".into(), stamp: Stamp(1 << 40), hidden: true };
+    Fold {
+        edit: edit(300),
+        hidden_edit: edit(2),
+        deleted: Deleted::ForSender,
+        reactions: vec![reacted],
+        hidden_from: vec![local("bob")],
+    }
 }
 
 pub(crate) fn account(name: &str) -> Account {

@@ -117,7 +117,7 @@ impl World {
                 let state = &node.store.channels[&id];
                 let place = state.last_for(state.member(&me).unwrap());
                 let place = Some(place).filter(|pos| *pos > state.pruned);
-                assert_eq!(last.map(|entry| entry.pos), place);
+                assert_eq!(last.map(|last| last.entry.pos), place);
             }
         }
     }

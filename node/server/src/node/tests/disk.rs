@@ -5,8 +5,8 @@ use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
 use homing_core::{
-    Account, Batch, ChannelState, Device, EntryRow, Fault, Invite, ListRow, LogEntry, MessageKey,
-    OpDone, PeerState, Reader, TokenHash, UserList,
+    Account, Batch, ChannelState, Device, EntryRow, Fault, Fold, Invite, ListRow, LogEntry,
+    MessageKey, OpDone, PeerState, Reader, TokenHash, UserList,
 };
 use homing_store::{MemoryStore, Meta, Store, StoreError, StoreStats};
 use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, UserRef};
@@ -119,6 +119,20 @@ impl Reader for Disk {
     }
     fn channels(&self, after: Option<ChannelId>, limit: usize) -> Result<Vec<ChannelState>, Fault> {
         self.inner.channels(after, limit)
+    }
+    fn fold(&self, channel: ChannelId, pos: Pos) -> Result<Option<Fold>, Fault> {
+        self.inner.fold(channel, pos)
+    }
+    fn folds(&self, channel: ChannelId, first: Pos, last: Pos) -> Result<Vec<(Pos, Fold)>, Fault> {
+        self.inner.folds(channel, first, last)
+    }
+    fn changes_of(
+        &self,
+        channel: ChannelId,
+        message: MessageKey,
+        limit: usize,
+    ) -> Result<Vec<Pos>, Fault> {
+        self.inner.changes_of(channel, message, limit)
     }
     fn row(&self, channel: ChannelId, pos: Pos) -> Result<Option<EntryRow>, Fault> {
         self.inner.row(channel, pos)
