@@ -19,6 +19,9 @@ WRONG = {
     "channels.list": {"limit": 101},
     "channels.get": {"channel": "no id"},
     "channels.open": {"with": "Bób@acme.test"},
+    "channels.update": {"channel": NOWHERE},
+    "requests.accept": {"channel": "no id"},
+    "requests.decline": {},
     "messages.list": {"channel": NOWHERE, "before": 1, "after": 1},
     "messages.get": {"channel": NOWHERE},
     "messages.send": {"to": BOB, "body": {"type": "text"}},
@@ -37,6 +40,7 @@ WRONG = {
     "groups.members": {"channel": 7},
     "groups.fork": {"channel": ""},
     "users.get": {"address": "alice"},
+    "users.search": {"query": "x" * 100 * 1024},
     "users.update": {"privacy": {"groups": "nobody"}},
     "contacts.list": {"limit": 1001},
     "contacts.add": {"user": "bob"},
@@ -44,18 +48,21 @@ WRONG = {
     "blocks.list": {"limit": 0},
     "blocks.add": {"user": "Bób@acme.test"},
     "blocks.remove": {"user": BOB, "op": "no id"},
+    "devices.list": [],
+    "devices.rename": {"device": NOWHERE, "name": 7},
+    "devices.revoke": {"device": "no id"},
+    "account.password": {"old": "short", "new": "short"},
     "account.delete": {"password": 7},
     "rpc.discover": ["by", "place"],
 }
 
-# Called here where they are refused alone: what they are for needs a home that is gone for good. The tests of real homes have it
-# (testnet/tests/homes/groups.rs).
-ELSEWHERE = {"groups.fork"}
+# Called here where they are refused alone: what they are for needs a home that is gone for good, or one that makes strangers wait.
+# The tests of real homes have it (testnet/tests/homes/groups.rs, requests.rs).
+ELSEWHERE = {"groups.fork", "requests.decline"}
 
 # What the contract names beside these. A name here is not built: it stands in no document.
-LATER = """channels.update requests.accept requests.decline messages.search
-users.search presence.watch presence.unwatch typing.set media.copy media.url push.key push.subscribe
-push.unsubscribe devices.list devices.rename devices.revoke account.password""".split()
+LATER = """messages.search presence.watch presence.unwatch typing.set media.copy media.url push.key push.subscribe
+push.unsubscribe""".split()
 
 
 def uuid7():
@@ -203,12 +210,16 @@ async def call_all(called, network, alice, carol, bob):
     check(changed == [channel], f"changed since: {changed}, expected {channel}")
     await again.close()
 
+    await own_view(called, network, alice, channel)
     await groups(called, alice, carol)
     await people(called, network, alice, carol)
 
     # Nothing of it is anybody else's.
     for name, params in (
         ("channels.get", {}),
+        ("channels.update", {"pinned": True}),
+        ("requests.accept", {}),
+        ("requests.decline", {}),
         ("messages.list", {}),
         ("messages.get", {"id": message_id}),
         ("messages.send", {"body": {"type": "text", "text": "let me in"}}),
@@ -274,6 +285,33 @@ async def changes(called, alice, bob, channel):
     check(all(row["id"] != of["id"] for row in listed), "bob is shown what bob has hidden")
     listed = (await called.call(alice, "messages.list", channel=channel))["messages"]
     check(any(row["id"] == of["id"] for row in listed), "alice is not shown what bob has hidden")
+async def own_view(called, network, alice, channel):
+    """How a user sees a channel: on all devices, until it is taken away."""
+    wish = {"muted_until": 2**53 - 1, "archived": True, "pinned": True, "draft": "unsaid", "marked_unread": True}
+    seen = await called.call(alice, "requests.accept", channel=channel)
+    check(seen["state"] == "active", f"requests.accept of what is accepted told {seen}")
+    answer, _ = await alice.call("requests.decline", {"channel": channel})
+    error = answer.get("error", {})
+    check((error.get("code"), error.get("data", {}).get("reason")) == (-32008, "not_a_request"), f"requests.decline: {answer}")
+    phone = await network.open(ALICE)
+    seen = await called.call(alice, "channels.update", channel=channel, op=uuid7(), **wish)
+    check({name: seen.get(name) for name in wish} == wish, f"channels.update told {seen}")
+    told = await called.notice(phone, "channel", lambda params: params["channel"] == channel and "draft" in params)
+    check({name: told.get(name) for name in wish} == wish, f"the other device was told {told}")
+    for archived, there in ((True, True), (False, False), (None, True)):
+        page = await phone.result("channels.list", **({} if archived is None else {"archived": archived}))
+        check((channel in [row["channel"] for row in page["channels"]]) == there, f"archived {archived}: {page}")
+    for wrong, code, reason in (
+        ({"muted_until": 1}, -32602, "muted_until_past"),
+        ({"muted_until": 2**53}, -32602, "number_out_of_range"),
+        ({"draft": "x" * (16 * 1024 + 1)}, -32009, "draft_too_long"),
+    ):
+        answer, _ = await alice.call("channels.update", {"channel": channel, **wrong})
+        error = answer.get("error", {})
+        check((error.get("code"), error.get("data", {}).get("reason")) == (code, reason), f"channels.update {wrong}: {answer}")
+    seen = await phone.result("channels.update", channel=channel, **dict.fromkeys(wish))
+    check(not wish.keys() & seen.keys(), f"null did not take away: {seen}")
+    await phone.close()
 
 
 async def groups(called, alice, carol):
@@ -358,6 +396,11 @@ async def people(called, network, alice, carol):
     check((await carol.result("users.get", address=ALICE)).get("privacy") is None, "others see what alice lets others do")
     await alice.result("users.update", display_name="alice", privacy={"groups": before})
 
+    found = await called.call(carol, "users.search", query="ALI")
+    check(ALICE in [row["address"] for row in found["users"]], f"users.search told {found}")
+    check((await carol.result("users.search", query=f"nobody {secrets.token_hex(8)}"))["users"] == [], "somebody is found by nothing")
+    await devices(called, network, carol)
+
     user = f"gone-{secrets.token_hex(4)}@{HOME}"
     register = {"user": user.split("@")[0], "password": PASSWORD}
     check(request(f"{network.http(HOME)}/v1/register", register).status == 201, "registering failed")
@@ -368,6 +411,36 @@ async def people(called, network, alice, carol):
     check(request(f"{network.http(HOME)}/v1/register", register).status == 409, "a deleted name was given again")
     answer, _ = await alice.call("users.get", {"address": user})
     check(answer.get("error", {}).get("code") == -32004, f"a deleted user is found: {answer}")
+
+
+async def devices(called, network, other):
+    """Where somebody is signed in, and a new password."""
+    user = f"devices-{secrets.token_hex(4)}@{HOME}"
+    register = {"user": user.split("@")[0], "password": PASSWORD}
+    check(request(f"{network.http(HOME)}/v1/register", register).status == 201, "registering failed")
+    here = await network.open(user)
+    there = request(f"{network.http(HOME)}/v1/login", {**register, "device_name": "phone"}).json()["device"]
+    rows = (await called.call(here, "devices.list"))["devices"]
+    check([row["device"] for row in rows if not row["current"]] == [there], f"devices.list told {rows}")
+    check(await called.call(here, "devices.rename", device=there, name="tablet") == {}, "devices.rename returns {}")
+    rows = (await here.result("devices.list"))["devices"]
+    check([row["name"] for row in rows if not row["current"]] == ["tablet"], f"devices.list told {rows}")
+    for name in ("devices.rename", "devices.revoke"):
+        answer, _ = await other.call(name, {"device": there, "name": "mine"})
+        error = answer.get("error", {})
+        check((error.get("code"), error.get("data", {}).get("reason")) == (-32004, "device_not_found"), f"{name}: {answer}")
+    check(await called.call(here, "devices.revoke", device=there) == {}, "devices.revoke returns {}")
+    rows = (await here.result("devices.list"))["devices"]
+    check([row["current"] for row in rows] == [True], f"devices.list told {rows}")
+    answer, _ = await here.call("account.password", {"old": "wrong password", "new": "battery staple"})
+    error = answer.get("error", {})
+    check((error.get("code"), error.get("data", {}).get("reason")) == (-32003, "bad_credentials"), f"account.password: {answer}")
+    token = request(f"{network.http(HOME)}/v1/login", register).json()["token"]
+    check(await called.call(here, "account.password", old=PASSWORD, new="battery staple") == {}, "account.password returns {}")
+    answer = request(f"{network.http(HOME)}/v1/logout", method="POST", headers={"Authorization": f"Bearer {token}"})
+    check(answer.status == 401, f"a token from before the new password: {answer.status}")
+    check(request(f"{network.http(HOME)}/v1/login", register).status == 401, "the old password still signs in")
+    await here.close()
 
 
 def http_calls(network):

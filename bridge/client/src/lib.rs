@@ -28,6 +28,7 @@ mod connection;
 mod error;
 mod follow;
 mod groups;
+mod own;
 mod profile;
 mod server;
 mod socket;
@@ -38,6 +39,7 @@ pub use client::{Answer, Client, Events, Options};
 pub use error::{Error, Refusal};
 pub use follow::{ChannelPlace, Follower, From, Place, Update};
 pub use groups::{GroupAnswer, GroupChanged, GroupLink, GroupMember, UserResult};
+pub use own::{Device, Found, ViewUpdate};
 pub use profile::{Profile, ProfileError, ProfileStore};
 pub use server::{LoggedIn, Registered, Server};
 pub use types::{

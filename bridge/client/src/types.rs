@@ -218,6 +218,21 @@ pub struct Channel {
     /// How far everybody has got, in a chat.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<Mark>,
+    /// Nothing of it shall be heard up to then, in Unix milliseconds; a time that has passed is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub muted_until: Option<u64>,
+    /// Out of sight until the user takes it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub archived: bool,
+    /// Shown before the others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
+    /// What the user is writing there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<String>,
+    /// Shown as unread, whatever `unread` says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub marked_unread: bool,
     /// In a notification: the place in the stream of changes that this one reaches.
     #[serde(default, skip_serializing)]
     pub sync: Option<Arc<str>>,

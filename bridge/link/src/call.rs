@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use homing_wire::body::Body;
-use homing_wire::{Address, ChannelId, GroupLink, MessageId, OpId, Order};
+use homing_wire::{Address, ChannelId, DeviceId, GroupLink, MessageId, OpId, Order};
 
 use crate::view::{
-    ChannelView, ChannelsPage, GroupChanged, GroupPolicy, GroupsFrom, LinkMade, MembersPage,
-    MessageView, MessagesPage, Opened, Receipts, RoleView, Sent, UserView, UsersPage,
+    ChannelView, ChannelsPage, Devices, Found, GroupChanged, GroupPolicy, GroupsFrom, LinkMade,
+    MembersPage, MessageView, MessagesPage, Opened, Receipts, RoleView, Sent, UserView, UsersPage,
 };
 
 /// What a client's session may ask.
@@ -28,8 +28,8 @@ pub enum Call {
         cursor: Option<String>,
         /// Rows at most, 1..=100.
         limit: u32,
-        /// Archived ones instead of the others.
-        archived: bool,
+        /// The archived ones alone, or the others alone; all where absent.
+        archived: Option<bool>,
     },
     /// One channel. Answer: [`Answer::Channel`].
     ChannelsGet {
@@ -40,6 +40,29 @@ pub enum Call {
     ChannelsOpen {
         /// With whom.
         with: Address,
+    },
+    /// Changes the user's own view of a channel. Answer: [`Answer::Channel`].
+    ChannelsUpdate {
+        /// Which.
+        channel: ChannelId,
+        /// What changes.
+        change: OwnViewChange,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
+    /// Accepts a first contact from another home. Answer: [`Answer::Channel`].
+    RequestsAccept {
+        /// Which.
+        channel: ChannelId,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
+    /// Declines one. Answer: [`Answer::Done`].
+    RequestsDecline {
+        /// Which.
+        channel: ChannelId,
+        /// The client's name for this change.
+        op: Option<OpId>,
     },
     /// A page of a channel. Answer: [`Answer::Messages`].
     MessagesList {
@@ -106,6 +129,11 @@ pub enum Call {
     UsersGet {
         /// Whom.
         address: Address,
+    },
+    /// People of this home, by beginnings of words of their names. Answer: [`Answer::Found`].
+    UsersSearch {
+        /// Words, or an address.
+        query: String,
     },
     /// What the user says of himself; what is absent stays. Answer: [`Answer::User`].
     UsersUpdate {
@@ -229,11 +257,53 @@ pub enum Call {
         /// The client's name for this change.
         op: Option<OpId>,
     },
+    /// The user's devices. Answer: [`Answer::Devices`].
+    DevicesList,
+    /// Calls a device something else. Answer: [`Answer::Done`].
+    DevicesRename {
+        /// Which.
+        device: DeviceId,
+        /// What the user calls it.
+        name: String,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
+    /// Signs a device out. Answer: [`Answer::Done`]; its sockets end with [`crate::CloseReason::Revoked`].
+    DevicesRevoke {
+        /// Which.
+        device: DeviceId,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
+    /// Changes the password and signs all other devices out. Answer: [`Answer::Done`].
+    AccountPassword {
+        /// The account's password.
+        old: Secret,
+        /// What it is to be.
+        new: Secret,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
     /// Deletes the user's account for good. Answer: [`Answer::Done`], then [`crate::CloseReason::Revoked`].
     AccountDelete {
         /// The account's password.
         password: Secret,
     },
+}
+
+/// What a user changes of the own view of a channel; what is absent stays.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct OwnViewChange {
+    /// Muted up to then, in Unix milliseconds; `Some(None)`: no longer.
+    pub muted_until: Option<Option<u64>>,
+    /// Archived, or no longer.
+    pub archived: Option<bool>,
+    /// Pinned, or no longer.
+    pub pinned: Option<bool>,
+    /// What is being written; an empty text is none.
+    pub draft: Option<String>,
+    /// Marked as unread, or no longer.
+    pub marked_unread: Option<bool>,
 }
 
 /// Links that are made void.
@@ -255,7 +325,7 @@ pub enum UserList {
 }
 
 /// Something that stands in no log.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(pub String);
 
 impl std::fmt::Debug for Secret {
@@ -295,7 +365,7 @@ pub enum Answer {
     Opened(Box<Opened>),
     /// Of [`Call::ChannelsList`].
     Channels(ChannelsPage),
-    /// Of [`Call::ChannelsGet`] and [`Call::ChannelsOpen`].
+    /// Of [`Call::ChannelsGet`], [`Call::ChannelsOpen`] and others that show a channel.
     Channel(Box<ChannelView>),
     /// Of [`Call::MessagesList`].
     Messages(MessagesPage),
@@ -311,6 +381,10 @@ pub enum Answer {
     User(UserView),
     /// Of [`Call::Listed`].
     Users(UsersPage),
+    /// Of [`Call::UsersSearch`].
+    Found(Found),
+    /// Of [`Call::DevicesList`].
+    Devices(Devices),
     /// Of [`Call::GroupsInvite`] and [`Call::GroupsRemove`].
     GroupChanged(GroupChanged),
     /// Of [`Call::GroupsLink`].

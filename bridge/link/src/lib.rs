@@ -19,13 +19,16 @@ mod refused;
 mod session;
 mod view;
 
-pub use call::{Answer, Call, Login, Place, Register, Secret, SendTarget, Unlinked, UserList};
+pub use call::{
+    Answer, Call, Login, OwnViewChange, Place, Register, Secret, SendTarget, Unlinked, UserList,
+};
 pub use outbox::{CloseReason, Notice, OutboxSender, Overflow, ToClient, outbox};
 pub use refused::{Code, Refused};
 pub use session::{BoxFuture, ClientInfo, Link, Request, Session, SessionNo};
 pub use view::{
-    ChannelKind, ChannelState, ChannelView, ChannelsPage, GroupChanged, GroupPolicy, GroupsFrom,
-    HistoryShown, Limits, LinkMade, LoggedIn, MarkView, MemberRow, MembersPage, MessageView,
-    MessagesPage, Opened, Privacy, RawJson, ReactionView, ReceiptRow, Receipts, Registered,
-    RoleView, Sent, SyncPoint, UserResult, UserView, UsersPage, WellKnown, Whoami, Whoever,
+    ChannelKind, ChannelState, ChannelView, ChannelsPage, DeviceRow, Devices, Found, GroupChanged,
+    GroupPolicy, GroupsFrom, HistoryShown, Limits, LinkMade, LoggedIn, MarkView, MemberRow,
+    MembersPage, MessageView, MessagesPage, Opened, Privacy, RawJson, ReactionView, ReceiptRow,
+    Receipts, Registered, RoleView, Sent, SyncPoint, UserResult, UserView, UsersPage, WellKnown,
+    Whoami, Whoever,
 };

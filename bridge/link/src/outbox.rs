@@ -103,16 +103,22 @@ impl ToClient {
                 Self::Answer { result, .. } => match result.as_ref() {
                     Ok(Answer::Messages(p)) => page(&p.messages) + page(&p.changed),
                     Ok(Answer::Message(m)) => m.body.0.len(),
-                    Ok(Answer::Channels(p)) => p.channels.len() * 1024,
-                    Ok(Answer::Opened(o)) => o.channels.len() * 1024,
+                    Ok(Answer::Channels(p)) => {
+                        p.channels.iter().map(ChannelView::weight_bytes).sum()
+                    }
+                    Ok(Answer::Opened(o)) => o.channels.iter().map(ChannelView::weight_bytes).sum(),
+                    Ok(Answer::Channel(view)) => view.weight_bytes(),
                     Ok(Answer::GroupChanged(p)) => {
                         p.results.iter().map(|row| row.user.len() + 96).sum()
                     }
                     Ok(Answer::Members(p)) => p.members.iter().map(|row| row.user.len() + 96).sum(),
                     Ok(Answer::Users(p)) => p.users.iter().map(|user| user.len() + 32).sum(),
+                    Ok(Answer::Found(p)) => p.users.len() * 768,
+                    Ok(Answer::Devices(p)) => {
+                        p.devices.iter().map(|row| row.name.len() + 160).sum()
+                    }
                     Ok(
-                        Answer::Channel(_)
-                        | Answer::Sent(_)
+                        Answer::Sent(_)
                         | Answer::Done
                         | Answer::Pending
                         | Answer::Link(_)
@@ -124,7 +130,7 @@ impl ToClient {
                 Self::Notice(notice) => match notice.as_ref() {
                     Notice::Message { message, .. } => message.body.0.len() + 256,
                     Notice::Receipt { .. } => 0,
-                    Notice::Channel { .. } => 1024,
+                    Notice::Channel { channel, .. } => channel.weight_bytes(),
                 },
                 Self::Later { .. } | Self::Close(_) => 0,
             }

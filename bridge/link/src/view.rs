@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use homing_wire::{ChannelId, MessageId, Order};
+use homing_wire::{ChannelId, DeviceId, MessageId, Order};
 use schemars::JsonSchema;
 use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};
@@ -140,7 +140,7 @@ pub enum ChannelState {
     Request,
     /// Asked to join.
     Invited,
-    /// Left.
+    /// Left; of a chat: a first contact that was declined, which is in no list.
     Left,
 }
 
@@ -193,6 +193,26 @@ pub struct ChannelView {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub marks: Vec<MarkView>,
+    /// Nothing of it shall be heard up to then, in Unix milliseconds; a time that has passed is none. This and what follows
+    /// is the user's own view (`channels.update`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub muted_until: Option<u64>,
+    /// Out of sight until the user takes it back, whatever is written meanwhile.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
+    pub archived: bool,
+    /// Shown before the others.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
+    pub pinned: bool,
+    /// What the user is writing there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub draft: Option<Arc<str>>,
+    /// Shown as unread, whatever `unread` says, until the user reads up to the end or writes.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
+    pub marked_unread: bool,
     /// The version of a group's roster: it rises with each change of who is in it, and as what.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub roster: Option<u64>,
@@ -207,6 +227,16 @@ pub struct ChannelView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<uuid::Uuid>")]
     pub continued_by: Option<ChannelId>,
+}
+
+impl ChannelView {
+    /// About how many bytes it takes as JSON: its last message and the draft are what can be large.
+    pub fn weight_bytes(&self) -> usize {
+        // What has to be escaped takes two bytes, or six.
+        let draft = self.draft.as_deref().unwrap_or_default().bytes();
+        let draft: usize = draft.map(|byte| if byte < 0x20 { 6 } else { 2 }).sum();
+        1_024 + self.last.as_ref().map_or(0, |last| last.body.0.len()) + draft
+    }
 }
 
 /// What a user is in a group.
@@ -478,6 +508,18 @@ pub struct UserView {
     pub privacy: Option<Privacy>,
 }
 
+/// Answer of `users.search`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Found")]
+pub struct Found {
+    /// People of this home.
+    pub users: Vec<UserView>,
+    /// There are more: another letter says whom is meant.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
+    pub more: bool,
+}
+
 /// Answer of `contacts.list` and `blocks.list`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "UsersPage")]
@@ -487,6 +529,33 @@ pub struct UsersPage {
     /// For the next page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+}
+
+/// Answer of `devices.list`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Devices")]
+pub struct Devices {
+    /// The oldest first.
+    pub devices: Vec<DeviceRow>,
+}
+
+/// A signed-in client of the user.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Device")]
+pub struct DeviceRow {
+    /// Its id.
+    #[schemars(with = "uuid::Uuid")]
+    pub device: DeviceId,
+    /// What the user calls it.
+    pub name: String,
+    /// When it was signed in, in Unix milliseconds.
+    pub created_at: u64,
+    /// When it was last used, within the hour, in Unix milliseconds; now, while it has an open socket. Not known of those
+    /// that an older home has signed in, until they come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<u64>,
+    /// The one that asks.
+    pub current: bool,
 }
 
 /// Answer of `POST /v1/register`.

@@ -26,6 +26,8 @@ pub(crate) fn answer(out: &mut Vec<u8>, answer: &Answer) -> Result<(), Failed> {
         Answer::Receipts(receipts) => serde_json::to_writer(out, receipts),
         Answer::User(user) => serde_json::to_writer(out, user),
         Answer::Users(page) => serde_json::to_writer(out, page),
+        Answer::Found(found) => serde_json::to_writer(out, found),
+        Answer::Devices(devices) => serde_json::to_writer(out, devices),
         Answer::GroupChanged(changed) => serde_json::to_writer(out, changed),
         Answer::Link(made) => serde_json::to_writer(out, made),
         Answer::Members(page) => serde_json::to_writer(out, page),

@@ -173,8 +173,12 @@ impl Home {
                 }
                 if is_change {
                     self.check_change(reader, id, &me, &command)?;
-                } else if !is_group {
-                    self.unveil(id, &me);
+                }
+                if !is_group {
+                    self.undo_decline(reader, id, &me)?;
+                    if !is_change {
+                        self.unveil(id, &me);
+                    }
                 }
             }
             None => match &command.target {
@@ -191,6 +195,7 @@ impl Home {
             },
         }
         let entry = self.store_own(reader, id, &me, &command)?;
+        self.unmark_unread(reader, id, &me, entry.pos)?;
         self.remember(reader, &command, &entry)?;
         self.hurry();
         Ok(SentReply::of(&entry, false))
@@ -369,7 +374,22 @@ impl Home {
     /// A channel looks different to one user of this home, and to nobody else.
     pub(crate) fn looks_different(&mut self, channel: ChannelId, user: UserRef) {
         let change = self.changed_for(channel, |member| member.user == user);
-        self.follows(Effect::ChannelOf { channel, user: user.local, change });
+        let answered = false;
+        self.follows(Effect::ChannelOf { channel, user: user.local, answered, change });
+    }
+
+    /// The same where the change is of the user's own, who may have left the channel. `answered`: the device that causes
+    /// it is answered with the channel.
+    pub(crate) fn looks_different_to_oneself(
+        &mut self,
+        reader: &dyn Reader,
+        channel: ChannelId,
+        user: UserRef,
+        answered: bool,
+    ) -> Result<(), Fault> {
+        let change = self.changed_for_oneself(reader, channel, &user.local)?;
+        self.follows(Effect::ChannelOf { channel, user: user.local, answered, change });
+        Ok(())
     }
 
     /// Appends an event of this home, and owes it to the other homes.

@@ -10,12 +10,14 @@ use homing_wire::{
 };
 
 use crate::cache::Cache;
+use crate::devices::DeviceNews;
 use crate::fold::Folded;
 use crate::ids::RecentIds;
 use crate::invitations::Invitations;
 use crate::lists::ListsOfUsers;
 use crate::log::ChannelSlot;
 use crate::marks::{Risen, Telling, Tellings};
+use crate::own_view::OwnViews;
 use crate::reader::{Fault, Reader};
 use crate::state::{
     Account, AccountState, ChannelState, Invite, ListRow, LogEntry, Mark, Member, OpDone,
@@ -52,6 +54,12 @@ pub struct Policy {
     pub contacts: usize,
     /// Users whom one user has blocked.
     pub blocks: usize,
+    /// Bytes of a draft.
+    pub draft_bytes: usize,
+    /// Channels that one user has pinned.
+    pub pinned: usize,
+    /// A token that nobody has used for so long, in milliseconds, is dead.
+    pub token_idle_ms: u64,
 }
 
 impl Default for Policy {
@@ -70,6 +78,9 @@ impl Default for Policy {
             invitations_of_home: 2_000,
             contacts: 5_000,
             blocks: 5_000,
+            draft_bytes: 16 << 10,
+            pinned: 100,
+            token_idle_ms: 90 * 24 * 3_600_000,
         }
     }
 }
@@ -130,6 +141,8 @@ pub enum Effect {
         channel: ChannelId,
         /// To whom.
         user: Local,
+        /// Whoever caused it is answered with it, and need not be told.
+        answered: bool,
         /// Its change number.
         change: u64,
     },
@@ -237,6 +250,8 @@ pub struct Home {
     pub(crate) ops: Cache<(Local, OpId), OpDone>,
     pub(crate) invites: Cache<TokenHash, Invite>,
     pub(crate) lists_of_users: ListsOfUsers,
+    pub(crate) own_views: OwnViews,
+    pub(crate) device_news: DeviceNews,
     /// Rows of lists that are not in memory, until they are committed.
     list_rows: VecDeque<(u64, Local, ListRow)>,
     pub(crate) owed: BTreeMap<HomeId, BTreeMap<ChannelId, u64>>,
@@ -310,6 +325,8 @@ impl Home {
             ops: Cache::new(OPS_CACHED),
             invites: Cache::new(INVITES_CACHED),
             lists_of_users: ListsOfUsers::default(),
+            own_views: OwnViews::new(policy.accounts_cached),
+            device_news: DeviceNews::default(),
             list_rows: VecDeque::new(),
             owed,
             invitations,
@@ -398,6 +415,8 @@ impl Home {
         while self.fresh.front().is_some_and(|(step, _)| *step <= self.committed) {
             self.fresh.pop_front();
         }
+        self.own_views.committed(self.committed);
+        self.device_news.committed(self.committed);
         while self.list_rows.front().is_some_and(|(step, ..)| *step <= self.committed) {
             self.list_rows.pop_front();
         }
@@ -585,28 +604,53 @@ impl Home {
 
     /// The same, where only those members see the change. Nobody's list gets a chat that is hidden whole.
     pub(crate) fn changed_for(&mut self, id: ChannelId, sees: impl Fn(&Member) -> bool) -> u64 {
-        self.change += 1;
-        let (change, home) = (self.change, self.id);
-        let Some(slot) = self.change_channel(id) else { return change };
-        let state = &mut slot.state;
-        state.changed = change;
-        let rows: Vec<(Local, ListRow)> = state
+        let home = self.id;
+        let listed = |m: &Member| m.user.home == home && !m.left && m.is_listed() && sees(m);
+        let Some(slot) = self.channels.peek(&id) else { return self.renumber(id) };
+        let state = &slot.state;
+        let rows: Vec<(Local, u64)> = state
             .members
             .iter()
-            .filter(|m| m.user.home == home && !m.left && m.is_listed() && sees(m))
-            .map(|m| {
-                let active_at = state.active_for(m);
-                (m.user.local.clone(), ListRow { channel: id, changed: change, active_at })
-            })
+            .filter(|m| listed(m))
+            .map(|m| (m.user.local.clone(), state.active_for(m)))
             .collect();
-        for (user, row) in rows {
-            if let Some(list) = self.lists.change(&user, self.step) {
-                list.insert(id, row);
-            } else {
-                self.list_rows.push_back((self.step, user.clone(), row));
-            }
-            self.write(Write::Listing { user, row });
+        let changed = self.renumber(id);
+        for (user, active_at) in rows {
+            self.put_row(user, ListRow { channel: id, changed, active_at });
+        }
+        changed
+    }
+
+    /// The same for one user alone, in whose list it stays where it is: of a channel that the user has left, too.
+    pub(crate) fn changed_for_oneself(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        user: &Local,
+    ) -> Result<u64, Fault> {
+        let row = self.listing(reader, user)?.into_iter().find(|row| row.channel == id);
+        let changed = self.renumber(id);
+        if let Some(row) = row {
+            self.put_row(user.clone(), ListRow { changed, ..row });
+        }
+        Ok(changed)
+    }
+
+    fn renumber(&mut self, id: ChannelId) -> u64 {
+        self.change += 1;
+        let change = self.change;
+        if let Some(slot) = self.change_channel(id) {
+            slot.state.changed = change;
         }
         change
+    }
+
+    fn put_row(&mut self, user: Local, row: ListRow) {
+        if let Some(list) = self.lists.change(&user, self.step) {
+            list.insert(row.channel, row);
+        } else {
+            self.list_rows.push_back((self.step, user.clone(), row));
+        }
+        self.write(Write::Listing { user, row });
     }
 }

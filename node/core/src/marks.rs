@@ -146,6 +146,7 @@ impl Home {
             .with_limit(state.head.0)
             .into());
         }
+        self.unmark_unread(reader, channel, &me, wished.read)?;
         if let Some(held) = self.raise(reader, channel, &me, wished)? {
             let risen = self.risen.entry(channel).or_default();
             match risen.iter_mut().find(|r| r.user == me) {
@@ -335,6 +336,15 @@ impl Home {
         member.accepted = true;
         debug_assert_eq!(me.home, home, "a home stores in its own users' names");
         // The mark goes to disk with the message, whose notice says as much.
+        self.mark_is_held(channel, me, news);
+    }
+
+    /// A user's mark goes to disk with what is decided now, and is told with the next tick.
+    pub(crate) fn tell_own_mark(&mut self, channel: ChannelId, me: &UserRef) {
+        self.mark_is_held(channel, me, true);
+    }
+
+    fn mark_is_held(&mut self, channel: ChannelId, me: &UserRef, news: bool) {
         let risen = self.risen.entry(channel).or_default();
         match risen.iter_mut().find(|r| r.user == *me) {
             Some(risen) => risen.held = None,

@@ -1,6 +1,6 @@
-//! Accounts, devices, invites, and other homes.
+//! Accounts, invites, and other homes.
 
-use homing_wire::{DeviceId, HomeId, Local, OpId, UserId};
+use homing_wire::{HomeId, Local, OpId, UserId};
 
 use crate::home::Home;
 use crate::reader::{Fault, Reader};
@@ -24,22 +24,6 @@ pub struct NewAccount {
     /// The invite it is made with, where registration asks for one.
     pub invite: Option<TokenHash>,
 }
-
-/// A new device of an account.
-#[derive(Clone, Debug)]
-pub struct NewDevice {
-    /// Whose.
-    pub user: Local,
-    /// A fresh id.
-    pub id: DeviceId,
-    /// Its token, hashed.
-    pub token: TokenHash,
-    /// What the user calls it.
-    pub name: String,
-}
-
-/// Devices of one user: a person has a few, a script that forgets to log out has many.
-const DEVICES: usize = 200;
 
 /// What a user changes of the account; what is absent stays.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -212,11 +196,12 @@ impl Home {
             account.display_name.clear();
             account.groups_from = GroupsFrom::default();
         })?;
-        let devices = reader.devices(local)?;
+        let devices = self.devices(reader, local)?;
         for device in &devices {
             self.remove_device(device);
         }
         self.clear_lists(reader, local)?;
+        self.clear_own_views(reader, local)?;
         Ok((account, devices))
     }
 
@@ -261,49 +246,6 @@ impl Home {
         let step = self.current_step();
         self.ops.insert((user.clone(), op), done.clone(), step);
         self.write(Write::Op { user: user.clone(), op, done });
-    }
-
-    /// Signs a device in.
-    pub fn add_device(
-        &mut self,
-        reader: &dyn Reader,
-        now_ms: u64,
-        new: NewDevice,
-    ) -> Result<Device, Failure> {
-        self.at(now_ms);
-        // The password was checked a moment ago; the account may have been shut since.
-        if !self.is_active(reader, &new.user)? {
-            return Err(DISABLED.into());
-        }
-        if reader.devices(&new.user)?.len() >= DEVICES {
-            return Err(Refusal::new(
-                Class::Limit,
-                "too_many_devices",
-                "log out on a device you no longer use",
-            )
-            .with_limit(DEVICES as u64)
-            .into());
-        }
-        let device = Device {
-            id: new.id,
-            user: new.user,
-            token: new.token,
-            name: new.name,
-            created_at: self.now_ms,
-        };
-        self.write(Write::Device(Box::new(device.clone())));
-        self.hurry();
-        Ok(device)
-    }
-
-    /// Signs a device out: its token is dead once the step is committed.
-    pub fn remove_device(&mut self, device: &Device) {
-        self.write(Write::DeviceGone {
-            user: device.user.clone(),
-            device: device.id,
-            token: device.token,
-        });
-        self.hurry();
     }
 
     /// Another home is connected. If it has still to be asked what it holds, it is asked on this connection, however often
@@ -423,6 +365,7 @@ impl Home {
     }
 
     fn put_account(&mut self, account: Account) {
+        self.index_account(&account);
         let step = self.current_step();
         self.accounts.insert(account.local.clone(), account.clone(), step);
         self.write(Write::Account(Box::new(account)));

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, UserRef};
 
 use crate::fold::Fold;
+use crate::own_view::OwnView;
 use crate::state::{
     Account, ChannelState, Device, EntryRow, Invite, ListRow, LogEntry, MessageKey, OpDone,
     PeerState, TokenHash, UserList,
@@ -110,6 +111,14 @@ pub trait Reader {
         after: Option<&UserRef>,
         limit: usize,
     ) -> Result<Vec<(UserRef, u64)>, Fault>;
+    /// How a user sees channels for himself, where not like everybody.
+    fn own_views(&self, user: &Local) -> Result<Vec<(ChannelId, OwnView)>, Fault>;
+    /// What a user is writing in a channel.
+    fn draft(&self, user: &Local, channel: ChannelId) -> Result<Option<String>, Fault>;
+    /// Accounts that are found by words that begin like this, at most `limit`, by word and name: one may come more than once.
+    fn found_by(&self, beginning: &str, limit: usize) -> Result<Vec<Local>, Fault>;
+    /// Whether an account is found by a word.
+    fn has_word(&self, word: &str, user: &Local) -> Result<bool, Fault>;
     /// What an `op` of a user has done.
     fn op(&self, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault>;
     /// `op`s done before `before_ms`, at most `limit`, so that they can be forgotten.

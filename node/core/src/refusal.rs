@@ -78,6 +78,8 @@ pub(crate) const OP_REUSED: Refusal = Refusal::new(
     "op_reused",
     "this op names another change of yours: make a new one",
 );
+pub(crate) const BAD_CREDENTIALS: Refusal =
+    Refusal::new(Class::NotAllowed, "bad_credentials", "the password is wrong");
 pub(crate) const DISABLED: Refusal = Refusal::new(
     Class::NotAllowed,
     "user_disabled",

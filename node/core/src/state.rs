@@ -430,6 +430,8 @@ pub struct Device {
     pub name: String,
     /// Unix milliseconds.
     pub created_at: u64,
+    /// When it was last used, within the hour, in Unix milliseconds; 0: not known yet.
+    pub seen_at: u64,
 }
 
 /// An invite to register.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use homing_wire::{ChannelId, DeviceId, HomeId, Local, OpId, Pos, Stamp, UserRef};
 
 use crate::fold::Fold;
+use crate::own_view::OwnView;
 use crate::state::{
     Account, ChannelState, Device, Invite, ListRow, LogEntry, OpDone, PeerState, TokenHash,
     UserList,
@@ -114,6 +115,33 @@ pub enum Write {
         other: UserRef,
         /// Since when, in Unix milliseconds; `None`: no longer.
         since: Option<u64>,
+    },
+    /// How a user sees a channel for himself.
+    OwnView {
+        /// Who.
+        user: Local,
+        /// Which channel.
+        channel: ChannelId,
+        /// How; `None`: like everybody.
+        view: Option<OwnView>,
+    },
+    /// What a user is writing in a channel.
+    Draft {
+        /// Who.
+        user: Local,
+        /// Where.
+        channel: ChannelId,
+        /// The text; `None`: nothing any more.
+        text: Option<Arc<str>>,
+    },
+    /// An account is found by a word, or no longer.
+    Word {
+        /// The word, as [`crate::words`] makes it.
+        word: String,
+        /// Whose name it is of.
+        user: Local,
+        /// Found by it.
+        there: bool,
     },
     /// What an `op` of a user has done.
     Op {

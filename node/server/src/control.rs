@@ -505,7 +505,7 @@ fn change_and_sign_out(
     change: impl FnOnce(&mut Account),
 ) -> Result<Applied, ControlError> {
     let account = home.change_account(reader, &user, change)?;
-    let devices = reader.devices(&user)?;
+    let devices = home.devices(reader, &user)?;
     for device in &devices {
         home.remove_device(device);
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use homing_core::{Fault, Folded, LogEntry, Reader, Sight, UserList};
+use homing_core::{Fault, Folded, LogEntry, OwnView, Reader, Sight, UserList};
 use homing_wire::{ChannelId, DeviceId, MessageId, Order, Pos, UserId, UserRef};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -65,6 +65,15 @@ pub enum ExportRow {
         created_at: u64,
         /// Its members and how far they have got.
         members: Vec<MemberRow>,
+    },
+    /// How the user sees a channel for himself, where not like everybody; behind the channel.
+    OwnView {
+        /// Which.
+        channel: ChannelId,
+        /// What is kept of it.
+        view: OwnView,
+        /// What the user is writing there.
+        draft: Option<String>,
     },
     /// A message.
     Message {
@@ -186,6 +195,11 @@ fn channel_rows(
                 })
                 .collect(),
         });
+        let views = reader.own_views(&user.local)?;
+        if let Some((_, view)) = views.into_iter().find(|(id, _)| *id == channel) {
+            let draft = reader.draft(&user.local, channel)?;
+            rows.push(ExportRow::OwnView { channel, view, draft });
+        }
     }
     if pos > state.head {
         return Ok(None);
@@ -274,6 +288,15 @@ impl ExportRow {
                     "members": members,
                 }))
             }
+            Self::OwnView { channel, view, draft } => serde_json::to_string(&serde_json::json!({
+                "kind": "view",
+                "channel": channel,
+                "muted_until": view.muted_until,
+                "archived": view.archived,
+                "pinned": view.pinned,
+                "marked_unread": view.marked_unread,
+                "draft": draft,
+            })),
             Self::Message { channel, pos, order, id, sender, sent_at, arrived_at, body } => {
                 serde_json::to_string(&MessageLine {
                     kind: "message",

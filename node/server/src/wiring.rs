@@ -29,6 +29,9 @@ pub fn policy(config: &Config) -> Policy {
         invitations_of_home: config.groups.invitations_of_home,
         contacts: l.contacts,
         blocks: l.blocks,
+        draft_bytes: l.draft_bytes,
+        pinned: l.pinned,
+        token_idle_ms: l.token_idle_days * 24 * 3_600_000,
     }
 }
 

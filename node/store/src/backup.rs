@@ -237,6 +237,20 @@ fn go_through(store: &dyn Store, out: &mut Out<'_>) -> Result<(), BackupError> {
                     part.add(out, Write::Listed { list, owner, other, since: Some(since) })?;
                 }
             }
+            for (channel, view) in store.own_views(&account.local)? {
+                let user = account.local.clone();
+                if view.drafted
+                    && let Some(text) = store.draft(&user, channel)?
+                {
+                    let text = Some(text.into());
+                    part.add(out, Write::Draft { user: user.clone(), channel, text })?;
+                }
+                part.add(out, Write::OwnView { user, channel, view: Some(view) })?;
+            }
+            for word in homing_core::words_of(&account) {
+                let user = account.local.clone();
+                part.add(out, Write::Word { word, user, there: true })?;
+            }
             // Devices are left out: a backup's tokens are dead.
             part.add(out, Write::Account(Box::new(account)))?;
         }
@@ -457,6 +471,9 @@ mod tag {
     pub(super) const LETTER_GONE: u8 = 15;
     pub(super) const OPEN_INVITATION: u8 = 16;
     pub(super) const FOLD: u8 = 20;
+    pub(super) const OWN_VIEW: u8 = 17;
+    pub(super) const DRAFT: u8 = 18;
+    pub(super) const WORD: u8 = 19;
 }
 
 fn next_write(rest: &[u8]) -> Option<(u8, usize)> {
@@ -502,6 +519,13 @@ fn encode_batch(batch: &Batch) -> Vec<u8> {
             Write::Listed { list, owner, other, since } => {
                 (tag::LISTED, to_bytes(&(list, owner, other, since)))
             }
+            Write::OwnView { user, channel, view } => {
+                (tag::OWN_VIEW, to_bytes(&(user, channel, view.as_ref().map(stored))))
+            }
+            Write::Draft { user, channel, text } => {
+                (tag::DRAFT, to_bytes(&(user, channel, text.as_deref())))
+            }
+            Write::Word { word, user, there } => (tag::WORD, to_bytes(&(word, user, there))),
         };
         bytes.push(tag);
         bytes.extend_from_slice(&(content.len() as u32).to_le_bytes());
@@ -572,6 +596,24 @@ fn decode_batch(mut content: Bytes) -> Option<Batch> {
                 let (user, op) = from_bytes(&content)?;
                 Write::OpGone { user, op }
             }
+            tag::OWN_VIEW => {
+                let (user, channel, view): (Local, ChannelId, Option<Vec<u8>>) =
+                    from_bytes(&content)?;
+                let view = match view {
+                    Some(view) => Some(values::decode(&view).ok()?),
+                    None => None,
+                };
+                Write::OwnView { user, channel, view }
+            }
+            tag::DRAFT => {
+                let (user, channel, text): (Local, ChannelId, Option<String>) =
+                    from_bytes(&content)?;
+                Write::Draft { user, channel, text: text.map(Into::into) }
+            }
+            tag::WORD => {
+                let (word, user, there) = from_bytes(&content)?;
+                Write::Word { word, user, there }
+            }
             tag::LISTED => {
                 let (list, owner, other, since) = from_bytes(&content)?;
                 Write::Listed { list, owner, other, since }
@@ -640,6 +682,9 @@ pub fn restore_batch(
             | Write::Roster { .. }
             | Write::Letter { .. }
             | Write::LetterGone { .. }
+            | Write::OwnView { .. }
+            | Write::Draft { .. }
+            | Write::Word { .. }
             | Write::Op { .. }
             | Write::OpGone { .. } => {}
         }

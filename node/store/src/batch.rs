@@ -8,8 +8,8 @@ use homing_core::{Batch, Fault, LogEntry, MessageKey, OpDone, Write};
 
 use crate::keys::Key;
 use crate::values::{
-    self, IsChange, IsOpen, LetterRow, ListedSince, Listing, OpAge, OwedSince, PrunedTo, RosterRow,
-    Stored, TokenOf,
+    self, DraftRow, IsChange, IsFound, IsOpen, LetterRow, ListedSince, Listing, OpAge, OwedSince,
+    PrunedTo, RosterRow, Stored, TokenOf,
 };
 
 /// Takes what a batch changes, in order. Later changes of a key win.
@@ -83,6 +83,22 @@ pub(crate) fn translate(
                 Some(since) => sink.put(&Key::listed(*list, owner, other), &ListedSince(*since)),
                 None => sink.delete(&Key::listed(*list, owner, other)),
             },
+            Write::OwnView { user, channel, view } => match view {
+                Some(view) => sink.put(&Key::own_view(user, *channel), view),
+                None => sink.delete(&Key::own_view(user, *channel)),
+            },
+            Write::Draft { user, channel, text } => match text {
+                Some(text) => sink.put(&Key::draft(user, *channel), &DraftRow(text.to_string())),
+                None => sink.delete(&Key::draft(user, *channel)),
+            },
+            Write::Word { word, user, there } => {
+                let key = Key::word(word, user);
+                if *there {
+                    sink.put(&key, &IsFound);
+                } else {
+                    sink.delete(&key);
+                }
+            }
             Write::Op { user, op, done } => {
                 sink.put(&Key::op(user, *op), done);
                 sink.put(&Key::op_age(done.at, user, *op), &OpAge);
@@ -129,6 +145,9 @@ fn superseded(batch: &Batch) -> Vec<bool> {
             | Write::Letter { .. }
             | Write::LetterGone { .. }
             | Write::Listed { .. }
+            | Write::OwnView { .. }
+            | Write::Draft { .. }
+            | Write::Word { .. }
             | Write::Op { .. }
             | Write::OpGone { .. } => false,
         })

@@ -13,6 +13,8 @@ pub(crate) mod kind {
     pub(crate) const BLOCK: u8 = b'b';
     pub(crate) const CHANNEL: u8 = b'c';
     pub(crate) const DEVICE: u8 = b'd';
+    /// What a user is writing in a channel.
+    pub(crate) const DRAFT: u8 = b'f';
     /// Up to 64 entries of a channel: where they are (journal engine only).
     pub(crate) const CHUNK: u8 = b'e';
     /// What later events make of the message at a place.
@@ -25,6 +27,8 @@ pub(crate) mod kind {
     pub(crate) const LISTING: u8 = b'l';
     /// Where the message of a sender and id is (journal engine only; memory keeps a map).
     pub(crate) const MESSAGE: u8 = b'm';
+    /// By which words people are found.
+    pub(crate) const WORD: u8 = b'n';
     pub(crate) const OWED: u8 = b'o';
     /// An invitation that is not answered.
     pub(crate) const OPEN_INVITATION: u8 = b'q';
@@ -34,6 +38,8 @@ pub(crate) mod kind {
     /// A letter that waits for a peer.
     pub(crate) const LETTER: u8 = b'w';
     pub(crate) const TOKEN: u8 = b't';
+    /// How a user sees a channel for himself.
+    pub(crate) const OWN_VIEW: u8 = b'v';
     pub(crate) const OP: u8 = b'x';
     /// The same `op`s by age.
     pub(crate) const OP_AGE: u8 = b'y';
@@ -112,6 +118,28 @@ impl Key {
 
     pub(crate) fn listing(user: &Local, channel: ChannelId) -> Self {
         Self::of(kind::LISTING, &[user.as_str().as_bytes(), &[0], channel.as_bytes()])
+    }
+
+    pub(crate) fn own_views(user: &Local) -> Self {
+        Self::user(kind::OWN_VIEW, user)
+    }
+
+    pub(crate) fn own_view(user: &Local, channel: ChannelId) -> Self {
+        Self::of(kind::OWN_VIEW, &[user.as_str().as_bytes(), &[0], channel.as_bytes()])
+    }
+
+    pub(crate) fn draft(user: &Local, channel: ChannelId) -> Self {
+        Self::of(kind::DRAFT, &[user.as_str().as_bytes(), &[0], channel.as_bytes()])
+    }
+
+    /// Words that begin so.
+    pub(crate) fn words(beginning: &str) -> Self {
+        Self::of(kind::WORD, &[beginning.as_bytes()])
+    }
+
+    /// A word has no zero in it.
+    pub(crate) fn word(word: &str, user: &Local) -> Self {
+        Self::of(kind::WORD, &[word.as_bytes(), &[0], user.as_str().as_bytes()])
     }
 
     pub(crate) fn devices(user: &Local) -> Self {
@@ -226,6 +254,12 @@ pub(crate) fn parse_op_age(key: &[u8]) -> Option<(u64, Local, OpId)> {
     Some((u64::from_be_bytes(*at), Local::canonical(user).ok()?, OpId::from_slice(op).ok()?))
 }
 
+/// Who is found by a word.
+pub(crate) fn parse_word(key: &[u8]) -> Option<Local> {
+    let (_, user) = std::str::from_utf8(key.get(1..)?).ok()?.split_once('\0')?;
+    Local::canonical(user).ok()
+}
+
 /// Who stands in a list of `owner`, of which this is a key.
 pub(crate) fn parse_listed(key: &[u8], owner: &Local) -> Option<UserRef> {
     let rest = key.get(1..)?.strip_prefix(owner.as_str().as_bytes())?.strip_prefix(&[0])?;
@@ -234,7 +268,7 @@ pub(crate) fn parse_listed(key: &[u8], owner: &Local) -> Option<UserRef> {
     Some(UserRef::new(HomeId(*home), local))
 }
 
-/// The channel at the end of a listing's or an owed row's key.
+/// The channel at the end of a listing's, an own view's or an owed row's key.
 pub(crate) fn parse_channel(key: &[u8]) -> Option<ChannelId> {
     ChannelId::from_slice(key.last_chunk::<16>()?).ok()
 }
@@ -261,7 +295,7 @@ pub(crate) fn parse_letter(key: &[u8]) -> Option<(HomeId, u64)> {
 
 /// Whether a kind is only ever asked for by whole key, so that it need not be kept sorted in memory.
 pub(crate) fn is_point(key: &[u8]) -> bool {
-    matches!(key.first(), Some(&(kind::CHANNEL | kind::TOKEN | kind::ROSTER)))
+    matches!(key.first(), Some(&(kind::CHANNEL | kind::TOKEN | kind::ROSTER | kind::DRAFT)))
 }
 
 #[cfg(test)]
@@ -279,6 +313,8 @@ mod tests {
         let key = Key::op_age(u64::MAX - 1, &user, op);
         assert_eq!(parse_op_age(&key), Some((u64::MAX - 1, user, op)));
         assert!(*key < *Key::op_age_end(u64::MAX));
+        let key = Key::word(&"ö".repeat(24), &other.local);
+        assert_eq!(parse_word(&key), Some(other.local.clone()));
         let group = ChannelId::from_slice(&[0; 16]).unwrap();
         let key = Key::open_invitation(other.home, &other.local, group);
         assert_eq!(parse_open_invitation(&key), Some((other.home, other.local, group)));

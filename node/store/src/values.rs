@@ -8,13 +8,13 @@
 mod old;
 
 use bytes::Bytes;
-use homing_core::{Account, ChannelState, Device, Fault, Fold, Invite, OpDone, PeerState};
+use homing_core::{Account, ChannelState, Device, Fault, Fold, Invite, OpDone, OwnView, PeerState};
 use homing_wire::{ChannelId, DeviceId, Local, Pos};
 use serde::{Deserialize, Serialize};
 
 use self::old::{
-    AccountV1, ChannelStateV1, ChannelStateV2, ChannelStateV3, OpDoneV1, PeerStateV1, PeerStateV2,
-    PeerStateV3,
+    AccountV1, ChannelStateV1, ChannelStateV2, ChannelStateV3, DeviceV1, OpDoneV1, PeerStateV1,
+    PeerStateV2, PeerStateV3,
 };
 
 /// Why bytes are no value.
@@ -129,6 +129,14 @@ pub(crate) struct IsChange;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct ListedSince(pub(crate) u64);
 
+/// What a user is writing in a channel.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct DraftRow(pub(crate) String);
+
+/// Somebody is found by a word; its key says all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct IsFound;
+
 /// Entries of a channel up to here may be thrown away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct PrunedTo(pub(crate) Pos);
@@ -160,7 +168,8 @@ stored!(Fold, 1);
 stored!(IsChange, 1);
 stored!(AccountV1, 1);
 stored!(Account, 2, from AccountV1);
-stored!(Device, 1);
+stored!(DeviceV1, 1);
+stored!(Device, 2, from DeviceV1);
 stored!(Invite, 1);
 stored!(PeerStateV1, 1);
 stored!(PeerStateV2, 2, from PeerStateV1);
@@ -173,6 +182,9 @@ stored!(TokenOf, 1);
 stored!(OwedSince, 1);
 stored!(IsOpen, 1);
 stored!(ListedSince, 1);
+stored!(OwnView, 1);
+stored!(DraftRow, 1);
+stored!(IsFound, 1);
 stored!(PrunedTo, 1);
 stored!(MessagePlace, 1);
 stored!(RosterRow, 1);
@@ -253,17 +265,21 @@ mod tests {
             ("op", hash(&encode(&sample::op_done(1)))),
             ("listing", hash(&encode(&Listing { changed: 1 << 40, active_at: 2 }))),
             ("listed", hash(&encode(&ListedSince(1 << 40)))),
+            ("own view", hash(&encode(&sample::own_view(1)))),
+            ("draft", hash(&encode(&DraftRow("wörds".into())))),
         ];
         let pinned = [
             ("channel", "461300d14c76231f"),
             ("account", "957e080e0836f5eb"),
             ("fold", "1bde2460f4af19f3"),
-            ("device", "506c35afbfb3ef34"),
+            ("device", "ab9295d647c12bd6"),
             ("invite", "22953a3b7d52fe2b"),
             ("peer", "0d93468648b95bbf"),
             ("op", "30f3571182998f13"),
             ("listing", "bddf29fd38b564f2"),
             ("listed", "8610698c738f02b5"),
+            ("own view", "dc9b1a4ea9702521"),
+            ("draft", "d04090c209eeee9d"),
         ];
         let found: Vec<_> = found.iter().map(|(n, h)| (*n, h.as_str())).collect();
         assert_eq!(found, pinned);

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use homing_core::{
     Account, ChannelState, Device, EntryRow, Fault, Fold, Invite, ListRow, LogEntry, MessageKey,
-    OpDone, PeerState, TokenHash, UserList,
+    OpDone, OwnView, PeerState, TokenHash, UserList,
 };
 use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, UserRef};
 
 use crate::keys::{self, Key, kind};
 use crate::values::{
-    self, IsOpen, LetterRow, ListedSince, Listing, OwedSince, PrunedTo, RosterRow, Stored, TokenOf,
+    self, DraftRow, IsOpen, LetterRow, ListedSince, Listing, OwedSince, PrunedTo, RosterRow,
+    Stored, TokenOf,
 };
 
 /// A key with its value.
@@ -355,6 +356,44 @@ pub(crate) fn listed(
         .collect()
 }
 
+pub(crate) fn own_views(
+    view: &impl View,
+    user: &Local,
+) -> Result<Vec<(ChannelId, OwnView)>, Fault> {
+    view.list::<OwnView>("own view", &Key::own_views(user))?
+        .into_iter()
+        .map(|(key, own)| {
+            let channel = keys::parse_channel(&key).ok_or_else(|| bad_key("own view"))?;
+            Ok((channel, own))
+        })
+        .collect()
+}
+
+pub(crate) fn draft(
+    view: &impl View,
+    user: &Local,
+    channel: ChannelId,
+) -> Result<Option<String>, Fault> {
+    let row: Option<DraftRow> = view.one("draft", &Key::draft(user, channel))?;
+    Ok(row.map(|row| row.0))
+}
+
+pub(crate) fn found_by(
+    view: &impl View,
+    beginning: &str,
+    limit: usize,
+) -> Result<Vec<Local>, Fault> {
+    let from = Key::words(beginning);
+    view.scan(&from, &keys::end_of(&from), limit)?
+        .into_iter()
+        .map(|(key, _)| keys::parse_word(&key).ok_or_else(|| bad_key("word")))
+        .collect()
+}
+
+pub(crate) fn has_word(view: &impl View, word: &str, user: &Local) -> Result<bool, Fault> {
+    Ok(view.value(&Key::word(word, user))?.is_some())
+}
+
 pub(crate) fn op(view: &impl View, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault> {
     view.one("op", &Key::op(user, op))
 }
@@ -519,6 +558,21 @@ macro_rules! reader {
                 limit: usize,
             ) -> Result<Vec<(UserRef, u64)>, Fault> {
                 view::listed(self.view(), list, owner, after, limit)
+            }
+            fn own_views(
+                &self,
+                user: &Local,
+            ) -> Result<Vec<(ChannelId, homing_core::OwnView)>, Fault> {
+                view::own_views(self.view(), user)
+            }
+            fn draft(&self, user: &Local, channel: ChannelId) -> Result<Option<String>, Fault> {
+                view::draft(self.view(), user, channel)
+            }
+            fn found_by(&self, beginning: &str, limit: usize) -> Result<Vec<Local>, Fault> {
+                view::found_by(self.view(), beginning, limit)
+            }
+            fn has_word(&self, word: &str, user: &Local) -> Result<bool, Fault> {
+                view::has_word(self.view(), word, user)
             }
             fn op(&self, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault> {
                 view::op(self.view(), user, op)

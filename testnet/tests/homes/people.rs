@@ -414,3 +414,66 @@ async fn lists_on_the_command_line() {
     let (alice, _) = party.client(0, "alice").await;
     assert_eq!(alice.all_users_in(UserList::Blocks).await.unwrap(), [""; 0]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_found_by_the_beginnings_of_their_names() {
+    let mut party = Party::with(&["acme.test"], &[("HOMING_LIMITS__USERS_FOUND", "3")]).await;
+    let server = party.homes[0].server().unwrap();
+    let people = [
+        ("bob.smith", "Bob"),
+        ("bea", "Beatrice Smythe"),
+        ("ulrich", "Ülrich Straße"),
+        ("gone", "Gone"),
+    ];
+    for (user, name) in people {
+        server.register(user, PASSWORD, None, Some(name)).await.unwrap();
+    }
+    let (alice, _) = party.client(0, "alice").await;
+    let found = async |client: &Client, query: &str| {
+        let found = client.search_users(query).await.unwrap();
+        let mut users: Vec<String> =
+            found.users.iter().map(|user| user.address.replace("@acme.test", "")).collect();
+        users.sort_unstable();
+        (users.join(" "), found.more)
+    };
+    let is = |users: &str, more: bool| (users.to_owned(), more);
+    for (query, users) in [
+        ("bo", "bob.smith"),
+        ("SM", "bea bob.smith"),
+        ("smyth beat", "bea"),
+        ("smith beat", ""),
+        ("üL", "ulrich"),
+        ("STRASSE", "ulrich"),
+        ("ul", "ulrich"),
+        ("mith", ""),
+        ("bob.smith@acme.test", "bob.smith"),
+        ("bob@ac", "bob.smith"),
+        ("bob@globex.test", ""),
+    ] {
+        assert_eq!(found(&alice, query).await, is(users, false), "{query}");
+    }
+    let update = UserUpdate { display_name: Some("Zoë".into()), privacy: None };
+    alice.update_user(&update).await.unwrap();
+    assert_eq!(found(&alice, "zo").await.0, "alice");
+    // Not who is gone, nor who is shut; whoever is opened again is there again.
+    party.homes[0].command(&["user", "delete", "gone", "--yes"]).await.unwrap();
+    party.homes[0].command(&["user", "disable", "ulrich"]).await.unwrap();
+    assert_eq!(found(&alice, "gone").await.0, "");
+    assert_eq!(found(&alice, "ul").await.0, "");
+    party.homes[0].command(&["user", "enable", "ulrich"]).await.unwrap();
+    for n in 0..4 {
+        server.register(&format!("many{n}"), PASSWORD, None, None).await.unwrap();
+    }
+    let (users, more) = found(&alice, "many").await;
+    assert_eq!((users.split(' ').count(), more), (3, true));
+    for query in ["", " .- ", "@acme.test", &"x".repeat(101), &"x".repeat(100 << 10)] {
+        let (code, reason, _) = refusal(alice.search_users(query).await);
+        assert_eq!((code, reason.as_str()), (-32602, "invalid_query"), "{:.20}", query);
+    }
+
+    party.homes[0].kill().await.unwrap();
+    party.homes[0].start().await.unwrap();
+    let (alice, _) = party.client(0, "alice").await;
+    assert_eq!(found(&alice, "zoë").await, is("alice", false));
+    assert_eq!(found(&alice, "ulr str").await, is("ulrich", false));
+}

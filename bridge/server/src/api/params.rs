@@ -16,6 +16,13 @@ use serde_json::value::RawValue;
 
 use super::table::{Asked, Open};
 
+mod people;
+
+pub(super) use people::{
+    AccountPassword, ChannelsUpdate, DevicesList, DevicesRename, DevicesRevoke, RequestsAccept,
+    RequestsDecline, UsersSearch,
+};
+
 /// Rows of a page of channels, at most and where nothing is said.
 const CHANNELS_PAGE: (u32, u32) = (100, 50);
 /// Rows of a page of messages, at most and where nothing is said.
@@ -56,7 +63,7 @@ pub(super) struct ChannelsList {
     /// Rows at most; 50 where absent.
     #[schemars(range(min = 1, max = 100))]
     limit: Option<u32>,
-    /// The archived ones instead of the others.
+    /// The archived ones alone, or the others alone; all where absent.
     archived: Option<bool>,
 }
 
@@ -65,7 +72,7 @@ impl Params for ChannelsList {
         Ok(Asked::Call(Call::ChannelsList {
             cursor: self.cursor,
             limit: rows(self.limit, CHANNELS_PAGE)?,
-            archived: self.archived.unwrap_or(false),
+            archived: self.archived,
         }))
     }
 }

@@ -2,8 +2,8 @@
 //! is not, and then it is none of these.
 
 use homing_link::{
-    Call, ChannelView, ChannelsPage, Code, GroupChanged, LinkMade, MembersPage, MessageView,
-    MessagesPage, Opened, Receipts, Refused, Sent, UserView, UsersPage,
+    Call, ChannelView, ChannelsPage, Code, Devices, Found, GroupChanged, LinkMade, MembersPage,
+    MessageView, MessagesPage, Opened, Receipts, Refused, Sent, UserView, UsersPage,
 };
 use homing_wire::body;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -97,6 +97,24 @@ pub(crate) static METHODS: &[Method] = &[
         "The chat with a user, made if new",
         "channel",
         &[Code::NotAllowed, Code::NotFound, Code::Unreachable, Code::LimitReached],
+    ),
+    method::<params::ChannelsUpdate, ChannelView>(
+        "channels.update",
+        "Changes the user's own view of a channel, on all devices; what is absent stays, null takes away",
+        "channel",
+        &[Code::NotAllowed, Code::NotFound, Code::Conflict, Code::LimitReached],
+    ),
+    method::<params::RequestsAccept, ChannelView>(
+        "requests.accept",
+        "Accepts a first contact from another home; writing does the same",
+        "channel",
+        &[Code::NotAllowed, Code::NotFound, Code::Conflict],
+    ),
+    method::<params::RequestsDecline, Nothing>(
+        "requests.decline",
+        "Declines a first contact: it leaves the list, and what comes of it is hidden until the user writes there",
+        "nothing",
+        &[Code::NotAllowed, Code::NotFound, Code::Conflict],
     ),
     method::<params::MessagesList, MessagesPage>(
         "messages.list",
@@ -206,6 +224,12 @@ pub(crate) static METHODS: &[Method] = &[
         "user",
         &[Code::NotFound, Code::Unreachable],
     ),
+    method::<params::UsersSearch, Found>(
+        "users.search",
+        "People of one's own home, by the beginnings of words of their names, or by address",
+        "found",
+        &[],
+    ),
     method::<params::UsersUpdate, UserView>(
         "users.update",
         "What the user says of himself; what is absent stays",
@@ -247,6 +271,30 @@ pub(crate) static METHODS: &[Method] = &[
         "Blocks a user no longer; what came meanwhile stays hidden",
         "nothing",
         &[Code::NotFound, Code::Conflict],
+    ),
+    method::<params::DevicesList, Devices>(
+        "devices.list",
+        "Where the user is signed in",
+        "devices",
+        &[],
+    ),
+    method::<params::DevicesRename, Nothing>(
+        "devices.rename",
+        "Calls a device something else",
+        "nothing",
+        &[Code::NotFound, Code::Conflict],
+    ),
+    method::<params::DevicesRevoke, Nothing>(
+        "devices.revoke",
+        "Signs a device out: its token is dead and its sockets are closed (4403) at once",
+        "nothing",
+        &[Code::NotFound, Code::Conflict],
+    ),
+    method::<params::AccountPassword, Nothing>(
+        "account.password",
+        "Changes the password and signs all other devices out (4403)",
+        "nothing",
+        &[Code::NotAllowed, Code::Conflict],
     ),
     method::<params::AccountDelete, Nothing>(
         "account.delete",

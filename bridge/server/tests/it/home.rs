@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use homing_link::*;
-use homing_wire::{Address, ChannelId, Epoch, GroupLink, HomeId, MessageId, Order, Seq, Stamp};
+use homing_wire::{
+    Address, ChannelId, DeviceId, Epoch, GroupLink, HomeId, MessageId, Order, Seq, Stamp,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
@@ -230,6 +232,20 @@ impl State {
             }
             Call::ChannelsGet { channel } => Ok(Answer::Channel(Box::new(self.chat(channel)))),
             Call::ChannelsOpen { .. } => Ok(Answer::Channel(Box::new(self.chat(chat())))),
+            Call::ChannelsUpdate { channel, change, .. } => {
+                Ok(Answer::Channel(Box::new(ChannelView {
+                    muted_until: change.muted_until.flatten(),
+                    archived: change.archived.unwrap_or_default(),
+                    pinned: change.pinned.unwrap_or_default(),
+                    draft: change.draft.filter(|text| !text.is_empty()).map(Into::into),
+                    marked_unread: change.marked_unread.unwrap_or_default(),
+                    ..self.chat(channel)
+                })))
+            }
+            Call::RequestsAccept { channel, .. } => {
+                Ok(Answer::Channel(Box::new(self.chat(channel))))
+            }
+            Call::RequestsDecline { .. } => Ok(Answer::Done),
             Call::MessagesList { limit, .. } => {
                 let messages: Vec<_> = self.log.iter().take(limit as usize).cloned().collect();
                 let next = messages.len() as u64;
@@ -303,6 +319,15 @@ impl State {
                 display_name: address.local.to_string(),
                 privacy: None,
             })),
+            Call::UsersSearch { query } => Ok(Answer::Found(Found {
+                users: vec![UserView {
+                    address: "bob@acme.example".into(),
+                    user_id: Uuid::from_u128(2).to_string(),
+                    display_name: query,
+                    privacy: None,
+                }],
+                more: false,
+            })),
             Call::UsersUpdate { display_name, groups, .. } => Ok(Answer::User(UserView {
                 address: format!("{user}@acme.example"),
                 user_id: Uuid::from_u128(1).to_string(),
@@ -321,6 +346,17 @@ impl State {
                 self.lists.extend(add.then_some(entry));
                 Ok(Answer::Done)
             }
+            Call::DevicesList => Ok(Answer::Devices(Devices {
+                devices: vec![DeviceRow {
+                    device: DeviceId(Uuid::from_u128(3)),
+                    name: "phone".into(),
+                    created_at: 1,
+                    last_seen: None,
+                    current: true,
+                }],
+            })),
+            Call::DevicesRename { .. } | Call::DevicesRevoke { .. } => Ok(Answer::Done),
+            Call::AccountPassword { old, .. } if self.passwords[&user] == old.0 => Ok(Answer::Done),
             Call::AccountDelete { password } if self.passwords[&user] == password.0 => {
                 Ok(Answer::Done)
             }
@@ -352,7 +388,9 @@ impl State {
                 }],
                 cursor: None,
             })),
-            Call::AccountDelete { .. } => refused(Code::NotAllowed, "bad_credentials"),
+            Call::AccountPassword { .. } | Call::AccountDelete { .. } => {
+                refused(Code::NotAllowed, "bad_credentials")
+            }
         }
     }
 
@@ -371,6 +409,11 @@ impl State {
             mentions: 0,
             last: self.log.last().cloned(),
             marks: vec![],
+            muted_until: None,
+            archived: false,
+            pinned: false,
+            draft: None,
+            marked_unread: false,
             roster: None,
             owner_home: None,
             continues: None,

@@ -55,6 +55,17 @@ async fn every_method_is_answered() {
         ("groups.members", json!({"channel": channel})),
         ("groups.fork", json!({"channel": channel})),
         (
+            "channels.update",
+            json!({"channel": channel, "draft": "d", "muted_until": 9, "pinned": true}),
+        ),
+        ("devices.list", json!({})),
+        ("devices.rename", json!({"device": uuid::Uuid::nil(), "name": "n"})),
+        ("devices.revoke", json!({"device": uuid::Uuid::nil()})),
+        ("account.password", json!({"old": "correct horse", "new": "battery staple"})),
+        ("users.search", json!({"query": "bö".repeat(50)})),
+        ("requests.accept", json!({"channel": channel})),
+        ("requests.decline", json!({"channel": channel})),
+        (
             "messages.hide",
             json!({"channel": channel, "id": uuid::Uuid::nil(), "sender": "bob@acme.example"}),
         ),
@@ -90,6 +101,20 @@ async fn every_method_is_answered() {
     assert_eq!(by_link, json!({"state": "pending"}));
     let member = json!({"user": "bob@acme.example", "role": "member", "state": "active"});
     assert_eq!(answers[26], json!({"members": [member]}));
+
+    let phone = json!({"device": uuid::Uuid::from_u128(3), "name": "phone", "created_at": 1, "current": true});
+    assert_eq!(answers[29], json!({"devices": [phone]}));
+    assert_eq!(answers[32], json!({}));
+    assert_eq!(answers[33]["users"][0]["display_name"], "bö".repeat(50));
+    assert_eq!((&answers[34]["channel"], &answers[35]), (&json!(channel), &json!({})));
+    let view = &answers[28];
+    assert_eq!((&view["draft"], &view["muted_until"]), (&json!("d"), &json!(9)));
+    assert_eq!((&view["pinned"], view.get("archived")), (&json!(true), None));
+    let nothing = json!({"channel": channel, "draft": null, "muted_until": null, "pinned": null});
+    let view = alice.ok("channels.update", nothing).await;
+    for key in ["draft", "muted_until", "pinned"] {
+        assert_eq!(view.get(key), None, "null takes away");
+    }
 
     let mut documented: Vec<String> = homing_bridge::openrpc()["methods"]
         .as_array()
@@ -245,12 +270,21 @@ async fn parameters_are_checked() {
         ("channels.get", json!({"channel": 7}), "invalid_params"),
         ("channels.list", json!({"limit": 0}), "invalid_limit"),
         ("channels.list", json!({"limit": 101}), "invalid_limit"),
+        ("channels.update", json!({"channel": channel}), "nothing_to_change"),
+        ("channels.update", json!({"channel": channel, "muted_until": -1}), "invalid_params"),
+        ("channels.update", json!({"channel": channel, "pinned": "yes"}), "invalid_params"),
+        ("channels.update", json!({"channel": "x", "pinned": true}), "invalid_id"),
         ("messages.list", json!({"channel": channel, "limit": 201}), "invalid_limit"),
         ("messages.list", json!({"channel": channel, "before": 1, "after": 1}), "one_place"),
         ("messages.list", json!({"channel": channel, "before_order": "x"}), "invalid_order"),
         ("messages.list", json!({"channel": channel, "after": -1}), "invalid_params"),
         ("receipts.read", json!({"channel": channel, "pos": "1"}), "invalid_params"),
         ("users.get", json!({"address": "a@b@c.example"}), "invalid_user"),
+        ("users.search", json!({"query": "x".repeat(101)}), "invalid_query"),
+        ("users.search", json!({"query": "x".repeat(100 << 10)}), "invalid_query"),
+        ("users.search", json!({"query": ["x"]}), "invalid_params"),
+        ("requests.accept", json!({}), "invalid_params"),
+        ("requests.decline", json!({"channel": channel, "op": "x"}), "invalid_id"),
         ("users.update", json!({"privacy": {"groups": "nobody"}}), "invalid_params"),
         ("users.update", json!({"display_name": 7}), "invalid_params"),
         ("contacts.list", json!({"limit": 1001}), "invalid_limit"),
@@ -267,6 +301,9 @@ async fn parameters_are_checked() {
         ("groups.link", json!({"channel": channel, "uses": 0}), "invalid_uses"),
         ("groups.link", json!({"channel": channel, "expires": -1}), "invalid_params"),
         ("account.delete", json!({}), "invalid_params"),
+        ("account.password", json!({"old": "x"}), "invalid_params"),
+        ("devices.revoke", json!({"device": "x"}), "invalid_id"),
+        ("devices.rename", json!({"device": uuid::Uuid::nil()}), "invalid_params"),
     ] {
         assert_eq!(
             ws.refused(method, params.clone()).await,

@@ -405,7 +405,8 @@ fn a_deleted_account_leaves_its_name_alone() {
     globex.send("carol", &alice, "hi");
     globex.deliver(&mut acme);
     let (id, token) = (DeviceId(Uuid::from_u128(1)), TokenHash([1; 32]));
-    let device = NewDevice { user: local("alice"), id, token, name: "phone".into() };
+    let device =
+        NewDevice { user: local("alice"), id, token, name: "phone".into(), checked: String::new() };
     acme.home.add_device(&acme.store, acme.now, device).unwrap();
     acme.list("alice", UserList::Contacts, ListChange::Add, &carol).unwrap();
     acme.block("bob", &alice);
@@ -427,4 +428,40 @@ fn a_deleted_account_leaves_its_name_alone() {
     let channel = globex.send("carol", &alice, "still there?").channel;
     globex.deliver(&mut acme);
     assert_eq!(globex.state(channel).cursors[0].refused.as_deref(), Some("user_gone"));
+}
+
+#[test]
+fn people_are_found_by_what_they_are_called_now() {
+    let mut acme = acme();
+    let found = |node: &Node, beginning: &str| {
+        let found = node.store.found_by(beginning, 9).unwrap();
+        found.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let named = |name: &str| {
+        let display_name = Some(name.to_owned());
+        ProfileChange { display_name, groups_from: None }
+    };
+    for name in ["Alice Smith", "Alice Jones", "Alice Jones"] {
+        let change = named(name);
+        acme.home.update_profile(&acme.store, acme.now, &local("alice"), change, None).unwrap();
+    }
+    // The store holds the index against the accounts at each commit.
+    acme.settle();
+    assert_eq!((found(&acme, "smi"), found(&acme, "jon")), (vec![], vec!["alice".to_owned()]));
+    // A store of before has none of it, and is healed; again changes nothing.
+    let words = std::mem::take(&mut acme.store.words);
+    acme.crash();
+    for healed in [true, false] {
+        for account in acme.store.accounts(None, 9).unwrap() {
+            assert_eq!(acme.home.index_again(&acme.store, &account).unwrap(), healed);
+        }
+        let step = acme.home.take_step();
+        assert_eq!(step.batch.writes.is_empty(), !healed);
+        acme.store.commit(acme.id, acme.epoch, &step.batch);
+        acme.home.committed(step.number);
+    }
+    assert_eq!(acme.store.words, words);
+    acme.home.delete_account(&acme.store, &local("alice")).unwrap();
+    acme.settle();
+    assert_eq!(found(&acme, "al"), [""; 0]);
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use homing_core::{
     Account, AccountState, Batch, ChannelState, Deleted, Device, EntryRow, Fault, Fold, Invite,
-    ListRow, LogEntry, Mark, MessageKey, OpDone, PeerState, Reader, TokenHash, UserList, Write,
+    ListRow, LogEntry, Mark, MessageKey, OpDone, OwnView, PeerState, Reader, TokenHash, UserList,
+    Write,
 };
 use homing_wire::{
     Body, ChainPos, ChannelId, Checker, DeviceId, Epoch, Hash, Head, HomeId, Kind, Local, OpId,
@@ -39,7 +40,12 @@ pub(crate) struct TestStore {
     pub(crate) letters: BTreeMap<(HomeId, u64), Bytes>,
     ops: BTreeMap<(Local, OpId), OpDone>,
     pub(crate) lists: BTreeMap<(UserList, Local, UserRef), u64>,
-    /// Chats of two of whom one has ever blocked the other.
+    pub(crate) own_views: BTreeMap<(Local, ChannelId), OwnView>,
+    pub(crate) drafts: BTreeMap<(Local, ChannelId), String>,
+    pub(crate) words: BTreeSet<(String, Local)>,
+    /// Channels of which somebody's own view has ever changed.
+    viewed: BTreeSet<ChannelId>,
+    /// Chats of two of whom one has ever blocked the other, or declined what the other began.
     blocked: BTreeSet<ChannelId>,
 }
 
@@ -64,8 +70,20 @@ impl TestStore {
                         let chat = || ChannelId::chat(&UserRef::new(home, owner.clone()), other);
                         *list == UserList::Blocks && *other == sender && chat() == entry.channel()
                     });
+                    let declined = || {
+                        let now = batch.writes.iter().filter_map(|write| {
+                            if let Write::Channel(state) = write { Some(&**state) } else { None }
+                        });
+                        let before = self.channels.values();
+                        let mut states = now.chain(before).filter(|s| s.id == entry.channel());
+                        states.any(|s| s.members.iter().any(|m| m.blocking && !m.accepted))
+                    };
                     let own = header.origin == HomeId::LOCAL && entry.changes().is_some();
-                    assert_eq!(entry.hidden, blocked || own, "hidden: what a blocked user writes");
+                    let hidden = blocked || own || (entry.hidden && declined());
+                    assert_eq!(
+                        entry.hidden, hidden,
+                        "hidden: what a blocked or declined user writes"
+                    );
                     let row = (header.origin, header.epoch, header.seq);
                     let rows = self.rows.entry(entry.channel()).or_default();
                     assert_eq!(rows.insert(row, entry.pos), None, "an event is stored twice");
@@ -80,6 +98,9 @@ impl TestStore {
                 }
                 Write::Channel(state) => {
                     let before = self.channels.insert(state.id, (**state).clone());
+                    if state.members.iter().any(|member| member.has_declined()) {
+                        self.blocked.insert(state.id);
+                    }
                     marks_rise(before.as_ref(), state);
                     touched.push(state.id);
                 }
@@ -133,6 +154,37 @@ impl TestStore {
                 Write::Peer(peer) => {
                     self.peers.insert(peer.home, (**peer).clone());
                 }
+                Write::OwnView { user, channel, view } => {
+                    let key = (user.clone(), *channel);
+                    match view {
+                        Some(view) => {
+                            assert_ne!(
+                                *view,
+                                OwnView::default(),
+                                "what is like everybody's is not kept"
+                            );
+                            self.own_views.insert(key, *view);
+                        }
+                        None => {
+                            self.own_views.remove(&key);
+                        }
+                    }
+                    self.viewed.insert(*channel);
+                }
+                Write::Draft { user, channel, text } => {
+                    let key = (user.clone(), *channel);
+                    match text {
+                        Some(text) => self.drafts.insert(key, text.to_string()),
+                        None => self.drafts.remove(&key),
+                    };
+                    self.viewed.insert(*channel);
+                }
+                Write::Word { word, user, there } => {
+                    let row = (word.clone(), user.clone());
+                    let changed =
+                        if *there { self.words.insert(row) } else { self.words.remove(&row) };
+                    assert!(changed, "a word is noted once: {word}");
+                }
                 Write::Op { user, op, done } => {
                     self.ops.insert((user.clone(), *op), done.clone());
                 }
@@ -152,6 +204,12 @@ impl TestStore {
                 }
             }
         }
+        let words = self.accounts.values().flat_map(|account| {
+            homing_core::words_of(account).into_iter().map(|word| (word, account.local.clone()))
+        });
+        assert_eq!(words.collect::<BTreeSet<_>>(), self.words, "by which words people are found");
+        let drafted = self.own_views.iter().filter(|(_, view)| view.drafted).map(|(key, _)| key);
+        assert!(drafted.eq(self.drafts.keys()), "a draft, and that there is one");
         touched.sort_unstable();
         touched.dedup();
         for channel in touched {
@@ -256,18 +314,23 @@ impl TestStore {
                 let key = (UserList::Blocks, member.user.local.clone(), other.user.clone());
                 state.group.is_none() && self.lists.contains_key(&key)
             });
-            assert!(deleted || member.blocking == blocking, "a block, and its copy");
+            let declined = member.blocking && !member.accepted;
+            assert!(deleted || member.blocking == blocking || declined, "a block, and its copy");
             let last = state.last_for(member);
             let latest = messages().filter(|e| e.is_shown_to(&member.user)).last();
             assert!(latest.map_or(last <= state.pruned, |e| e.pos == last), "the last");
             let row = self.listings.get(&(member.user.local.clone(), id));
-            assert_eq!(row.is_some(), member.is_listed(), "in the member's list");
+            let has_row = member.is_listed() || member.has_declined();
+            assert_eq!(row.is_some(), has_row, "in the member's list");
             if let Some(row) = row {
                 assert_eq!(row.active_at, state.active_for(member));
                 assert!(row.changed <= state.changed);
                 // What one hides is seen by that one alone.
                 let hides = log.values().any(|e| e.hidden);
-                let differs = self.blocked.contains(&id) || state.group.is_some() || hides;
+                let differs = self.blocked.contains(&id)
+                    || self.viewed.contains(&id)
+                    || state.group.is_some()
+                    || hides;
                 assert!(row.changed == state.changed || differs);
             }
         }
@@ -576,6 +639,20 @@ impl Reader for TestStore {
             *of == list && whose == owner && after.is_none_or(|after| who > after)
         });
         Ok(rows.map(|((.., who), since)| (who.clone(), *since)).take(limit).collect())
+    }
+    fn own_views(&self, user: &Local) -> Result<Vec<(ChannelId, OwnView)>, Fault> {
+        let mine = self.own_views.iter().filter(|((owner, _), _)| owner == user);
+        Ok(mine.map(|((_, channel), view)| (*channel, *view)).collect())
+    }
+    fn draft(&self, user: &Local, channel: ChannelId) -> Result<Option<String>, Fault> {
+        Ok(self.drafts.get(&(user.clone(), channel)).cloned())
+    }
+    fn found_by(&self, beginning: &str, limit: usize) -> Result<Vec<Local>, Fault> {
+        let found = self.words.iter().filter(|(word, _)| word.starts_with(beginning));
+        Ok(found.map(|(_, user)| user.clone()).take(limit).collect())
+    }
+    fn has_word(&self, word: &str, user: &Local) -> Result<bool, Fault> {
+        Ok(self.words.contains(&(word.to_owned(), user.clone())))
     }
     fn op(&self, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault> {
         Ok(self.ops.get(&(user.clone(), op)).cloned())

@@ -12,6 +12,11 @@ pub(super) fn on(reason: &str) -> Option<&'static str> {
         "not_allowed" => {
             "ask an owner or admin of the group: `homing client group members GROUP` lists them"
         }
+        "device_not_found" => "`homing client device list` shows which there are",
+        "not_a_request" => {
+            "`homing client block add` keeps somebody out, `homing client group leave` leaves"
+        }
+        "first_contact" => "five messages at most until they accept",
         "unknown_home" => UNKNOWN_HOME,
         "link_not_found" => "ask whoever gave it to you for a new one",
         _ => return None,

@@ -2,6 +2,7 @@
 
 mod advice;
 mod group;
+mod own;
 mod show;
 mod tail;
 
@@ -137,6 +138,46 @@ enum Command {
         #[command(subcommand)]
         what: ListCommand,
     },
+    /// First contacts from other homes: `homing client channels` shows which wait.
+    #[command(after_help = "Example:\n  homing client request accept carol@globex.example")]
+    Request {
+        #[command(subcommand)]
+        what: own::RequestCommand,
+    },
+    /// Hear nothing of a conversation, for some time or for ever.
+    #[command(
+        after_help = "Example:\n  homing client mute bob@globex.example --for 28800\n  homing client mute bob@globex.example --off"
+    )]
+    Mute(own::Mute),
+    /// Put a conversation out of sight; it stays there when something is written.
+    #[command(after_help = "Example:\n  homing client archive bob@globex.example")]
+    Archive(own::OfChannel),
+    /// Have a conversation before the others.
+    #[command(after_help = "Example:\n  homing client pin bob@globex.example")]
+    Pin(own::OfChannel),
+    /// Mark a conversation as unread, until you read or write there.
+    #[command(after_help = "Example:\n  homing client unread bob@globex.example")]
+    Unread(own::OfChannel),
+    /// Where you are signed in.
+    #[command(
+        after_help = "Example:\n  homing client device list\n  homing client device revoke DEVICE"
+    )]
+    Device {
+        #[command(subcommand)]
+        what: own::DeviceCommand,
+    },
+    /// Find people of your own home by the beginnings of their names.
+    #[command(after_help = "Example:\n  homing client find smi --json")]
+    Find {
+        /// Beginnings of words, in any order.
+        query: String,
+    },
+    /// Change your password: the old one and the new one from standard input, a line each, or asked for at a terminal. All
+    /// other devices are signed out.
+    #[command(
+        after_help = "Example:\n  printf 'correct horse\\nbattery staple\\n' | homing client password"
+    )]
+    Password,
     /// Mark a conversation as read.
     #[command(after_help = "Example:\n  homing client read bob@globex.example")]
     Read {
@@ -215,6 +256,14 @@ async fn run_command(args: ClientArgs) -> anyhow::Result<()> {
         Command::Group { what } => group::run(&session, &screen, what).await,
         Command::Contact { what } => list(&session, &screen, UserList::Contacts, what).await,
         Command::Block { what } => list(&session, &screen, UserList::Blocks, what).await,
+        Command::Request { what } => own::request(&session, &screen, what).await,
+        Command::Mute(mute) => own::mute(&session, &screen, mute).await,
+        Command::Archive(of) => own::archive(&session, &screen, of).await,
+        Command::Pin(of) => own::pin(&session, &screen, of).await,
+        Command::Unread(of) => own::unread(&session, &screen, of).await,
+        Command::Device { what } => own::device(&session, &screen, what).await,
+        Command::Find { query } => own::find(&session, &screen, &query).await,
+        Command::Password => own::password(&session, &screen).await,
         Command::Read { with, pos } => read(&session, &screen, &with, pos).await,
     }
 }
@@ -550,6 +599,23 @@ fn password(new: bool) -> anyhow::Result<String> {
     Ok(password)
 }
 
+/// The password there is and the one that is to be: from standard input where it is no terminal, a line each.
+fn secrets() -> anyhow::Result<(String, String)> {
+    if io::stdin().is_terminal() {
+        let old = rpassword::prompt_password("Password: ")?;
+        let new = rpassword::prompt_password("New password: ")?;
+        if new != rpassword::prompt_password("The same again: ")? {
+            bail!("the two passwords differ");
+        }
+        return Ok((old, new));
+    }
+    // What is read ahead of the second line must not be lost with the first.
+    let mut lines = io::stdin().lines();
+    let mut line = || lines.next().transpose().context("the passwords are no text");
+    let (old, new) = (line()?.unwrap_or_default(), line()?.unwrap_or_default());
+    Ok((old, new))
+}
+
 fn all_of_stdin() -> anyhow::Result<String> {
     let mut text = String::new();
     io::stdin().read_to_string(&mut text).context("standard input is no UTF-8 text")?;
@@ -604,6 +670,12 @@ mod tests {
             "c group leave friends",
             "c group join friends",
             "c group unlink friends",
+            "c request",
+            "c request accept",
+            "c mute bob --for 0",
+            "c mute bob --for 5 --off",
+            "c device revoke phone",
+            "c find",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

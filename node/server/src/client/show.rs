@@ -148,6 +148,16 @@ impl Screen {
             ChannelState::Invited => line.push_str("(invited) "),
             ChannelState::Left => line.push_str("(left) "),
         }
+        let own = [
+            (channel.pinned, "pinned"),
+            (channel.archived, "archived"),
+            (channel.muted_until.is_some_and(|until| until > now_ms()), "muted"),
+            (channel.marked_unread, "unread"),
+            (channel.draft.is_some(), "draft"),
+        ];
+        for (_, word) in own.iter().filter(|(is, _)| *is) {
+            line.push_str(&format!("({word}) "));
+        }
         if let Some(last) = &channel.last {
             let (day, time) = split_time(last.sent_at);
             let text: String = say_body(last, " ").chars().take(PREVIEW_CHARS).collect();
@@ -214,6 +224,17 @@ pub(super) fn harmless(text: &str) -> Cow<'_, str> {
         _ => '\u{fffd}',
     };
     Cow::Owned(text.chars().map(|c| if harmful(c) { picture(c) } else { c }).collect())
+}
+
+/// A time for people, to the minute.
+pub(super) fn when(unix_ms: u64) -> String {
+    let (day, time) = split_time(unix_ms);
+    format!("{} {}", date(day), &time[..5])
+}
+
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Days since 1970 and the time of day, UTC.

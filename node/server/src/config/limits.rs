@@ -51,6 +51,15 @@ section! {
         contacts: usize = 5_000, in 1..=100_000;
         /// Users whom one user has blocked, about 100 bytes each on disk.
         blocks: usize = 5_000, in 1..=100_000;
+        /// People found by one users.search: more than fit a screen; another letter says whom is meant.
+        users_found: usize = 50, in 1..=1_000;
+        /// Bytes of what one user is writing in one channel, kept for all devices: longer texts are files.
+        draft_bytes: usize = 16 << 10, in 0..=65_536;
+        /// Channels that one user has pinned: more than fit a screen.
+        pinned: usize = 100, in 0..=10_000;
+        /// A token that nobody has used for so many days is dead: a telephone in a drawer is signed in no longer. One
+        /// that is used lives for ever.
+        token_idle_days: u64 = 90, in 1..=3_650;
         /// Failed log-ins a minute for one account; then 429. A typing error, not a search.
         login_failures_per_account: u32 = 10, in 1..=10_000;
         /// Failed log-ins a minute from one address (IPv6: one /64); an office shares one.

@@ -1,4 +1,6 @@
-use homing_core::{ListChange, ListCommand, NewDevice, Policy, SendCommand, Target, UserList};
+use homing_core::{
+    ListChange, ListCommand, NewDevice, Policy, SendCommand, Target, UserList, ViewChange,
+};
 use homing_store::{MemoryStore, Store as _};
 use homing_wire::{Epoch, Kind, MessageId};
 use uuid::Uuid;
@@ -58,6 +60,13 @@ impl Bench {
             id,
             token: TokenHash([token; 32]),
             name: "phone".into(),
+            checked: self
+                .home
+                .account(&self.store, &local(user))
+                .unwrap()
+                .unwrap()
+                .password
+                .clone(),
         };
         self.home.add_device(&self.store, NOW, new).unwrap();
         self.commit();
@@ -246,6 +255,11 @@ fn an_export_holds_everything_page_by_page() {
         bench.send("alice", UserRef::new(OWN, local("bob")));
     }
     bench.send("alice", UserRef::new(GLOBEX, local("carol")));
+    let change = ViewChange { draft: Some("unsaid".into()), ..ViewChange::default() };
+    let chat =
+        ChannelId::chat(&UserRef::new(OWN, local("alice")), &UserRef::new(GLOBEX, local("carol")));
+    bench.home.update_view(&bench.store, NOW, &local("alice"), chat, &change, None).unwrap();
+    bench.commit();
     let (mut rows, mut place, mut pages) = (Vec::new(), None, 0);
     loop {
         let control = Control::UserExport { user: local("alice"), place };
@@ -265,7 +279,15 @@ fn an_export_holds_everything_page_by_page() {
     assert_eq!(count(|r| matches!(r, ExportRow::Device { .. })), 1);
     assert_eq!(count(|r| matches!(r, ExportRow::Channel { .. })), 2);
     assert_eq!(count(|r| matches!(r, ExportRow::Message { .. })), 301);
-    let line = rows.last().unwrap().line(|user| user.local.to_string()).unwrap();
+    let own = rows.iter().find(|r| matches!(r, ExportRow::OwnView { .. })).unwrap();
+    let line = own.line(|user| user.local.to_string()).unwrap();
+    assert!(line.contains(r#""draft":"unsaid""#), "{line}");
+    let line = rows
+        .iter()
+        .rfind(|r| matches!(r, ExportRow::Message { .. }))
+        .unwrap()
+        .line(|user| user.local.to_string())
+        .unwrap();
     assert!(line.contains(r#""body":{"type":"text","text":"hello"}"#), "{line}");
 
     // Nobody's channel but one's own: bob does not get carol's.
@@ -279,6 +301,7 @@ fn an_export_holds_everything_page_by_page() {
         | ExportRow::Account { .. }
         | ExportRow::Device { .. }
         | ExportRow::Listed { .. }
+        | ExportRow::OwnView { .. }
         | ExportRow::Message { .. } => None,
     });
     assert!(place.is_some());
@@ -287,9 +310,9 @@ fn an_export_holds_everything_page_by_page() {
         panic!("not an export");
     };
     let foreign = |row: &ExportRow| match row {
-        ExportRow::Channel { channel, .. } | ExportRow::Message { channel, .. } => {
-            Some(*channel) == place.map(|p| p.channel)
-        }
+        ExportRow::Channel { channel, .. }
+        | ExportRow::OwnView { channel, .. }
+        | ExportRow::Message { channel, .. } => Some(*channel) == place.map(|p| p.channel),
         ExportRow::Account { .. } | ExportRow::Device { .. } | ExportRow::Listed { .. } => false,
     };
     assert!(!rows.iter().any(foreign));

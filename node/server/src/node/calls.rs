@@ -4,13 +4,14 @@ use std::sync::atomic::Ordering;
 
 use homing_core::{Mark, SendCommand, Target};
 use homing_link::{
-    Answer, Call, Code, Limits, Opened, Refused, Request, SendTarget, Sent, SessionNo, SyncPoint,
-    Unlinked, UserView, Whoami,
+    Answer, Call, Code, Limits, Opened, Refused, Request, Secret, SendTarget, Sent, SessionNo,
+    SyncPoint, Unlinked, UserView, Whoami,
 };
 use homing_wire::{Address, ChannelId, DeviceId, Hash, Local, MessageId, Pos, UserRef};
 use uuid::Uuid;
 
 use super::bucket::Bucket;
+use super::channels::ChangedPage;
 use super::groups::Wish;
 use super::hub::{Hub, HubError, Output, bad_token, refused};
 use super::input::{Lookup, Pending};
@@ -21,6 +22,8 @@ use crate::token::token_hash;
 /// What becomes of a call.
 pub(super) enum Outcome {
     Answer(Answer),
+    /// It is done; the sockets of these devices are closed behind the answer.
+    SignsOut(Local, Vec<DeviceId>),
     Read(ReadJob),
     /// It waits (for a look-up, or for a password to be checked) and comes back.
     Waits,
@@ -59,9 +62,6 @@ impl From<homing_core::Failure> for Stop {
     }
 }
 
-/// Channels on one page of `session.open`.
-const OPEN_PAGE: usize = 100;
-
 impl Hub {
     /// A request of a session.
     pub(super) fn request(&mut self, request: Request) -> Result<(), HubError> {
@@ -85,12 +85,17 @@ impl Hub {
     /// Carries a call out, or parks it until `looked_up` comes back with what another home said.
     fn call(&mut self, pending: Pending, looked_up: Option<&Lookup>) -> Result<(), HubError> {
         let Pending { session, number, call, user } = pending;
+        let mut signs_out = None;
         let output = match self
             .same_user(session, user)
             .and_then(|()| self.carry_out(session, number, call, looked_up))
         {
             Ok(Outcome::Answer(answer)) => {
                 Output::Answer { session, number, result: Box::new(Ok(answer)) }
+            }
+            Ok(Outcome::SignsOut(user, devices)) => {
+                signs_out = Some((user, devices));
+                Output::Answer { session, number, result: Box::new(Ok(Answer::Done)) }
             }
             Ok(Outcome::Read(job)) => Output::Read { session, number, job: Box::new(job) },
             // Another home may have been asked: that is an effect.
@@ -109,6 +114,9 @@ impl Hub {
             None
         };
         self.outputs.push(output);
+        if let Some((user, devices)) = signs_out {
+            self.sign_out(&user, devices);
+        }
         if let Some(cap) = cap {
             self.outputs.push(Output::SyncCap { session, cap });
         }
@@ -138,16 +146,13 @@ impl Hub {
         if let Call::Open { token, since, cursor } = &call {
             return self.open(session, token, since.as_deref(), cursor.as_deref());
         }
-        let (user, _device) = self.signed_in(session)?;
+        let (user, device) = self.signed_in(session)?;
         match call {
             Call::Open { .. } => Err(bad_token().into()),
             Call::ChannelsList { cursor, limit, archived } => {
                 self.channels_list(&user, cursor.as_deref(), limit, archived)
             }
-            Call::ChannelsGet { channel } => {
-                let view = self.shower.channel(&mut self.home, reader, &user, channel)?;
-                Ok(Outcome::Answer(Answer::Channel(Box::new(view.ok_or_else(no_channel)?))))
-            }
+            Call::ChannelsGet { channel } => self.channel_view(&user, channel),
             Call::ChannelsOpen { ref with } => {
                 let with = self.resolve(with)?;
                 if self.must_look_up(&user, &with)? {
@@ -165,6 +170,17 @@ impl Hub {
                 let id = self.home.open_chat(reader, now, &user, &with)?;
                 let view = self.shower.channel(&mut self.home, reader, &user, id)?;
                 Ok(Outcome::Answer(Answer::Channel(Box::new(view.ok_or_else(no_channel)?))))
+            }
+            Call::ChannelsUpdate { channel, change, op } => {
+                self.update_view(&user, channel, change, op)
+            }
+            Call::RequestsAccept { channel, op } => {
+                self.home.accept_request(reader, now, &user, channel, op)?;
+                self.channel_view(&user, channel)
+            }
+            Call::RequestsDecline { channel, op } => {
+                self.home.decline_request(reader, now, &user, channel, op)?;
+                Ok(Outcome::Answer(Answer::Done))
             }
             Call::MessagesList { channel, place, limit } => {
                 let head = self.head_for_member(&user, channel)?;
@@ -231,6 +247,7 @@ impl Hub {
                 let user = self.home.user(&user);
                 Ok(Outcome::Read(ReadJob::Receipts { channel, id, senders, user, members, known }))
             }
+            Call::UsersSearch { query } => self.users_search(&query),
             Call::UsersUpdate { display_name, groups, op } => {
                 self.users_update(&user, display_name, groups, op)
             }
@@ -279,8 +296,17 @@ impl Hub {
             Call::GroupsMembers { channel, cursor } => {
                 self.group_members(&user, channel, cursor.as_deref())
             }
+            Call::DevicesList => self.devices_list(&user, device),
+            Call::DevicesRename { device, name, op } => {
+                self.rename_device(&user, device, &name, op)
+            }
+            Call::DevicesRevoke { device, op } => self.revoke_device(&user, device, op),
+            Call::AccountPassword { old, new, op } => {
+                self.ask_for_password(session, number, &user, old, new, op)
+            }
             Call::AccountDelete { password } => {
-                self.check_password(session, number, &user, password)
+                let call = Call::AccountDelete { password: Secret::default() };
+                self.check_password(session, number, &user, call, password, None)
             }
             Call::UsersGet { ref address } => {
                 let who = self.resolve(address)?;
@@ -473,8 +499,12 @@ impl Hub {
     ) -> Result<Outcome, Stop> {
         let store = self.store.clone();
         let reader = &*store;
-        let device = reader.device(token_hash(token))?.ok_or_else(bad_token)?;
+        let device = self.home.device_of(reader, token_hash(token))?.ok_or_else(bad_token)?;
         let user = device.user.clone();
+        let now = self.now_ms();
+        if self.home.is_idle(now, &device) && self.may_expire(now) {
+            return Err(bad_token().into()); // its row goes with the next round
+        }
         let account = self.home.account(reader, &user)?.cloned().ok_or_else(bad_token)?;
         if account.state != homing_core::AccountState::Active {
             return Err(Refused::new(
@@ -510,27 +540,14 @@ impl Hub {
                     .change,
             ),
         };
-        let mut channels = Vec::new();
-        let mut last = change;
-        let mut more = false;
-        if let Some(from) = from {
-            let mut rows = self.home.listing(reader, &user)?;
-            rows.retain(|row| row.changed > from);
-            rows.sort_unstable_by_key(|row| row.changed);
-            more = rows.len() > OPEN_PAGE;
-            rows.truncate(OPEN_PAGE);
-            if more && let Some(row) = rows.last() {
-                last = row.changed;
-            }
-            for row in rows {
-                if let Some(view) =
-                    self.shower.channel(&mut self.home, reader, &user, row.channel)?
-                {
-                    channels.push(view);
-                }
-            }
-        }
+        let changed = match from {
+            Some(from) => self.channels_changed(&user, from)?,
+            None => ChangedPage { channels: Vec::new(), upto: None },
+        };
+        let (channels, more) = (changed.channels, changed.upto.is_some());
+        let last = changed.upto.unwrap_or(change);
         let sync = SyncPoint { life, change: last };
+        self.home.device_is_seen(reader, now, &user, device.id)?;
         self.sign_in(session, &user, device.id, more.then_some(last));
         Ok(Outcome::Answer(Answer::Opened(Box::new(Opened {
             user: Whoami {
@@ -578,42 +595,7 @@ impl Hub {
         self.users.entry(user.clone()).or_default().push(session);
     }
 
-    fn channels_list(
-        &mut self,
-        user: &Local,
-        cursor: Option<&str>,
-        limit: u32,
-        archived: bool,
-    ) -> Result<Outcome, Stop> {
-        let store = self.store.clone();
-        let reader = &*store;
-        let mut rows = self.home.listing(reader, user)?;
-        // The latest first; the id decides between equals, so that a cursor names one place.
-        rows.sort_unstable_by_key(|row| (std::cmp::Reverse(row.active_at), row.channel));
-        if let Some(text) = cursor {
-            let (at, id) = parse_cursor(text).ok_or_else(bad_cursor)?;
-            let after = (std::cmp::Reverse(at), id);
-            rows.retain(|row| (std::cmp::Reverse(row.active_at), row.channel) > after);
-        }
-        if archived {
-            rows.clear(); // nothing can be archived yet
-        }
-        let limit = limit.clamp(1, 100) as usize;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let cursor =
-            rows.last().filter(|_| more).map(|row| format!("{:x}.{}", row.active_at, row.channel));
-        let mut channels = Vec::with_capacity(rows.len());
-        for row in rows {
-            if let Some(view) = self.shower.channel(&mut self.home, reader, user, row.channel)? {
-                channels.push(view);
-            }
-        }
-        let sync = SyncPoint { life: self.home.epoch().0, change: self.home.change() };
-        Ok(Outcome::Answer(Answer::Channels(homing_link::ChannelsPage { channels, cursor, sync })))
-    }
-
-    fn signed_in(&self, session: SessionNo) -> Result<(Local, DeviceId), Refused> {
+    pub(super) fn signed_in(&self, session: SessionNo) -> Result<(Local, DeviceId), Refused> {
         self.sessions.get(&session).and_then(|s| s.user.clone()).ok_or_else(not_signed_in)
     }
 
@@ -711,11 +693,6 @@ impl Hub {
 
 fn not_signed_in() -> Refused {
     Refused::new(Code::NotSignedIn, "not_signed_in", "call session.open first")
-}
-
-fn parse_cursor(text: &str) -> Option<(u64, ChannelId)> {
-    let (at, id) = text.split_once('.')?;
-    Some((u64::from_str_radix(at, 16).ok()?, id.parse().ok()?))
 }
 
 pub(super) fn no_channel() -> Refused {

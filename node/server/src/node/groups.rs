@@ -439,6 +439,9 @@ impl Hub {
             if page.len() == ACCOUNTS_SEEN {
                 self.unseen = page.last().map(|account| Some(account.local.clone()));
             }
+            for account in &page {
+                self.home.index_again(&*store, account)?;
+            }
             let shut = page.into_iter().filter(|account| account.state != AccountState::Active);
             self.departing.extend(shut.map(|account| (account.local, None)));
         }

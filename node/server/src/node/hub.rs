@@ -24,6 +24,7 @@ use super::bucket::Bucket;
 use super::clock::{Clocks, Moment};
 use super::commit::Committer;
 use super::courier::{Satchel, Signer};
+use super::devices::DeviceRound;
 use super::directory::Directory;
 use super::groups::GroupWait;
 use super::hearing::{HEARINGS, hear};
@@ -62,6 +63,8 @@ pub(super) struct HubLimits {
     pub page: u32,
     /// The largest body, in bytes of compact JSON.
     pub body: usize,
+    /// People found by one search.
+    pub users_found: usize,
     /// Reading calls at the disk at once; more wait in their session's place.
     pub reads_at_once: usize,
     /// Messages a second of one user, in the long run.
@@ -70,6 +73,8 @@ pub(super) struct HubLimits {
     pub sends_burst: u32,
     /// What gossip keeps to.
     pub gossip: GossipLimits,
+    /// A token that nobody used for so long is dead, in milliseconds.
+    pub token_idle_ms: u64,
     /// What is removed when it is old; `None`: nothing.
     pub retention: Option<RetentionLimits>,
 }
@@ -158,6 +163,7 @@ pub(super) struct Hub {
     /// Other homes' questions at the disk at once.
     pub(super) peer_reads: Arc<Semaphore>,
     pub(super) retention: Option<Retention>,
+    pub(super) device_round: DeviceRound,
     /// Users whose account was shut, and above which channel they have still to be taken out of groups.
     pub(super) departing: VecDeque<(Local, Option<homing_wire::ChannelId>)>,
     /// Above which name accounts have still to be looked at for shut ones: a process before may not have been done.
@@ -320,6 +326,7 @@ impl Hub {
             gatekeeper: parts.gatekeeper,
             reads: Arc::new(Semaphore::new(parts.limits.reads_at_once)),
             retention: parts.limits.retention.map(|l| Retention::new(l, (parts.now)(), newest_ms)),
+            device_round: DeviceRound::new((parts.now)(), newest_ms, parts.limits.token_idle_ms),
             limits: parts.limits,
             departing: VecDeque::new(),
             unseen: Some(None),
@@ -449,6 +456,7 @@ impl Hub {
         self.give_up_waiting();
         self.depart()?;
         self.sweep(now)?;
+        self.expire_devices(now)?;
         self.tend_gossip()?;
         let gone: Vec<SessionNo> =
             self.sessions.iter().filter(|(_, s)| s.outbox.is_gone()).map(|(no, _)| *no).collect();
@@ -546,7 +554,7 @@ impl Hub {
                 self.reply(move || drop(reply.send(result)));
             }
             Input::Logout { token, reply } => {
-                let result = match homing_core::Reader::device(&*store, token)? {
+                let result = match self.home.device_of(&*store, token)? {
                     Some(device) => {
                         self.home.remove_device(&device);
                         self.outputs.push(Output::Revoke { user: device.user, device: device.id });
@@ -659,7 +667,9 @@ impl Hub {
                 self.collect_effects(None)?;
             }
             Input::LookedUp { user, found } => self.looked_up(user, found)?,
-            Input::MayDelete { pending, right } => self.delete_account(pending, right)?,
+            Input::PasswordChecked { pending, checked } => {
+                self.password_checked(pending, checked)?;
+            }
             Input::Control { control, reply } => self.control(control, reply)?,
             Input::Drain { done } => {
                 self.draining = Some(done);

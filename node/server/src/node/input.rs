@@ -189,10 +189,10 @@ pub(super) enum Input {
         user: UserRef,
         found: Lookup,
     },
-    /// The password of an account that its user wants deleted was checked: right or wrong, or not at all.
-    MayDelete {
+    /// The password that a call gave for its account was checked, or could not be.
+    PasswordChecked {
         pending: Pending,
-        right: Result<bool, Refused>,
+        checked: Result<Checked, Refused>,
     },
     /// The operator wants something.
     Control {
@@ -235,7 +235,7 @@ impl Input {
             | Self::Told { .. }
             | Self::GossipWaited { .. }
             | Self::LookedUp { .. }
-            | Self::MayDelete { .. }
+            | Self::PasswordChecked { .. }
             | Self::Control { .. }
             | Self::Drain { .. } => None,
         }
@@ -248,6 +248,16 @@ pub(super) enum Told {
     Lost(Vec<ChannelId>),
     /// It holds our chain up to there.
     Holds(ChannelId, Epoch, Seq),
+}
+
+/// What came of checking a password.
+pub(super) struct Checked {
+    /// It is that of the account.
+    pub(super) right: bool,
+    /// What it was checked against, a PHC string: the account may have another one since.
+    pub(super) against: String,
+    /// The new one that was to be hashed, if one was.
+    pub(super) new: Option<String>,
 }
 
 /// What came of asking another home about a user.

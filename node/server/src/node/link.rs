@@ -161,11 +161,7 @@ impl NodeLink {
         let (true, Some(local), Some(account)) = (right, local, account) else {
             self.passwords.note_failure(&name, login.from);
             self.metrics.login_failures.fetch_add(1, Ordering::Relaxed);
-            return Err(Refused::new(
-                Code::NotSignedIn,
-                "bad_credentials",
-                "user or password is wrong",
-            ));
+            return Err(bad_credentials());
         };
         if account.state != AccountState::Active {
             return Err(Refused::new(
@@ -181,8 +177,14 @@ impl NodeLink {
             id: DeviceId(Uuid::now_v7()),
             token: token::token_hash(&token),
             name: clean_name(login.device_name.as_deref(), "device"),
+            checked: account.password,
         });
-        let logged_in = self.ask(|reply| Input::Login { new, token, reply }).await??;
+        let logged_in = self.ask(|reply| Input::Login { new, token, reply }).await?;
+        let logged_in = logged_in.map_err(|refused| match &*refused.reason {
+            // It was changed while it was checked.
+            "bad_credentials" => bad_credentials(),
+            _ => refused,
+        })?;
         self.metrics.logins.fetch_add(1, Ordering::Relaxed);
         Ok(logged_in)
     }
@@ -249,6 +251,10 @@ fn clean_name(name: Option<&str>, otherwise: &str) -> String {
 pub(super) fn stopping() -> Refused {
     Refused::new(Code::Busy, "stopping", "the node is starting or stopping")
         .with_retry_after_ms(1_000)
+}
+
+fn bad_credentials() -> Refused {
+    Refused::new(Code::NotSignedIn, "bad_credentials", "user or password is wrong")
 }
 
 fn bad_invite() -> Refused {

@@ -3,12 +3,15 @@
 mod admission;
 mod bucket;
 mod calls;
+mod channels;
 mod clock;
 mod commit;
 mod courier;
+mod devices;
 mod directory;
 mod displaced;
 mod faults;
+mod find;
 mod gossip;
 mod groups;
 mod hearing;

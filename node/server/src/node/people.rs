@@ -8,9 +8,9 @@ use homing_wire::{Address, Local, OpId, UserRef};
 
 use super::calls::{Outcome, Stop, bad_cursor, unknown_home};
 use super::hub::{Hub, HubError, Output};
-use super::input::{Input, Pending};
+use super::input::{Checked, Input, Pending};
 use super::read::ReadJob;
-use crate::control::{self, Control, ControlError};
+use crate::control::{self, Control, ControlEffect, ControlError};
 use crate::password;
 
 impl Hub {
@@ -83,60 +83,90 @@ impl Hub {
         Ok(Outcome::Answer(Answer::Done))
     }
 
-    /// Has the password of an account checked that its user wants deleted; the call comes back with what came of it.
+    /// Has the old password checked and the new one hashed; the call comes back with what came of it.
+    pub(super) fn ask_for_password(
+        &mut self,
+        session: SessionNo,
+        number: u64,
+        user: &Local,
+        old: Secret,
+        new: Secret,
+        op: Option<OpId>,
+    ) -> Result<Outcome, Stop> {
+        let store = self.store.clone();
+        // By then the old one is another.
+        if self.home.has_done(&*store, user, op)? {
+            return Ok(Outcome::Answer(Answer::Done));
+        }
+        password::check(&new.0).map_err(|error| {
+            Refused::new(Code::InvalidParams, error.reason(), error.to_string())
+        })?;
+        let call = Call::AccountPassword { old: Secret::default(), new: Secret::default(), op };
+        self.check_password(session, number, user, call, old, Some(new))
+    }
+
+    /// Has the password of an account checked that a call asks for, and a new one hashed; the call comes back with what came
+    /// of it. Where it waits, it is without its passwords.
     pub(super) fn check_password(
         &mut self,
         session: SessionNo,
         number: u64,
         user: &Local,
-        password: Secret,
+        call: Call,
+        Secret(given): Secret,
+        new: Option<Secret>,
     ) -> Result<Outcome, Stop> {
         let Some(from) = self.sessions.get(&session).map(|entry| entry.client.from) else {
             return Ok(Outcome::Waits);
         };
         self.passwords.check_failures(user.as_str(), from)?;
         let store = self.store.clone();
-        let hash = self.home.account(&*store, user)?.map(|account| account.password.clone());
+        let account = self.home.account(&*store, user)?.ok_or_else(bad_credentials)?;
+        let against = account.password.clone();
         let (passwords, input) = (self.passwords.clone(), self.input.clone());
-        // Where it waits, it is without its password.
-        let call = Call::AccountDelete { password: Secret(String::new()) };
         let pending = Pending { session, number, call, user: Some(user.clone()) };
         self.runtime.spawn(async move {
-            let Secret(secret) = password;
-            let right = passwords.run(move || password::verify(&secret, hash.as_deref())).await;
-            let _hub_is_gone = input.send(Input::MayDelete { pending, right }).await;
+            let work = move || {
+                let right = password::verify(&given, Some(&against));
+                // Whoever does not know the old one costs no more than that.
+                let new = new.filter(|_| right).map(|Secret(new)| password::hash(&new));
+                Ok(Checked { right, against, new: new.transpose()? })
+            };
+            let failed = |error: password::PasswordError| {
+                Refused::new(Code::Internal, error.reason(), "the password could not be hashed")
+            };
+            let checked = passwords.run(work).await.and_then(|checked| checked.map_err(failed));
+            let _hub_is_gone = input.send(Input::PasswordChecked { pending, checked }).await;
         });
         Ok(Outcome::Waits)
     }
 
-    /// The password of an account that its user wants deleted was checked: it goes as the operator would have
-    /// deleted it, and its sockets are closed behind the answer.
-    pub(super) fn delete_account(
+    /// The password that a call gave was checked: what it asks for is done, and sockets are closed behind the answer.
+    pub(super) fn password_checked(
         &mut self,
         pending: Pending,
-        right: Result<bool, Refused>,
+        checked: Result<Checked, Refused>,
     ) -> Result<(), HubError> {
-        let Pending { session, number, user, .. } = pending;
-        let deleted = self.same_user(session, user.clone()).and_then(|()| {
+        let Pending { session, number, call, user } = pending;
+        let done = self.same_user(session, user.clone()).and_then(|()| {
             let user = user.ok_or_else(bad_credentials)?;
-            if !right? {
+            let checked = checked?;
+            if !checked.right {
                 if let Some(entry) = self.sessions.get(&session) {
                     self.passwords.note_failure(user.as_str(), entry.client.from);
                 }
                 return Err(bad_credentials().into());
             }
-            let (now, store) = (self.now_ms(), self.store.clone());
-            let control = Control::UserDelete { user };
-            match control::apply(&mut self.home, &*store, now, &self.live, control) {
-                Ok(applied) => Ok(applied.effects),
-                Err(ControlError::Fault(fault)) => Err(fault.into()),
-                Err(error) => {
-                    let reason = error.reason().to_owned();
-                    Err(Refused::new(Code::NotFound, reason, error.to_string()).into())
-                }
+            if let Call::AccountPassword { op, .. } = call {
+                let new = checked.new.ok_or_else(bad_credentials)?;
+                self.change_password(session, user, (&checked.against, new), op)
+            } else if matches!(call, Call::AccountDelete { .. }) {
+                self.delete_account(user, &checked.against)
+            } else {
+                Err(bad_credentials().into()) // nothing else asks for a password
             }
         });
-        let (result, effects) = match deleted {
+        let (result, effects) = match done {
             Ok(effects) => (Ok(Answer::Done), effects),
             Err(Stop::Refused(refused)) => (Err(refused), Vec::new()),
             Err(Stop::End(error)) => return Err(error),
@@ -146,6 +176,37 @@ impl Hub {
             self.control_effect(effect);
         }
         self.collect_effects(None)
+    }
+
+    fn change_password(
+        &mut self,
+        session: SessionNo,
+        user: Local,
+        passwords: (&str, String),
+        op: Option<OpId>,
+    ) -> Result<Vec<ControlEffect>, Stop> {
+        let (_, stays) = self.signed_in(session)?;
+        let (now, store) = (self.now_ms(), self.store.clone());
+        let others = self.home.change_password(&*store, now, &user, passwords, stays, op)?;
+        let devices = others.into_iter().map(|device| device.id).collect();
+        Ok(vec![ControlEffect::SignOut { user, devices }])
+    }
+
+    /// An account goes as the operator would have deleted it.
+    fn delete_account(&mut self, user: Local, checked: &str) -> Result<Vec<ControlEffect>, Stop> {
+        let (now, store) = (self.now_ms(), self.store.clone());
+        if self.home.account(&*store, &user)?.is_none_or(|account| account.password != checked) {
+            return Err(bad_credentials().into());
+        }
+        let control = Control::UserDelete { user };
+        match control::apply(&mut self.home, &*store, now, &self.live, control) {
+            Ok(applied) => Ok(applied.effects),
+            Err(ControlError::Fault(fault)) => Err(fault.into()),
+            Err(error) => {
+                let reason = error.reason().to_owned();
+                Err(Refused::new(Code::NotFound, reason, error.to_string()).into())
+            }
+        }
     }
 }
 

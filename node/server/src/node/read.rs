@@ -13,11 +13,12 @@ use homing_link::{
 };
 use homing_store::Store;
 use homing_wire::{
-    ChannelId, Kind, Local, MessageId, Order, Pos, Roster, Seq, SignedRoster, UserRef,
+    ChannelId, HomeId, Kind, Local, MessageId, Order, Pos, Roster, Seq, SignedRoster, UserRef,
 };
 use tracing::error;
 
 use super::calls::no_message;
+use super::find::found;
 use super::show::{Shower, shows, unfit};
 
 /// What to read.
@@ -47,6 +48,8 @@ pub(super) enum ReadJob {
     },
     /// A page of one of a user's lists.
     Users { list: UserList, owner: Local, after: Option<UserRef>, limit: u32 },
+    /// People of this home, by beginnings of words.
+    Found { wanted: Vec<String>, limit: usize, home: HomeId },
     /// Who has got how far with a message.
     Receipts {
         channel: ChannelId,
@@ -104,6 +107,9 @@ impl ReadJob {
         let result = match self {
             Self::Users { list, owner, after, limit } => {
                 users(store, list, &owner, after.as_ref(), limit as usize, shower).map(Ok)
+            }
+            Self::Found { wanted, limit, home } => {
+                found(store, &wanted, limit, home, shower).map(Ok)
             }
             Self::Messages { channel, head, place, limit, max_bytes, user, chains, known } => {
                 let limit = limit as usize;

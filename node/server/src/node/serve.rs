@@ -363,9 +363,11 @@ fn hub_limits(config: &Config) -> HubLimits {
         page_bytes: limits.server_frame_bytes * 3 / 4,
         page: u32::try_from(limits.page_messages).unwrap_or(u32::MAX),
         body: limits.body_bytes,
+        users_found: limits.users_found,
         reads_at_once: limits.reads_at_once,
         sends_per_s: limits.sends_per_s,
         sends_burst: limits.sends_burst,
+        token_idle_ms: limits.token_idle_days * 24 * 3_600_000,
         gossip: GossipLimits {
             from: match config.groups.gossip_from {
                 0 => None,

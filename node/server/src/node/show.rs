@@ -111,8 +111,12 @@ impl Shower {
         let me = home.user(user);
         let last = home.last_message(reader, id, &me)?;
         let roster = home.roster_of(reader, id)?;
+        let own = home.own_view(reader, user, id)?;
+        let draft = home.draft(reader, user, id)?;
         let Some(state) = home.channel(reader, id)? else { return Ok(None) };
-        let Some(member) = state.member(&me).filter(|member| member.is_listed()) else {
+        // Of one that was declined, other devices are told that it is left.
+        let shown = |member: &&Member| member.is_listed() || member.has_declined();
+        let Some(member) = state.member(&me).filter(shown) else {
             return Ok(None);
         };
         let last = last.filter(|last| member.sees(last.entry.pos)).map(|last| {
@@ -120,7 +124,14 @@ impl Shower {
             let reason = reason.or_else(|| unfit(&last.entry, roster.as_deref()));
             self.message(&last, &me, reason)
         });
-        let view = self.view(state, member, last);
+        let view = ChannelView {
+            muted_until: own.muted_until,
+            archived: own.archived,
+            pinned: own.pinned,
+            draft,
+            marked_unread: own.marked_unread,
+            ..self.view(state, member, last)
+        };
         Ok(Some(match roster {
             Some(signed) => self.as_group(view, state, member, signed.roster()),
             None => view,
@@ -139,10 +150,10 @@ impl Shower {
             kind: ChannelKind::Chat,
             name: None,
             with: state.other(me).map(|m| self.address(&m.user).to_string()),
-            state: if member.accepted {
-                homing_link::ChannelState::Active
-            } else {
-                homing_link::ChannelState::Request
+            state: match (member.accepted, member.has_declined()) {
+                (true, _) => homing_link::ChannelState::Active,
+                (false, true) => homing_link::ChannelState::Left,
+                (false, false) => homing_link::ChannelState::Request,
             },
             role: None,
             member_count: u32::try_from(state.members.len()).unwrap_or(u32::MAX),
@@ -163,6 +174,11 @@ impl Shower {
                     }
                 })
                 .collect(),
+            muted_until: None,
+            archived: false,
+            pinned: false,
+            draft: None,
+            marked_unread: false,
             roster: None,
             owner_home: None,
             continues: None,

@@ -49,8 +49,9 @@ impl Hub {
                     let to = self.listeners(channel, None)?;
                     self.show_channel(channel, change, to)?;
                 }
-                Effect::ChannelOf { channel, ref user, change } => {
-                    let to = self.users.get(user).cloned().unwrap_or_default();
+                Effect::ChannelOf { channel, ref user, answered, change } => {
+                    let mut to = self.users.get(user).cloned().unwrap_or_default();
+                    to.retain(|no| !answered || Some(*no) != except);
                     self.show_channel(channel, change, to)?;
                 }
                 Effect::Owed { .. }
@@ -317,6 +318,11 @@ impl Hub {
     pub(super) fn forget(&mut self, session: SessionNo) {
         let Some(entry) = self.sessions.remove(&session) else { return };
         self.metrics.sessions.store(self.sessions.len() as u64, Ordering::Relaxed);
+        if let Some((user, device)) = &entry.user {
+            let (now, store) = (self.now_ms(), self.store.clone());
+            // What cannot be read here ends the hub where it is needed.
+            let _seen_next_time = self.home.device_is_seen(&*store, now, user, *device);
+        }
         if let Some((user, _)) = entry.user
             && let Some(list) = self.users.get_mut(&user)
         {

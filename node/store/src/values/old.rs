@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use homing_core::{
-    Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Fork, GroupState,
-    GroupsFrom, Mark, MarkTime, Member, OpDone, OpWhat, OpenLink, PeerState, Span, Veil,
+    Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Device, Fork, GroupState,
+    GroupsFrom, Mark, MarkTime, Member, OpDone, OpWhat, OpenLink, PeerState, Span, TokenHash, Veil,
 };
 use homing_wire::{
-    ChannelId, Epoch, Hash, HomeId, HomeName, Local, Pos, Seq, Stamp, UserId, UserRef,
+    ChannelId, DeviceId, Epoch, Hash, HomeId, HomeName, Local, Pos, Seq, Stamp, UserId, UserRef,
 };
 use serde::{Deserialize, Serialize};
 
@@ -382,6 +382,23 @@ impl From<AccountV1> for Account {
     }
 }
 
+/// Before it was written when a device was last used.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DeviceV1 {
+    id: DeviceId,
+    user: Local,
+    token: TokenHash,
+    name: String,
+    created_at: u64,
+}
+
+impl From<DeviceV1> for Device {
+    fn from(old: DeviceV1) -> Self {
+        let DeviceV1 { id, user, token, name, created_at } = old;
+        Self { id, user, token, name, created_at, seen_at: 0 }
+    }
+}
+
 /// When messages alone had an `op`.
 #[derive(Serialize, Deserialize)]
 pub(super) struct OpDoneV1 {
@@ -521,6 +538,15 @@ mod tests {
         };
         assert_eq!(hash(&encode(&old)), "970c49fdc9bf3180", "as it was written then");
         assert_eq!(decode::<PeerState>(&encode(&old)), Ok(new));
+    }
+
+    #[test]
+    fn a_device_of_before_is_read_and_not_known_to_be_idle() {
+        let new = Device { seen_at: 0, ..sample::device("alice", 1) };
+        let Device { id, user, token, name, created_at, .. } = new.clone();
+        let old = DeviceV1 { id, user, token, name, created_at };
+        assert_eq!(hash(&encode(&old)), "506c35afbfb3ef34", "as it was written then");
+        assert_eq!(decode::<Device>(&encode(&old)), Ok(new));
     }
 
     #[test]

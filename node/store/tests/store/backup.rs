@@ -96,6 +96,14 @@ fn same(a: &dyn Store, b: &dyn Store) {
         };
         assert_eq!(rows(a), rows(b));
         assert!(b.devices(&account.local).unwrap().is_empty(), "tokens are dead");
+        for word in homing_core::words_of(account) {
+            assert!(b.has_word(&word, &account.local).unwrap(), "{word}");
+        }
+        assert_eq!(a.own_views(&account.local).unwrap(), b.own_views(&account.local).unwrap());
+        for channel in (1..=5).map(sample::channel) {
+            let draft = |store: &dyn Store| store.draft(&account.local, channel).unwrap();
+            assert_eq!(draft(a), draft(b));
+        }
         for list in [UserList::Contacts, UserList::Blocks] {
             let rows = |store: &dyn Store| store.listed(list, &account.local, None, 99).unwrap();
             assert_eq!(rows(a), rows(b));
@@ -140,6 +148,18 @@ fn everything() -> Vec<Write> {
         Write::Op { user: alice.clone(), op: sample::op(1), done: sample::op_done(5) },
         Write::Op { user: alice.clone(), op: sample::op(2), done: sample::op_done(6) },
     ];
+    for n in 1..=5 {
+        // Some of them go again. Whoever has a draft says so in the view.
+        let (user, channel, kept) = (alice.clone(), sample::channel(n), n != 4);
+        let text = Some("wörds".repeat(2_000).into()).filter(|_| n == 5);
+        writes.push(Write::Draft { user: user.clone(), channel, text });
+        let mut views = vec![Some(sample::own_view(n))];
+        views.extend((!kept).then_some(None));
+        writes.extend(views.into_iter().map(|view| {
+            let user = user.clone();
+            Write::OwnView { user, channel, view }
+        }));
+    }
     for (n, list) in [(1, UserList::Contacts), (2, UserList::Contacts), (3, UserList::Blocks)] {
         let other = UserRef::new(sample::peer(n).home, sample::local("carol"));
         let (owner, gone) = (alice.clone(), n == 2);

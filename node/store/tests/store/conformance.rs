@@ -115,6 +115,8 @@ suite!(
     ops_are_found_by_age,
     what_is_owed_goes_when_nothing_is,
     invitations_are_open_until_they_are_answered,
+    own_views_are_a_users_own,
+    people_are_found_by_beginnings_of_words,
     entries_come_back_byte_for_byte,
     ranges_end_before_their_bytes,
     rows_are_found_across_lives,
@@ -448,6 +450,63 @@ fn what_is_owed_goes_when_nothing_is<E: Engine>() {
         let expected =
             [(HomeId([1; 32]), sample::channel(2), 8), (HomeId([2; 32]), sample::channel(1), 7)];
         assert_eq!(store.owed().unwrap(), expected);
+    });
+}
+
+fn own_views_are_a_users_own<E: Engine>() {
+    let mut engine = E::create();
+    let (al, alice) = (sample::local("al"), sample::local("alice"));
+    let view = |user: &homing_wire::Local, n, view| Write::OwnView {
+        user: user.clone(),
+        channel: sample::channel(n),
+        view,
+    };
+    let draft = |user: &homing_wire::Local, n, text: Option<&str>| Write::Draft {
+        user: user.clone(),
+        channel: sample::channel(n),
+        text: text.map(Into::into),
+    };
+    // Larger than what one entry of an index takes.
+    let long = "wörd ".repeat(4_000);
+    commit(&engine, vec![view(&al, 1, Some(sample::own_view(1))), draft(&al, 1, Some("a"))]);
+    commit(
+        &engine,
+        vec![view(&alice, 2, Some(sample::own_view(2))), draft(&alice, 1, Some(&long))],
+    );
+    commit(&engine, vec![view(&al, 2, Some(sample::own_view(2))), draft(&alice, 2, Some("b"))]);
+    commit(&engine, vec![view(&al, 1, None), view(&al, 3, None), draft(&alice, 2, None)]);
+    both(&mut engine, |store| {
+        let found = store.own_views(&al).unwrap();
+        assert_eq!(found, [(sample::channel(2), sample::own_view(2))]);
+        assert_eq!(store.own_views(&alice).unwrap(), found);
+        assert_eq!(store.draft(&al, sample::channel(1)).unwrap().as_deref(), Some("a"));
+        assert_eq!(store.draft(&alice, sample::channel(1)).unwrap().as_ref(), Some(&long));
+        assert_eq!(store.draft(&alice, sample::channel(2)).unwrap(), None);
+    });
+}
+
+fn people_are_found_by_beginnings_of_words<E: Engine>() {
+    let mut engine = E::create();
+    let word = |word: &str, user: &str, there| Write::Word {
+        word: word.to_owned(),
+        user: sample::local(user),
+        there,
+    };
+    let names = ["al", "alice", "bob"].map(sample::local);
+    commit(&engine, vec![word("al", "bob", true), word("alice", "alice", true)]);
+    commit(&engine, vec![word("älteste", "al", true), word("ali", "al", true)]);
+    commit(&engine, vec![word("al", "alice", true), word("al", "al", true)]);
+    commit(&engine, vec![word("al", "al", false), word("zoe", "al", false)]);
+    both(&mut engine, |store| {
+        let [al, alice, bob] = &names;
+        let found = |beginning, limit| store.found_by(beginning, limit).unwrap();
+        let all = [alice, bob, al, alice].map(Clone::clone);
+        assert_eq!(found("al", 9), all, "by word, then by name");
+        assert_eq!(found("al", 2), all[..2]);
+        assert_eq!(found("ali", 9), all[2..]);
+        assert_eq!(found("ä", 9), std::slice::from_ref(al));
+        assert_eq!(found("b", 9), []);
+        assert!(store.has_word("al", bob).unwrap() && !store.has_word("al", al).unwrap());
     });
 }
 

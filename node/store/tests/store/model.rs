@@ -43,6 +43,8 @@ enum Do {
     Op(u8),
     OpGone(u8),
     Listed(u8, u8, Option<u64>),
+    OwnView(u8, u64, bool),
+    Draft(u8, u64, Option<u16>),
 }
 
 const CHANNELS: u64 = 4;
@@ -80,6 +82,9 @@ fn one() -> impl Strategy<Value = Do> {
         1 => (0..20u8).prop_map(Do::OpGone),
         1 => (0..8u8, 0..8u8, proptest::option::of(0..9u64))
             .prop_map(|(owner, other, since)| Do::Listed(owner, other, since)),
+        1 => (0..4u8, 0..CHANNELS, any::<bool>()).prop_map(|(n, c, there)| Do::OwnView(n, c, there)),
+        1 => (0..4u8, 0..CHANNELS, proptest::option::of(0..9_000u16))
+            .prop_map(|(n, c, size)| Do::Draft(n, c, size)),
     ]
 }
 
@@ -181,6 +186,16 @@ impl Writer {
                 other: UserRef::new(HomeId([other / 4; 32]), sample::local(user(other))),
                 since,
             }),
+            Do::OwnView(n, channel, there) => writes.push(Write::OwnView {
+                user: sample::local(user(n)),
+                channel: sample::channel(channel),
+                view: there.then(|| sample::own_view(self.change)),
+            }),
+            Do::Draft(n, channel, size) => writes.push(Write::Draft {
+                user: sample::local(user(n)),
+                channel: sample::channel(channel),
+                text: size.map(|size| "x".repeat(size.into()).into()),
+            }),
             Do::OpGone(n) => writes
                 .push(Write::OpGone { user: sample::local(user(n)), op: sample::op(n.into()) }),
         }
@@ -210,6 +225,10 @@ impl Writer {
             same!(s => s.account(&name));
             same!(s => s.listing(&name));
             same!(s => s.devices(&name));
+            same!(s => s.own_views(&name));
+            for channel in (0..CHANNELS).map(sample::channel) {
+                same!(s => s.draft(&name, channel));
+            }
             for list in [list(0), list(4)] {
                 same!(s => s.listed(list, &name, None, 99));
                 let after = UserRef::new(HomeId([0; 32]), name.clone());

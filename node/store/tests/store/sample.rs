@@ -9,7 +9,7 @@ use bytes::Bytes;
 use homing_core::{
     Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Deleted, Device, Edit, Fold,
     Fork, GroupState, GroupsFrom, Invite, Joining, LogEntry, Mark, MarkTime, OpDone, OpWhat,
-    OpenLink, PeerState, Reacted, Span, TokenHash, Veil,
+    OpenLink, OwnView, PeerState, Reacted, Span, TokenHash, Veil,
 };
 use homing_wire::{
     ChannelId, DeviceId, Epoch, Event, Hash, Header, HomeId, Kind, Local, MessageId, OpId, Pos,
@@ -212,7 +212,7 @@ pub(crate) fn account(name: &str) -> Account {
 
 pub(crate) fn device(user: &str, n: u64) -> Device {
     let (id, user, token) = (device_id(n), local(user), token(n));
-    Device { id, user, token, name: format!("phone {n}"), created_at: n }
+    Device { id, user, token, name: format!("phone {n}"), created_at: n, seen_at: n << 30 }
 }
 
 pub(crate) fn invite(n: u64) -> Invite {
@@ -234,6 +234,16 @@ pub(crate) fn peer(n: u8) -> PeerState {
         letters: 3,
         letters_done: (EPOCH, 2),
         joining: vec![Joining { group: channel(4), user: local("alice"), op: op(6), until: 8 }],
+    }
+}
+
+pub(crate) fn own_view(n: u64) -> OwnView {
+    OwnView {
+        muted_until: n.is_multiple_of(2).then_some(n << 40),
+        archived: n.is_multiple_of(3),
+        pinned: !n.is_multiple_of(2),
+        marked_unread: n == 1,
+        drafted: n.is_multiple_of(5),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use bytes::Bytes;
 use homing_core::{
     Account, Batch, ChannelState, Device, EntryRow, Fault, Fold, Invite, ListRow, LogEntry,
-    MessageKey, OpDone, PeerState, Reader, TokenHash, UserList,
+    MessageKey, OpDone, OwnView, PeerState, Reader, TokenHash, UserList,
 };
 use homing_store::{MemoryStore, Meta, Store, StoreError, StoreStats};
 use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, UserRef};
@@ -186,6 +186,18 @@ impl Reader for Disk {
     }
     fn peers(&self) -> Result<Vec<PeerState>, Fault> {
         self.inner.peers()
+    }
+    fn own_views(&self, user: &Local) -> Result<Vec<(ChannelId, OwnView)>, Fault> {
+        self.inner.own_views(user)
+    }
+    fn draft(&self, user: &Local, channel: ChannelId) -> Result<Option<String>, Fault> {
+        self.inner.draft(user, channel)
+    }
+    fn found_by(&self, beginning: &str, limit: usize) -> Result<Vec<Local>, Fault> {
+        self.inner.found_by(beginning, limit)
+    }
+    fn has_word(&self, word: &str, user: &Local) -> Result<bool, Fault> {
+        self.inner.has_word(word, user)
     }
     fn op(&self, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault> {
         self.inner.op(user, op)
