@@ -270,6 +270,8 @@ pub struct Limits {
     pub batch: u64,
     /// Waiting calls of a socket (count).
     pub calls_waiting: u64,
+    /// A draft, in UTF-8.
+    pub draft: u64,
     /// Rows of a page (count).
     pub page: u64,
 }

@@ -361,6 +361,8 @@ pub struct Limits {
     pub calls_waiting: u64,
     /// Members of a group (count).
     pub group_members: u64,
+    /// A draft, in UTF-8.
+    pub draft: u64,
     /// Rows of a page of messages (count).
     pub page: u64,
 }

@@ -109,6 +109,7 @@ async fn what_is_refused_changes_nothing() {
     let limits = [("HOMING_LIMITS__DRAFT_BYTES", "1000"), ("HOMING_LIMITS__PINNED", "1")];
     let mut party = Party::with(&["acme.test"], &limits).await;
     let (alice, _) = party.client(0, "alice").await;
+    assert_eq!(alice.opened().limits.draft, 1000);
     party.homes[0].register("bob").await.unwrap();
     let (eve, _) = party.client(0, "eve").await;
     let channel = say(&alice, "bob@acme.test", "hi").await.channel;

@@ -1,7 +1,7 @@
 //! Contacts, blocks, what people say of themselves, and accounts that their owners delete.
 
 use homing_client::{
-    Channel, Client, Error, Event, Events, Privacy, Refusal, UserList, UserUpdate, Uuid,
+    Channel, Client, Error, Event, Events, Privacy, Refusal, UserList, UserUpdate, Uuid, ViewUpdate,
 };
 use homing_testnet::homes::PASSWORD;
 use serde_json::{Value, json};
@@ -369,6 +369,9 @@ async fn a_backup_takes_lists_along_and_what_is_hidden() {
     let update =
         UserUpdate { display_name: None, privacy: Some(Privacy { groups: "everyone".to_owned() }) };
     alice.update_user(&update).await.unwrap();
+    let own =
+        ViewUpdate { draft: Some("unsaid".into()), pinned: Some(true), ..ViewUpdate::default() };
+    alice.update_channel(channel, &own).await.unwrap();
     let file = party.homes[0].dir().parent().unwrap().join("lists.homing");
     let file = file.to_str().unwrap();
     party.homes[0].command(&["backup", file]).await.unwrap();
@@ -381,6 +384,13 @@ async fn a_backup_takes_lists_along_and_what_is_hidden() {
     assert_eq!(alice.all_users_in(UserList::Contacts).await.unwrap(), ["bob@acme.test"]);
     assert_eq!(alice.all_users_in(UserList::Blocks).await.unwrap(), ["bob@acme.test"]);
     assert_eq!(alice.opened().user.privacy.as_ref().unwrap().groups, "everyone");
+    let view = alice.channel(channel).await.unwrap();
+    assert_eq!((view.draft.as_deref(), view.pinned, view.archived), (Some("unsaid"), true, false));
+    let found = bob.search_users("ali").await.unwrap().users;
+    assert_eq!(
+        found.iter().map(|user| user.address.as_str()).collect::<Vec<_>>(),
+        ["alice@acme.test"]
+    );
     say(&bob, "alice@acme.test", "hidden as well").await;
     assert_eq!(texts(&alice, channel).await, ["before"]);
     assert_eq!(texts(&bob, channel).await, ["before", "hidden", "hidden as well"]);

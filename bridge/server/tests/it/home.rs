@@ -216,6 +216,7 @@ impl State {
                     batch: 0,
                     calls_waiting: 0,
                     group_members: 100,
+                    draft: 16_384,
                     page: 200,
                 },
                 version: "test".into(),

@@ -345,15 +345,7 @@ impl Hub {
     ) -> Result<Outcome, Stop> {
         let now = self.now_ms();
         let store = self.store.clone();
-        if store.disk_low() {
-            return Err(Refused::new(
-                Code::Busy,
-                "disk_full",
-                "the home's disk is nearly full: its operator must make room",
-            )
-            .with_retry_after_ms(10_000)
-            .into());
-        }
+        self.check_disk()?;
         if looked_up.is_none() {
             self.spend(user, now)?;
         }
@@ -415,6 +407,15 @@ impl Hub {
             order: sent.order,
             sent_at: sent.sent_at,
         })))
+    }
+
+    /// Nothing that grows is taken while there is little room.
+    pub(super) fn check_disk(&self) -> Result<(), Refused> {
+        if !self.store.disk_low() {
+            return Ok(());
+        }
+        let message = "the home's disk is nearly full: its operator must make room";
+        Err(Refused::new(Code::Busy, "disk_full", message).with_retry_after_ms(10_000))
     }
 
     /// What a wrong clock stamps, other homes do not take, or show in a wrong place.
@@ -479,8 +480,8 @@ impl Hub {
         Ok(())
     }
 
-    /// One message of the user's share.
-    fn spend(&mut self, user: &Local, now: u64) -> Result<(), Refused> {
+    /// One message of the user's share, or a change that costs as much.
+    pub(super) fn spend(&mut self, user: &Local, now: u64) -> Result<(), Refused> {
         let (per_s, burst) = (self.limits.sends_per_s, self.limits.sends_burst);
         let bucket = self.buckets.entry(user.clone()).or_insert_with(|| Bucket::full(burst, now));
         bucket.take(per_s, burst, now).map_err(|wait_ms| {
@@ -569,6 +570,7 @@ impl Hub {
                 batch: 0,
                 calls_waiting: 0,
                 group_members: 100,
+                draft: self.limits.draft_bytes as u64,
                 page: u64::from(self.limits.page),
             },
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -63,6 +63,8 @@ pub(super) struct HubLimits {
     pub page: u32,
     /// The largest body, in bytes of compact JSON.
     pub body: usize,
+    /// Bytes of a draft, as the core has it.
+    pub draft_bytes: usize,
     /// People found by one search.
     pub users_found: usize,
     /// Reading calls at the disk at once; more wait in their session's place.

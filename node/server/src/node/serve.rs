@@ -363,6 +363,7 @@ fn hub_limits(config: &Config) -> HubLimits {
         page_bytes: limits.server_frame_bytes * 3 / 4,
         page: u32::try_from(limits.page_messages).unwrap_or(u32::MAX),
         body: limits.body_bytes,
+        draft_bytes: limits.draft_bytes,
         users_found: limits.users_found,
         reads_at_once: limits.reads_at_once,
         sends_per_s: limits.sends_per_s,

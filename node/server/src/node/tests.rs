@@ -306,6 +306,7 @@ fn limits() -> HubLimits {
         reads_at_once: 2,
         sends_per_s: 100,
         sends_burst: 100,
+        draft_bytes: 16 << 10,
         users_found: 50,
         token_idle_ms: 90 * 86_400_000,
         gossip: GossipLimits {
