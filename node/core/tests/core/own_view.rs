@@ -245,3 +245,82 @@ fn a_group_that_was_left_can_be_put_away() {
     node.crash();
     assert!(view(node, "ann", group).archived);
 }
+
+/// What a user sees of three chats: (view, draft) of each.
+type Seen = [(OwnView, Option<String>); 3];
+
+fn seen(node: &mut Node, channels: &[ChannelId; 3]) -> Seen {
+    channels.map(|channel| (view(node, "alice", channel), draft(node, "alice", channel)))
+}
+
+/// Whatever is changed, written, read, and lost in a crash: what is shown is what was decided, or what is on disk.
+#[test]
+fn random_changes_and_crashes_leave_what_was_decided() {
+    for seed in 1..=200_u64 {
+        let mut dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut roll = |most: u64| {
+            dice ^= dice << 13;
+            dice ^= dice >> 7;
+            dice ^= dice << 17;
+            dice % most
+        };
+        // Caches that forget at once.
+        let policy =
+            Policy { accounts_cached: 1, channels_cached: 1, lists_cached: 1, ..accepting() };
+        let mut acme = Node::new(1, policy, &["alice", "bob", "eve", "ida"]);
+        let alice = acme.user("alice");
+        let channels = ["bob", "eve", "ida"].map(|who| acme.send(who, &alice, "hi").channel);
+        acme.settle();
+        let mut now: Seen = Default::default();
+        let mut on_disk = now.clone();
+        for _ in 0..60 {
+            let at = roll(3) as usize;
+            let channel = channels[at];
+            let (mine, text) = &mut now[at];
+            match roll(8) {
+                0 => {
+                    let words = ["", "a", "bb"][roll(3) as usize];
+                    update(&mut acme, "alice", channel, &drafting(words), None).unwrap();
+                    *text = (!words.is_empty()).then(|| words.to_owned());
+                    mine.drafted = text.is_some();
+                }
+                1 | 2 => {
+                    let on = roll(2) == 0;
+                    let change = ViewChange {
+                        archived: Some(on),
+                        pinned: (roll(2) == 0).then_some(on),
+                        marked_unread: (roll(2) == 0).then_some(on),
+                        ..ViewChange::default()
+                    };
+                    update(&mut acme, "alice", channel, &change, None).unwrap();
+                    mine.archived = on;
+                    mine.pinned = change.pinned.unwrap_or(mine.pinned);
+                    mine.marked_unread = change.marked_unread.unwrap_or(mine.marked_unread);
+                }
+                3 => {
+                    let other = acme.user(["bob", "eve", "ida"][at]);
+                    acme.send("alice", &other, "mine");
+                    mine.marked_unread = false;
+                }
+                4 => {
+                    acme.send(["bob", "eve", "ida"][at], &alice, "theirs");
+                }
+                5 => {
+                    let head = acme.state(channel).head.0;
+                    let pos = 1 + roll(head);
+                    acme.mark("alice", channel, pos, pos).unwrap();
+                    mine.marked_unread &= pos < head;
+                }
+                6 => {
+                    acme.tick();
+                    on_disk.clone_from(&now);
+                }
+                _ => {
+                    acme.crash();
+                    now.clone_from(&on_disk);
+                }
+            }
+            assert_eq!(seen(&mut acme, &channels), now, "seed {seed}");
+        }
+    }
+}
