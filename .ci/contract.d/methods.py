@@ -42,6 +42,9 @@ WRONG = {
     "users.get": {"address": "alice"},
     "users.search": {"query": "x" * 100 * 1024},
     "users.update": {"privacy": {"groups": "nobody"}},
+    "presence.watch": {"users": [BOB, "bob"]},
+    "presence.unwatch": {},
+    "typing.set": {"channel": NOWHERE, "typing": "yes"},
     "contacts.list": {"limit": 1001},
     "contacts.add": {"user": "bob"},
     "contacts.remove": {},
@@ -61,8 +64,7 @@ WRONG = {
 ELSEWHERE = {"groups.fork", "requests.decline"}
 
 # What the contract names beside these. A name here is not built: it stands in no document.
-LATER = """messages.search presence.watch presence.unwatch typing.set media.copy media.url push.key push.subscribe
-push.unsubscribe""".split()
+LATER = """messages.search media.copy media.url push.key push.subscribe push.unsubscribe""".split()
 
 
 def uuid7():
@@ -212,6 +214,7 @@ async def call_all(called, network, alice, carol, bob):
 
     await own_view(called, network, alice, channel)
     await groups(called, alice, carol)
+    await presence(called, alice, carol)
     await people(called, network, alice, carol)
 
     # Nothing of it is anybody else's.
@@ -223,6 +226,7 @@ async def call_all(called, network, alice, carol, bob):
         ("messages.list", {}),
         ("messages.get", {"id": message_id}),
         ("messages.send", {"body": {"type": "text", "text": "let me in"}}),
+        ("typing.set", {"typing": True}),
         ("receipts.read", {"pos": 1}),
         ("receipts.delivered", {"pos": 1}),
         ("receipts.get", {"id": message_id}),
@@ -363,6 +367,34 @@ async def groups(called, alice, carol):
     check((await alice.result("channels.get", channel=group_id))["state"] == "left", "alice has not left")
 
 
+async def presence(called, alice, carol):
+    """Who is there, as far as they let it be seen, and who types."""
+    watched = await called.call(carol, "presence.watch", users=[ALICE, BOB])
+    hidden = [{"user": user, "online": False} for user in (ALICE, BOB)]
+    check(watched == {"presence": hidden}, f"presence.watch of those who do not know carol told {watched}")
+    await alice.result("contacts.add", user=CAROL)
+    told = await called.notice(carol, "presence", lambda params: params["user"] == ALICE)
+    check(told["online"] is True, f"carol was told {told}")
+    known = await carol.result("users.get", address=ALICE)
+    check(known.get("presence", {}).get("online") is True, f"users.get told {known}")
+    await alice.result("contacts.remove", user=CAROL)
+    await called.notice(carol, "presence", lambda params: params["user"] == ALICE and not params["online"])
+    check(await called.call(carol, "presence.unwatch", users=[ALICE, BOB]) == {"presence": []}, "presence.unwatch")
+    for users, code, reason in (
+        ([f"u{n}@{OTHER}" for n in range(501)], -32009, "too_many_watched"),
+        ([f"nobody-there@{HOME}"], -32004, "user_not_found"),
+        (["x@nowhere.test"], -32004, "unknown_home"),
+    ):
+        answer, _ = await carol.call("presence.watch", {"users": users})
+        came = (answer.get("error", {}).get("code"), answer.get("error", {}).get("data", {}).get("reason"))
+        check(came == (code, reason), f"presence.watch: {answer}")
+
+    chat = (await alice.result("channels.open", **{"with": CAROL}))["channel"]
+    check(await called.call(alice, "typing.set", channel=chat, typing=True) == {}, "typing.set returns {}")
+    told = await called.notice(carol, "typing", lambda params: params["channel"] == chat)
+    check((told["user"], told["typing"]) == (ALICE, True), f"carol was told {told}")
+
+
 async def people(called, network, alice, carol):
     """Lists of others, what is said of oneself, and the end of an account."""
     for name, user in (("contacts", BOB), ("blocks", f"mallory@{OTHER}")):
@@ -390,11 +422,14 @@ async def people(called, network, alice, carol):
     check(all(m["id"] != hidden["id"] for m in page["messages"]), f"alice is shown {page}")
     await alice.result("blocks.remove", user=CAROL)
 
-    before = (await alice.result("users.get", address=ALICE))["privacy"]["groups"]
+    before = (await alice.result("users.get", address=ALICE))["privacy"]
     said = await called.call(alice, "users.update", display_name="Alice", privacy={"groups": "everyone"})
-    check((said["display_name"], said["privacy"]) == ("Alice", {"groups": "everyone"}), f"users.update told {said}")
+    expected = ("Alice", {**before, "groups": "everyone"})
+    check((said["display_name"], said["privacy"]) == expected, f"users.update told {said}")
+    said = await called.call(alice, "users.update", privacy={"last_seen": "nobody"})
+    check(said["privacy"] == {"last_seen": "nobody", "groups": "everyone"}, f"users.update told {said}")
     check((await carol.result("users.get", address=ALICE)).get("privacy") is None, "others see what alice lets others do")
-    await alice.result("users.update", display_name="alice", privacy={"groups": before})
+    await alice.result("users.update", display_name="alice", privacy=before)
 
     found = await called.call(carol, "users.search", query="ALI")
     check(ALICE in [row["address"] for row in found["users"]], f"users.search told {found}")

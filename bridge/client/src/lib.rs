@@ -29,6 +29,7 @@ mod error;
 mod follow;
 mod groups;
 mod own;
+mod presence;
 mod profile;
 mod server;
 mod socket;

@@ -274,6 +274,9 @@ pub struct Limits {
     pub draft: u64,
     /// Rows of a page (count).
     pub page: u64,
+    /// Users whom a socket may watch (count).
+    #[serde(default)]
+    pub watched: u64,
 }
 
 /// The signed-in user.
@@ -472,10 +475,14 @@ pub struct UsersPage {
 }
 
 /// What a user lets others do.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Privacy {
+    /// Who may see when the user is online, or was last seen: `everyone`, `contacts` or `nobody`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<String>,
     /// Who may add the user to groups without asking: `everyone` or `contacts`.
-    pub groups: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<String>,
 }
 
 /// What a user changes with `users.update`; what is absent stays.
@@ -484,7 +491,7 @@ pub struct UserUpdate {
     /// How people shall see the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
-    /// What the user lets others do.
+    /// What the user lets others do; what is `None` in it stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub privacy: Option<Privacy>,
 }
@@ -502,4 +509,7 @@ pub struct User {
     /// What the user lets others do; of oneself alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub privacy: Option<Privacy>,
+    /// How the user is, where that may be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence: Option<Presence>,
 }

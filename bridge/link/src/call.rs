@@ -7,7 +7,8 @@ use homing_wire::{Address, ChannelId, DeviceId, GroupLink, MessageId, OpId, Orde
 
 use crate::view::{
     ChannelView, ChannelsPage, Devices, Found, GroupChanged, GroupPolicy, GroupsFrom, LinkMade,
-    MembersPage, MessageView, MessagesPage, Opened, Receipts, RoleView, Sent, UserView, UsersPage,
+    MembersPage, MessageView, MessagesPage, Opened, PresencePage, Receipts, RoleView, SeenBy, Sent,
+    UserView, UsersPage,
 };
 
 /// What a client's session may ask.
@@ -141,8 +142,27 @@ pub enum Call {
         display_name: Option<String>,
         /// Who may add the user to groups without asking.
         groups: Option<GroupsFrom>,
+        /// Who may see when the user is online.
+        last_seen: Option<SeenBy>,
         /// The client's name for this change.
         op: Option<OpId>,
+    },
+    /// Watches users, beside those whom the session watches already. Answer: [`Answer::Presence`], those who are named here.
+    PresenceWatch {
+        /// Whom.
+        users: Vec<Address>,
+    },
+    /// Watches users no longer. Answer: [`Answer::Presence`], of nobody.
+    PresenceUnwatch {
+        /// Whom.
+        users: Vec<Address>,
+    },
+    /// The user types, or has stopped. Answer: [`Answer::Done`].
+    TypingSet {
+        /// Where.
+        channel: ChannelId,
+        /// Types.
+        typing: bool,
     },
     /// A page of one of the user's lists. Answer: [`Answer::Users`].
     Listed {
@@ -379,6 +399,8 @@ pub enum Answer {
     Receipts(Receipts),
     /// Of [`Call::UsersGet`] and [`Call::UsersUpdate`].
     User(UserView),
+    /// Of [`Call::PresenceWatch`] and [`Call::PresenceUnwatch`].
+    Presence(PresencePage),
     /// Of [`Call::Listed`].
     Users(UsersPage),
     /// Of [`Call::UsersSearch`].

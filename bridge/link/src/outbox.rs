@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::call::Answer;
 use crate::refused::Refused;
-use crate::view::{ChannelView, MessageView, SyncPoint};
+use crate::view::{ChannelView, MessageView, PresenceView, SyncPoint};
 
 /// What a node puts before a client.
 #[derive(Debug)]
@@ -57,6 +57,24 @@ pub enum Notice {
         read: u64,
         /// Unix milliseconds.
         at: u64,
+        /// The place it reaches.
+        sync: SyncPoint,
+    },
+    /// A watched user has come or gone.
+    Presence {
+        /// How the user is now.
+        presence: PresenceView,
+        /// The place it reaches.
+        sync: SyncPoint,
+    },
+    /// Somebody types, or has stopped.
+    Typing {
+        /// Where.
+        channel: ChannelId,
+        /// Who, as an address.
+        user: Arc<str>,
+        /// Types.
+        typing: bool,
         /// The place it reaches.
         sync: SyncPoint,
     },
@@ -112,6 +130,9 @@ impl ToClient {
                         p.results.iter().map(|row| row.user.len() + 96).sum()
                     }
                     Ok(Answer::Members(p)) => p.members.iter().map(|row| row.user.len() + 96).sum(),
+                    Ok(Answer::Presence(p)) => {
+                        p.presence.iter().map(|row| row.user.len() + 96).sum()
+                    }
                     Ok(Answer::Users(p)) => p.users.iter().map(|user| user.len() + 32).sum(),
                     Ok(Answer::Found(p)) => p.users.len() * 768,
                     Ok(Answer::Devices(p)) => {
@@ -129,7 +150,7 @@ impl ToClient {
                 },
                 Self::Notice(notice) => match notice.as_ref() {
                     Notice::Message { message, .. } => message.body.0.len() + 256,
-                    Notice::Receipt { .. } => 0,
+                    Notice::Receipt { .. } | Notice::Presence { .. } | Notice::Typing { .. } => 0,
                     Notice::Channel { channel, .. } => channel.weight_bytes(),
                 },
                 Self::Later { .. } | Self::Close(_) => 0,

@@ -37,10 +37,17 @@ pub enum Request {
         /// What is asked.
         call: Box<Call>,
     },
+    /// The client has said something that is no call: it is there. Every call says that too.
+    Alive {
+        /// Whose.
+        session: SessionNo,
+    },
     /// The client has gone.
     Gone {
         /// Whose.
         session: SessionNo,
+        /// It said so. Whoever just falls silent may be back in a moment.
+        in_order: bool,
     },
 }
 
@@ -66,12 +73,13 @@ pub struct Session {
     number: SessionNo,
     requests: mpsc::Sender<Request>,
     outbox: Outbox,
+    in_order: bool,
 }
 
 impl Session {
     /// Made by a [`Link`].
     pub fn new(number: SessionNo, requests: mpsc::Sender<Request>, outbox: Outbox) -> Self {
-        Self { number, requests, outbox }
+        Self { number, requests, outbox, in_order: false }
     }
 
     /// Hands a call over; waits while the node is busy. Calls arrive in the order of these calls.
@@ -80,6 +88,16 @@ impl Session {
             .send(Request::Call { session: self.number, number, call: Box::new(call) })
             .await
             .map_err(|_| Refused::new(Code::Busy, "stopping", "the node is stopping"))
+    }
+
+    /// Says that the client is there. Where the node is too busy to hear it, it will hear the next time.
+    pub fn alive(&self) {
+        let _heard_next_time = self.requests.try_send(Request::Alive { session: self.number });
+    }
+
+    /// Ends the session of a client that has said good-bye.
+    pub fn leave(mut self) {
+        self.in_order = true;
     }
 
     /// The next thing for the client; `None` when the node has forgotten the session. Cancel safe.
@@ -101,6 +119,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // Full queue: the node notices the closed outbox at its next put or sweep.
-        let _noticed_later = self.requests.try_send(Request::Gone { session: self.number });
+        let Self { number: session, in_order, .. } = *self;
+        let _noticed_later = self.requests.try_send(Request::Gone { session, in_order });
     }
 }

@@ -363,6 +363,8 @@ pub struct Limits {
     pub group_members: u64,
     /// A draft, in UTF-8.
     pub draft: u64,
+    /// Users whom a socket may watch (count).
+    pub watched: u64,
     /// Rows of a page of messages (count).
     pub page: u64,
 }
@@ -383,8 +385,22 @@ pub struct Whoami {
 /// What a user lets others do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, JsonSchema)]
 pub struct Privacy {
+    /// Who may see whether the user is online, and when the user was last seen.
+    pub last_seen: SeenBy,
     /// Who may add the user to groups without asking.
     pub groups: GroupsFrom,
+}
+
+/// Who may see whether a user is online, and when the user was last seen. Nobody whom the user has blocked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SeenBy {
+    /// Anybody.
+    Everyone,
+    /// Those in the user's contacts.
+    Contacts,
+    /// Nobody. Who hides sees nobody either.
+    Nobody,
 }
 
 /// Who may add a user to groups without asking.
@@ -508,6 +524,30 @@ pub struct UserView {
     /// What the user lets others do; of oneself alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub privacy: Option<Privacy>,
+    /// How the user is, where the asking user may see it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence: Option<PresenceView>,
+}
+
+/// How a user is; where that is hidden or not known, offline and without `last_seen`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Presence")]
+pub struct PresenceView {
+    /// An address.
+    pub user: Arc<str>,
+    /// A device of the user is connected and alive.
+    pub online: bool,
+    /// The last sign of life, in Unix milliseconds; of somebody who is offline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<u64>,
+}
+
+/// Answer of `presence.watch` and `presence.unwatch`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PresencePage")]
+pub struct PresencePage {
+    /// In the order in which they were named.
+    pub presence: Vec<PresenceView>,
 }
 
 /// Answer of `users.search`.

@@ -2,7 +2,9 @@
 
 use std::io::Write as _;
 
-use homing_link::{Answer, ChannelView, MessageView, MessagesPage, Notice, SyncPoint};
+use homing_link::{
+    Answer, ChannelView, MessageView, MessagesPage, Notice, PresenceView, SyncPoint,
+};
 use homing_wire::ChannelId;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -25,6 +27,7 @@ pub(crate) fn answer(out: &mut Vec<u8>, answer: &Answer) -> Result<(), Failed> {
         }
         Answer::Receipts(receipts) => serde_json::to_writer(out, receipts),
         Answer::User(user) => serde_json::to_writer(out, user),
+        Answer::Presence(page) => serde_json::to_writer(out, page),
         Answer::Users(page) => serde_json::to_writer(out, page),
         Answer::Found(found) => serde_json::to_writer(out, found),
         Answer::Devices(devices) => serde_json::to_writer(out, devices),
@@ -61,6 +64,15 @@ pub(crate) fn notice(out: &mut Vec<u8>, notice: &Notice) -> Result<(), Failed> {
                 sync: *sync,
             };
             serde_json::to_writer(&mut *out, &params)?;
+        }
+        Notice::Presence { presence, sync } => {
+            open(out, "presence");
+            serde_json::to_writer(&mut *out, &PresenceNotice { presence, sync: *sync })?;
+        }
+        Notice::Typing { channel, user, typing, sync } => {
+            open(out, "typing");
+            let (channel, typing, sync) = (*channel, *typing, *sync);
+            serde_json::to_writer(&mut *out, &TypingNotice { channel, user, typing, sync })?;
         }
         Notice::Channel { channel, sync } => {
             open(out, "channel");
@@ -105,6 +117,31 @@ pub(crate) struct ReceiptNotice<'a> {
     pub(crate) read: u64,
     /// Unix milliseconds.
     pub(crate) at: u64,
+    /// The place it reaches.
+    #[schemars(with = "String")]
+    pub(crate) sync: SyncPoint,
+}
+
+/// A `presence` notification.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct PresenceNotice<'a> {
+    #[serde(flatten)]
+    pub(crate) presence: &'a PresenceView,
+    /// The place it reaches.
+    #[schemars(with = "String")]
+    pub(crate) sync: SyncPoint,
+}
+
+/// A `typing` notification. Nobody says that it is over where the sender is lost: it holds for a few seconds.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct TypingNotice<'a> {
+    /// Where.
+    #[schemars(with = "uuid::Uuid")]
+    pub(crate) channel: ChannelId,
+    /// Who, as an address.
+    pub(crate) user: &'a str,
+    /// Types, or has stopped.
+    pub(crate) typing: bool,
     /// The place it reaches.
     #[schemars(with = "String")]
     pub(crate) sync: SyncPoint,

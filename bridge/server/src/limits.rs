@@ -76,8 +76,8 @@ pub struct BridgeLimits {
     /// Calls made in spite of that, until the socket is closed (4429). Twice what may be in flight
     /// when the first refusal arrives, and more.
     pub busy_ignored: u32,
-    /// A socket that said nothing for so long is pinged. Below the 60 s after which common proxies
-    /// and address translators forget an idle connection.
+    /// A socket that said nothing for so long is pinged. Below the 30 s for which its user is online
+    /// after the last sign, and the 60 s after which common proxies forget an idle connection.
     pub ping_ms: u64,
     /// A socket that said nothing for so long, pings included, is gone.
     pub silence_ms: u64,
@@ -108,7 +108,7 @@ impl Default for BridgeLimits {
             calls_burst: 20_000,
             busy_retry_ms: 250,
             busy_ignored: 1_000,
-            ping_ms: 30_000,
+            ping_ms: 20_000,
             silence_ms: 75_000,
             close_ms: 5_000,
             send_buffer_bytes: 256 << 10,

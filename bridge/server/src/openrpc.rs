@@ -6,7 +6,9 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::api::{METHODS, Method, SHARED_ERRORS};
-use crate::encode::{ChannelNotice, ClosingNotice, MessageNotice, ReceiptNotice};
+use crate::encode::{
+    ChannelNotice, ClosingNotice, MessageNotice, PresenceNotice, ReceiptNotice, TypingNotice,
+};
 
 /// Notifications from server to client: their names, what they say, their parameters.
 /// OpenRPC knows none, so they stand in `x-notifications`.
@@ -22,6 +24,16 @@ const NOTIFICATIONS: &[Notification] = &[
         "receipt",
         "Somebody has got further; covers every message of this home at or below",
         SchemaGenerator::root_free::<ReceiptNotice<'static>>,
+    ),
+    (
+        "presence",
+        "A watched user has come or gone; gathered for a second",
+        SchemaGenerator::root_free::<PresenceNotice<'static>>,
+    ),
+    (
+        "typing",
+        "Somebody types in a channel, or has stopped; forget it after eight seconds",
+        SchemaGenerator::root_free::<TypingNotice<'static>>,
     ),
     (
         "channel",

@@ -49,6 +49,10 @@ pub(crate) async fn run(
     subtract(&shared.metrics.sockets_open, 1);
 }
 
+/// Signs of life that are passed on to the node between two pings of ours, at most: presence is no finer than that, and a
+/// client that pings without a pause costs the node nothing.
+const SIGNS_A_PING: u64 = 4;
+
 struct Socket<'a> {
     shared: &'a Shared,
     session: Session,
@@ -65,6 +69,8 @@ struct Socket<'a> {
     rate: CallRate,
     /// When the client last said anything.
     heard_at: Instant,
+    /// When the node was last told so.
+    told_alive_at: Instant,
     pinged: bool,
     /// The furthest place the client was told.
     sync: Option<SyncPoint>,
@@ -136,6 +142,7 @@ impl<'a> Socket<'a> {
             bad_tokens: 0,
             rate: CallRate::new(limits, now),
             heard_at: now,
+            told_alive_at: now,
             pinged: false,
             sync: None,
             stalled: false,
@@ -173,6 +180,7 @@ impl<'a> Socket<'a> {
                 Wake::Read(_) => {
                     self.heard_at = Instant::now();
                     self.pinged = false;
+                    self.say_alive();
                 }
                 Wake::Outbox(item) => self.receive(item),
                 Wake::Timer => {
@@ -248,6 +256,15 @@ impl<'a> Socket<'a> {
     }
 
     // ---- from the client
+
+    /// Tells the node that the client is there: a few times in the time in which it would be asked.
+    fn say_alive(&mut self) {
+        let pause = ms(self.shared.limits.ping_ms / SIGNS_A_PING);
+        if matches!(self.signed, Signed::In) && self.heard_at >= self.told_alive_at + pause {
+            self.told_alive_at = self.heard_at;
+            self.session.alive();
+        }
+    }
 
     fn may_read(&self) -> bool {
         self.end.is_none()
@@ -531,6 +548,8 @@ impl<'a> Socket<'a> {
         let sync = match notice {
             Notice::Message { sync, .. }
             | Notice::Receipt { sync, .. }
+            | Notice::Presence { sync, .. }
+            | Notice::Typing { sync, .. }
             | Notice::Channel { sync, .. } => *sync,
         };
         let out = &mut self.wire.out;
@@ -590,7 +609,10 @@ impl<'a> Socket<'a> {
     async fn say_goodbye(self, end: End) -> u16 {
         let Self { shared, session, mut wire, sync, .. } = self;
         // The node needs to keep nothing while we wait for the client.
-        drop(session);
+        match end {
+            End::ByClient(_) => session.leave(),
+            End::Gone | End::Close(..) | End::Restarting => drop(session),
+        }
         let code = match end {
             End::Gone => return close::ABNORMAL,
             End::ByClient(code) => {

@@ -225,6 +225,10 @@ const OPS_CACHED: usize = 10_000;
 /// that was off by more keeps a home from starting until it is restored, and then it has to be in the present.
 const EARLIER_LIFE_MS: u64 = 24 * 3_600_000;
 
+/// Users of whom it is in memory when they were last seen, beyond the uncommitted. Those who watch ask for it when they
+/// begin to.
+const SEEN_CACHED: usize = 10_000;
+
 /// Invites in memory beyond the uncommitted.
 const INVITES_CACHED: usize = 100;
 
@@ -249,6 +253,8 @@ pub struct Home {
     pub(crate) ids: RecentIds,
     pub(crate) ops: Cache<(Local, OpId), OpDone>,
     pub(crate) invites: Cache<TokenHash, Invite>,
+    /// When users were last seen, as it was stored; `None`: that is not known.
+    pub(crate) seen: Cache<Local, Option<u64>>,
     pub(crate) lists_of_users: ListsOfUsers,
     pub(crate) own_views: OwnViews,
     pub(crate) device_news: DeviceNews,
@@ -324,6 +330,7 @@ impl Home {
             ids: RecentIds::new(policy.ids_bytes, ids_since_ms),
             ops: Cache::new(OPS_CACHED),
             invites: Cache::new(INVITES_CACHED),
+            seen: Cache::new(SEEN_CACHED),
             lists_of_users: ListsOfUsers::default(),
             own_views: OwnViews::new(policy.accounts_cached),
             device_news: DeviceNews::default(),
@@ -411,6 +418,7 @@ impl Home {
         self.lists.shrink(self.committed, |_| false);
         self.ops.shrink(self.committed, |_| false);
         self.invites.shrink(self.committed, |_| false);
+        self.seen.shrink(self.committed, |_| false);
         self.lists_of_users.committed(self.committed);
         while self.fresh.front().is_some_and(|(step, _)| *step <= self.committed) {
             self.fresh.pop_front();

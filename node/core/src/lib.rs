@@ -36,6 +36,7 @@ mod log;
 mod marks;
 mod own_view;
 mod people;
+pub mod presence;
 mod reader;
 mod receive;
 mod refusal;
@@ -44,6 +45,7 @@ mod repair;
 mod requests;
 mod roster;
 mod state;
+mod typing;
 mod write;
 
 pub use chat::{SendCommand, SentReply, Target};
@@ -71,6 +73,7 @@ pub use repair::{Answered, Question, Repair};
 pub use state::{
     Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Device, EntryRow, Fork,
     GroupState, GroupsFrom, Invite, Joining, ListRow, LogEntry, Mark, MarkTime, Member, MessageKey,
-    OpDone, OpWhat, OpenLink, PeerState, Span, TokenHash, UserList, Veil,
+    OpDone, OpWhat, OpenLink, PeerState, SeenBy, Span, TokenHash, UserList, Veil,
 };
+pub use typing::{Audience, Pace, Typing};
 pub use write::{Batch, Write};

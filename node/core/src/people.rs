@@ -6,7 +6,7 @@ use crate::home::Home;
 use crate::reader::{Fault, Reader};
 use crate::refusal::{Class, DISABLED, Failure, NO_USER, OP_REUSED, Refusal};
 use crate::state::{
-    Account, AccountState, Device, GroupsFrom, Invite, OpDone, OpWhat, PeerState, TokenHash,
+    Account, AccountState, Device, GroupsFrom, Invite, OpDone, OpWhat, PeerState, SeenBy, TokenHash,
 };
 use crate::write::Write;
 
@@ -32,6 +32,8 @@ pub struct ProfileChange {
     pub display_name: Option<String>,
     /// Who may add the user to groups.
     pub groups_from: Option<GroupsFrom>,
+    /// Who may see when the user is online.
+    pub seen_by: Option<SeenBy>,
 }
 
 const BAD_INVITE: Refusal =
@@ -91,6 +93,7 @@ impl Home {
             state: AccountState::Active,
             ids_ahead_ms: 0,
             groups_from: GroupsFrom::default(),
+            seen_by: SeenBy::default(),
         };
         self.put_account(account.clone());
         Ok(account)
@@ -169,6 +172,9 @@ impl Home {
         if let Some(from) = change.groups_from {
             account.groups_from = from;
         }
+        if let Some(seen_by) = change.seen_by {
+            account.seen_by = seen_by;
+        }
         if account != before {
             self.put_account(account.clone());
         }
@@ -195,6 +201,7 @@ impl Home {
             account.password.clear();
             account.display_name.clear();
             account.groups_from = GroupsFrom::default();
+            account.seen_by = SeenBy::default();
         })?;
         let devices = self.devices(reader, local)?;
         for device in &devices {
@@ -202,7 +209,39 @@ impl Home {
         }
         self.clear_lists(reader, local)?;
         self.clear_own_views(reader, local)?;
+        self.set_seen(local, None);
         Ok((account, devices))
+    }
+
+    /// When a user of this home was last seen, in Unix milliseconds, as far as that was noted.
+    pub fn last_seen(&mut self, reader: &dyn Reader, user: &Local) -> Result<Option<u64>, Fault> {
+        if let Some(at) = self.seen.get(user) {
+            return Ok(*at);
+        }
+        let at = reader.last_seen(user)?;
+        self.seen.make_room(self.committed, |_| false);
+        self.seen.insert(user.clone(), at, 0);
+        Ok(at)
+    }
+
+    /// Notes when a user of this home was last seen. Nobody waits for it: it goes to disk with the next step.
+    pub fn note_seen(
+        &mut self,
+        reader: &dyn Reader,
+        user: &Local,
+        at_ms: u64,
+    ) -> Result<(), Fault> {
+        // A device may say good-bye behind its account.
+        if self.takes_messages(reader, user)? {
+            self.set_seen(user, Some(at_ms));
+        }
+        Ok(())
+    }
+
+    fn set_seen(&mut self, user: &Local, at: Option<u64>) {
+        let step = self.current_step();
+        self.seen.insert(user.clone(), at, step);
+        self.write(Write::Seen { user: user.clone(), at });
     }
 
     /// Whether the user has done this `op` before, and it was a change of the user's own.
@@ -341,6 +380,7 @@ impl Home {
             state: AccountState::Disabled,
             ids_ahead_ms: 0,
             groups_from: GroupsFrom::default(),
+            seen_by: SeenBy::default(),
         });
         Ok(true)
     }

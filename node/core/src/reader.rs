@@ -119,6 +119,8 @@ pub trait Reader {
     fn found_by(&self, beginning: &str, limit: usize) -> Result<Vec<Local>, Fault>;
     /// Whether an account is found by a word.
     fn has_word(&self, word: &str, user: &Local) -> Result<bool, Fault>;
+    /// When a user was last seen, in Unix milliseconds, as far as it was stored.
+    fn last_seen(&self, user: &Local) -> Result<Option<u64>, Fault>;
     /// What an `op` of a user has done.
     fn op(&self, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault>;
     /// `op`s done before `before_ms`, at most `limit`, so that they can be forgotten.

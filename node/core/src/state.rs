@@ -392,6 +392,20 @@ pub struct Account {
     pub ids_ahead_ms: u64,
     /// Who may add the user to groups without asking.
     pub groups_from: GroupsFrom,
+    /// Who may see whether the user is online, and when the user was last seen.
+    pub seen_by: SeenBy,
+}
+
+/// Who may see whether a user is online, and when the user was last seen. Nobody whom the user has blocked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum SeenBy {
+    /// Anybody.
+    Everyone,
+    /// Those in the user's contacts.
+    #[default]
+    Contacts,
+    /// Nobody. Who hides sees nobody either.
+    Nobody,
 }
 
 /// Who may add a user to groups without asking first.

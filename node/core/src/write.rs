@@ -143,6 +143,14 @@ pub enum Write {
         /// Found by it.
         there: bool,
     },
+    /// When a user was last seen, in Unix milliseconds; `None`: that is forgotten. Apart from the account, for it is
+    /// written every minute.
+    Seen {
+        /// Who.
+        user: Local,
+        /// When.
+        at: Option<u64>,
+    },
     /// What an `op` of a user has done.
     Op {
         /// Whose.

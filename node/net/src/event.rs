@@ -115,7 +115,7 @@ pub enum Direction {
 /// Our stream to a home. Dropping it closes the stream; a new one follows while the peer is up.
 #[derive(Debug)]
 pub struct RelayOut {
-    /// Range, Pruned, Pull and Marks, sent in order. Bounded: waiting here is the peer's back-pressure.
+    /// What an opener sends, in order. Bounded: waiting here is the peer's back-pressure.
     pub frames: mpsc::Sender<Frame>,
     /// Ack and Refuse.
     pub replies: Frames,
@@ -124,7 +124,7 @@ pub struct RelayOut {
 /// A home's stream to us. Dropping it closes the stream; the peer opens another.
 #[derive(Debug)]
 pub struct RelayIn {
-    /// Range, Pruned, Pull and Marks, in order. Not reading stalls this peer and nobody else.
+    /// What an opener sends, in order. Not reading stalls this peer and nobody else.
     pub frames: Frames,
     /// Ack and Refuse.
     pub replies: mpsc::Sender<Frame>,

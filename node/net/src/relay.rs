@@ -1,7 +1,7 @@
 //! `/homing/relay/1`: one long-lived stream in each direction between two homes.
 //!
-//! The opener sends Range, Pruned, Pull, Marks, Roster, Letter, GossipKey and Ping; the acceptor answers Ack, Refuse and Pong. Ping and Pong
-//! are handled here and never shown. Each end reads and writes independently, so that a full queue in
+//! The opener sends Range, Pruned, Pull, Marks, Roster, Letter, GossipKey, Watch, Presence, Typing and Ping; the acceptor
+//! answers Ack, Refuse and Pong. Ping and Pong are handled here and never shown. Each end reads and writes independently, so that a full queue in
 //! one direction does not stop the other.
 //!
 //! **Alive or slow?** The opener pings every heartbeat. The acceptor answers; and while its server does not
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
 use homing_wire::limits;
-use homing_wire::proto::relay::v1::{Frame, Ping, Pong, frame::Frame as Kind};
+use homing_wire::proto::relay::v1::{Frame, Ping, Pong, PresenceOf, frame::Frame as Kind};
 use libp2p::Stream;
 use prost::Message as _;
 use tokio::io::{ReadHalf, WriteHalf};
@@ -372,6 +372,16 @@ async fn next(reader: &mut Reader, settings: &Settings) -> Result<Frame, End> {
             all().count() <= LIST_ENTRIES
                 && all().map(|have| have.rejected.len()).sum::<usize>() <= LIST_ENTRIES
         }
+        Some(Kind::Watch(watch)) => {
+            let watched = &watch.watched;
+            watched.iter().map(|one| 1 + one.watchers.len()).sum::<usize>()
+                <= limits::PRESENCE_NAMES
+        }
+        Some(Kind::Presence(told)) => {
+            let seers = |one: &PresenceOf| one.seers.as_ref().map_or(0, |seers| seers.users.len());
+            told.users.iter().map(|one| 1 + seers(one)).sum::<usize>() <= limits::PRESENCE_NAMES
+        }
+        Some(Kind::Typing(told)) => told.typing.len() <= limits::TYPING,
         Some(
             Kind::Roster(_)
             | Kind::Letter(_)
@@ -430,7 +440,10 @@ fn sent_by(kind: &Kind) -> Option<Side> {
         | Kind::Marks(_)
         | Kind::Roster(_)
         | Kind::Letter(_)
-        | Kind::GossipKey(_) => Some(Side::Opener),
+        | Kind::GossipKey(_)
+        | Kind::Watch(_)
+        | Kind::Presence(_)
+        | Kind::Typing(_) => Some(Side::Opener),
         Kind::Ack(_) | Kind::Refuse(_) => Some(Side::Acceptor),
         Kind::Ping(_) | Kind::Pong(_) => None,
     }

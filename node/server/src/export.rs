@@ -38,6 +38,8 @@ pub enum ExportRow {
         display_name: String,
         /// Unix milliseconds.
         created_at: u64,
+        /// When the user was last seen, in Unix milliseconds, as far as it was stored.
+        last_seen: Option<u64>,
     },
     /// A signed-in client.
     Device {
@@ -131,6 +133,7 @@ pub fn page(
             user_id: account.user_id,
             display_name: account.display_name,
             created_at: account.created_at,
+            last_seen: reader.last_seen(&user.local)?,
         });
         rows.extend(reader.devices(&user.local)?.into_iter().map(|device| ExportRow::Device {
             device: device.id,
@@ -248,13 +251,14 @@ impl ExportRow {
     /// As a line for people and programs: addresses as `address` writes them, the body as JSON.
     pub fn line(&self, address: impl Fn(&UserRef) -> String) -> serde_json::Result<String> {
         match self {
-            Self::Account { user, user_id, display_name, created_at } => {
+            Self::Account { user, user_id, display_name, created_at, last_seen } => {
                 serde_json::to_string(&serde_json::json!({
                     "kind": "account",
                     "address": address(user),
                     "user_id": user_id,
                     "display_name": display_name,
                     "created_at": created_at,
+                    "last_seen": last_seen,
                 }))
             }
             Self::Device { device, name, created_at } => {

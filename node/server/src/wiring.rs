@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use homing_bridge::{BridgeConfig, BridgeLimits};
+use homing_core::presence::PresenceLimits;
 use homing_core::{CourierLimits, Policy};
 use homing_net::{NetConfig, NetLimits};
 use homing_store::{JournalConfig, JournalStore, StoreError};
@@ -42,6 +43,19 @@ pub fn courier(config: &Config) -> CourierLimits {
         window_bytes: l.relay_window_bytes,
         answer_ms: l.relay_answer_ms,
         ..CourierLimits::default()
+    }
+}
+
+/// Who is there, and who is told.
+pub fn presence(config: &Config) -> PresenceLimits {
+    let l = &config.limits;
+    PresenceLimits {
+        online_ms: l.online_ms,
+        watched_by_session: l.watched,
+        watches: l.watches,
+        watches_of_home: l.watches_of_home,
+        watches_of_homes: l.watches_of_homes,
+        ..PresenceLimits::default()
     }
 }
 
@@ -166,6 +180,8 @@ mod tests {
         let bridge = bridge(&config);
         assert_eq!(format!("{bridge:?}"), format!("{:?}", BridgeConfig::default()));
         assert_eq!(format!("{:?}", policy(&config)), format!("{:?}", Policy::default()));
+        let presence = presence(&config);
+        assert_eq!(format!("{presence:?}"), format!("{:?}", PresenceLimits::default()));
         let net = net(&config);
         assert_eq!(format!("{:?}", net.limits), format!("{:?}", NetLimits::default()));
         assert_eq!(format!("{:?}", journal(&config)), format!("{:?}", JournalConfig::default()));

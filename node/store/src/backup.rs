@@ -251,6 +251,9 @@ fn go_through(store: &dyn Store, out: &mut Out<'_>) -> Result<(), BackupError> {
                 let user = account.local.clone();
                 part.add(out, Write::Word { word, user, there: true })?;
             }
+            if let Some(at) = store.last_seen(&account.local)? {
+                part.add(out, Write::Seen { user: account.local.clone(), at: Some(at) })?;
+            }
             // Devices are left out: a backup's tokens are dead.
             part.add(out, Write::Account(Box::new(account)))?;
         }
@@ -474,6 +477,7 @@ mod tag {
     pub(super) const OWN_VIEW: u8 = 17;
     pub(super) const DRAFT: u8 = 18;
     pub(super) const WORD: u8 = 19;
+    pub(super) const SEEN: u8 = 21;
 }
 
 fn next_write(rest: &[u8]) -> Option<(u8, usize)> {
@@ -516,6 +520,7 @@ fn encode_batch(batch: &Batch) -> Vec<u8> {
             Write::LetterGone { peer, number } => (tag::LETTER_GONE, to_bytes(&(peer, number))),
             Write::Op { user, op, done } => (tag::OP, to_bytes(&(user, op, stored(done)))),
             Write::OpGone { user, op } => (tag::OP_GONE, to_bytes(&(user, op))),
+            Write::Seen { user, at } => (tag::SEEN, to_bytes(&(user, at))),
             Write::Listed { list, owner, other, since } => {
                 (tag::LISTED, to_bytes(&(list, owner, other, since)))
             }
@@ -614,6 +619,10 @@ fn decode_batch(mut content: Bytes) -> Option<Batch> {
                 let (word, user, there) = from_bytes(&content)?;
                 Write::Word { word, user, there }
             }
+            tag::SEEN => {
+                let (user, at) = from_bytes(&content)?;
+                Write::Seen { user, at }
+            }
             tag::LISTED => {
                 let (list, owner, other, since) = from_bytes(&content)?;
                 Write::Listed { list, owner, other, since }
@@ -679,6 +688,7 @@ pub fn restore_batch(
             | Write::Owed { .. }
             | Write::OpenInvitation { .. }
             | Write::Listed { .. }
+            | Write::Seen { .. }
             | Write::Roster { .. }
             | Write::Letter { .. }
             | Write::LetterGone { .. }

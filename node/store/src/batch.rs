@@ -9,7 +9,7 @@ use homing_core::{Batch, Fault, LogEntry, MessageKey, OpDone, Write};
 use crate::keys::Key;
 use crate::values::{
     self, DraftRow, IsChange, IsFound, IsOpen, LetterRow, ListedSince, Listing, OpAge, OwedSince,
-    PrunedTo, RosterRow, Stored, TokenOf,
+    PrunedTo, RosterRow, SeenAt, Stored, TokenOf,
 };
 
 /// Takes what a batch changes, in order. Later changes of a key win.
@@ -99,6 +99,10 @@ pub(crate) fn translate(
                     sink.delete(&key);
                 }
             }
+            Write::Seen { user, at } => match at {
+                Some(at) => sink.put(&Key::seen(user), &SeenAt(*at)),
+                None => sink.delete(&Key::seen(user)),
+            },
             Write::Op { user, op, done } => {
                 sink.put(&Key::op(user, *op), done);
                 sink.put(&Key::op_age(done.at, user, *op), &OpAge);
@@ -148,6 +152,7 @@ fn superseded(batch: &Batch) -> Vec<bool> {
             | Write::OwnView { .. }
             | Write::Draft { .. }
             | Write::Word { .. }
+            | Write::Seen { .. }
             | Write::Op { .. }
             | Write::OpGone { .. } => false,
         })

@@ -37,6 +37,8 @@ pub(crate) mod kind {
     pub(crate) const ROSTER: u8 = b'g';
     /// A letter that waits for a peer.
     pub(crate) const LETTER: u8 = b'w';
+    /// When a user was last seen.
+    pub(crate) const SEEN: u8 = b's';
     pub(crate) const TOKEN: u8 = b't';
     /// How a user sees a channel for himself.
     pub(crate) const OWN_VIEW: u8 = b'v';
@@ -158,6 +160,10 @@ impl Key {
     pub(crate) fn listed(list: UserList, owner: &Local, other: &UserRef) -> Self {
         let (owner, local) = (owner.as_str().as_bytes(), other.local.as_str().as_bytes());
         Self::of(kind_of(list), &[owner, &[0], &other.home.0, local])
+    }
+
+    pub(crate) fn seen(user: &Local) -> Self {
+        Self::of(kind::SEEN, &[user.as_str().as_bytes()])
     }
 
     pub(crate) fn token(token: TokenHash) -> Self {
@@ -295,7 +301,10 @@ pub(crate) fn parse_letter(key: &[u8]) -> Option<(HomeId, u64)> {
 
 /// Whether a kind is only ever asked for by whole key, so that it need not be kept sorted in memory.
 pub(crate) fn is_point(key: &[u8]) -> bool {
-    matches!(key.first(), Some(&(kind::CHANNEL | kind::TOKEN | kind::ROSTER | kind::DRAFT)))
+    matches!(
+        key.first(),
+        Some(&(kind::CHANNEL | kind::TOKEN | kind::ROSTER | kind::DRAFT | kind::SEEN))
+    )
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use homing_wire::{ChannelId, DeviceId, Local, Pos};
 use serde::{Deserialize, Serialize};
 
 use self::old::{
-    AccountV1, ChannelStateV1, ChannelStateV2, ChannelStateV3, DeviceV1, OpDoneV1, PeerStateV1,
-    PeerStateV2, PeerStateV3,
+    AccountV1, AccountV2, ChannelStateV1, ChannelStateV2, ChannelStateV3, DeviceV1, OpDoneV1,
+    PeerStateV1, PeerStateV2, PeerStateV3,
 };
 
 /// Why bytes are no value.
@@ -136,6 +136,9 @@ pub(crate) struct DraftRow(pub(crate) String);
 /// Somebody is found by a word; its key says all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct IsFound;
+/// A user was last seen then, in Unix milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct SeenAt(pub(crate) u64);
 
 /// Entries of a channel up to here may be thrown away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -167,7 +170,8 @@ stored!(ChannelState, 4, from ChannelStateV3);
 stored!(Fold, 1);
 stored!(IsChange, 1);
 stored!(AccountV1, 1);
-stored!(Account, 2, from AccountV1);
+stored!(AccountV2, 2, from AccountV1);
+stored!(Account, 3, from AccountV2);
 stored!(DeviceV1, 1);
 stored!(Device, 2, from DeviceV1);
 stored!(Invite, 1);
@@ -185,6 +189,7 @@ stored!(ListedSince, 1);
 stored!(OwnView, 1);
 stored!(DraftRow, 1);
 stored!(IsFound, 1);
+stored!(SeenAt, 1);
 stored!(PrunedTo, 1);
 stored!(MessagePlace, 1);
 stored!(RosterRow, 1);
@@ -267,10 +272,11 @@ mod tests {
             ("listed", hash(&encode(&ListedSince(1 << 40)))),
             ("own view", hash(&encode(&sample::own_view(1)))),
             ("draft", hash(&encode(&DraftRow("wörds".into())))),
+            ("seen", hash(&encode(&SeenAt(1 << 40)))),
         ];
         let pinned = [
             ("channel", "461300d14c76231f"),
-            ("account", "957e080e0836f5eb"),
+            ("account", "0a290bc10625c9b5"),
             ("fold", "1bde2460f4af19f3"),
             ("device", "ab9295d647c12bd6"),
             ("invite", "22953a3b7d52fe2b"),
@@ -280,6 +286,7 @@ mod tests {
             ("listed", "8610698c738f02b5"),
             ("own view", "dc9b1a4ea9702521"),
             ("draft", "d04090c209eeee9d"),
+            ("seen", "8610698c738f02b5"),
         ];
         let found: Vec<_> = found.iter().map(|(n, h)| (*n, h.as_str())).collect();
         assert_eq!(found, pinned);

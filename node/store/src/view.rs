@@ -12,7 +12,7 @@ use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, Use
 use crate::keys::{self, Key, kind};
 use crate::values::{
     self, DraftRow, IsOpen, LetterRow, ListedSince, Listing, OwedSince, PrunedTo, RosterRow,
-    Stored, TokenOf,
+    SeenAt, Stored, TokenOf,
 };
 
 /// A key with its value.
@@ -316,6 +316,11 @@ pub(crate) fn letters(view: &impl View) -> Result<Vec<(HomeId, u64, Bytes)>, Fau
         .collect()
 }
 
+pub(crate) fn last_seen(view: &impl View, user: &Local) -> Result<Option<u64>, Fault> {
+    let at: Option<SeenAt> = view.one("time when somebody was seen", &Key::seen(user))?;
+    Ok(at.map(|at| at.0))
+}
+
 pub(crate) fn peers(view: &impl View) -> Result<Vec<PeerState>, Fault> {
     let peers = view.list("peer", &Key::all(kind::PEER))?;
     Ok(peers.into_iter().map(|(_, peer)| peer).collect())
@@ -573,6 +578,9 @@ macro_rules! reader {
             }
             fn has_word(&self, word: &str, user: &Local) -> Result<bool, Fault> {
                 view::has_word(self.view(), word, user)
+            }
+            fn last_seen(&self, user: &Local) -> Result<Option<u64>, Fault> {
+                view::last_seen(self.view(), user)
             }
             fn op(&self, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault> {
                 view::op(self.view(), user, op)

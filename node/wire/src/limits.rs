@@ -54,6 +54,10 @@ pub const ROSTER_POLICIES: usize = 64;
 pub const ROSTER_BYTES: usize = 960 << 10;
 /// A group's name, in bytes of UTF-8.
 pub const GROUP_NAME_BYTES: usize = 256;
+/// Names in one frame about presence, those who watch or may see included: with the longest names it fits a relay frame.
+pub const PRESENCE_NAMES: usize = 12_000;
+/// Who types, in one frame.
+pub const TYPING: usize = 1_000;
 /// A letter between homes: one that names all members of a group with their longest names fits.
 pub const LETTER_BYTES: usize = 65_536;
 /// Nesting of JSON in a body, and in a call's parameters.

@@ -23,5 +23,6 @@ mod own_typed;
 mod own_view;
 mod party;
 mod people;
+mod presence;
 mod requests;
 mod retention;

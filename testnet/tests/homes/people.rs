@@ -254,12 +254,16 @@ async fn what_people_say_of_themselves() {
     let (alice, _) = party.client(0, "alice").await;
     let (bob, _) = party.client(0, "bob").await;
     let (carol, _) = party.client(1, "carol").await;
-    let groups = |groups: &str| Some(Privacy { groups: groups.to_owned() });
+    let set = |groups: &str, last_seen: Option<&str>| {
+        let [groups, last_seen] = [Some(groups), last_seen].map(|word| word.map(str::to_owned));
+        Some(Privacy { groups, last_seen })
+    };
+    let groups = |groups: &str| set(groups, Some("contacts"));
     assert_eq!(alice.opened().user.privacy, groups("contacts"));
     let update = UserUpdate { display_name: Some("Alice 🦊".into()), privacy: None };
     let said = alice.update_user(&update).await.unwrap();
     assert_eq!((said.display_name.as_str(), said.privacy), ("Alice 🦊", groups("contacts")));
-    let update = UserUpdate { display_name: None, privacy: groups("everyone") };
+    let update = UserUpdate { display_name: None, privacy: set("everyone", None) };
     let said = alice.update_user(&update).await.unwrap();
     assert_eq!((said.display_name.as_str(), said.privacy), ("Alice 🦊", groups("everyone")));
     // Others see the name, here and elsewhere; what alice lets others do is hers to know.
@@ -279,9 +283,9 @@ async fn what_people_say_of_themselves() {
     let wrong = json!({"privacy": {"groups": "nobody"}});
     assert_eq!(refusal(ask(&alice, "users.update", wrong).await).0, -32602);
     // What this home does not know is passed over.
-    let newer = json!({"avatar": {}, "privacy": {"last_seen": "nobody"}});
+    let newer = json!({"avatar": {}, "privacy": {"x": "nobody"}});
     let said = ask(&alice, "users.update", newer).await.unwrap();
-    assert_eq!(said["privacy"], json!({"groups": "everyone"}));
+    assert_eq!(said["privacy"], json!({"last_seen": "contacts", "groups": "everyone"}));
 
     party.homes[0].kill().await.unwrap();
     party.homes[0].start().await.unwrap();
@@ -366,8 +370,10 @@ async fn a_backup_takes_lists_along_and_what_is_hidden() {
     alice.add_to(UserList::Contacts, "bob@acme.test").await.unwrap();
     alice.add_to(UserList::Blocks, "bob@acme.test").await.unwrap();
     say(&bob, "alice@acme.test", "hidden").await;
-    let update =
-        UserUpdate { display_name: None, privacy: Some(Privacy { groups: "everyone".to_owned() }) };
+    let update = UserUpdate {
+        display_name: None,
+        privacy: Some(Privacy { groups: Some("everyone".to_owned()), last_seen: None }),
+    };
     alice.update_user(&update).await.unwrap();
     let own =
         ViewUpdate { draft: Some("unsaid".into()), pinned: Some(true), ..ViewUpdate::default() };
@@ -383,7 +389,7 @@ async fn a_backup_takes_lists_along_and_what_is_hidden() {
     let (bob, _) = party.client(0, "bob").await;
     assert_eq!(alice.all_users_in(UserList::Contacts).await.unwrap(), ["bob@acme.test"]);
     assert_eq!(alice.all_users_in(UserList::Blocks).await.unwrap(), ["bob@acme.test"]);
-    assert_eq!(alice.opened().user.privacy.as_ref().unwrap().groups, "everyone");
+    assert_eq!(alice.opened().user.privacy.as_ref().unwrap().groups.as_deref(), Some("everyone"));
     let view = alice.channel(channel).await.unwrap();
     assert_eq!((view.draft.as_deref(), view.pinned, view.archived), (Some("unsaid"), true, false));
     let found = bob.search_users("ali").await.unwrap().users;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use homing_link::{
-    Call, Code, GroupPolicy, GroupsFrom, Place, Refused, RoleView, Secret, SendTarget, Unlinked,
-    UserList,
+    Call, Code, GroupPolicy, GroupsFrom, Place, Refused, RoleView, Secret, SeenBy, SendTarget,
+    Unlinked, UserList,
 };
 use homing_wire::body::{Body, BodyError};
 use homing_wire::limits::BODY_BYTES;
@@ -22,6 +22,9 @@ pub(super) use people::{
     AccountPassword, ChannelsUpdate, DevicesList, DevicesRename, DevicesRevoke, RequestsAccept,
     RequestsDecline, UsersSearch,
 };
+mod presence;
+
+pub(super) use self::presence::{PresenceUnwatch, PresenceWatch, TypingSet};
 
 /// Rows of a page of channels, at most and where nothing is said.
 const CHANNELS_PAGE: (u32, u32) = (100, 50);
@@ -343,6 +346,9 @@ pub(super) struct UsersUpdate {
 
 #[derive(Deserialize, JsonSchema)]
 struct PrivacyParams {
+    /// Who may see whether the user is online, and when the user was last seen; `contacts` until it is set. Who hides
+    /// (`nobody`) sees nobody either.
+    last_seen: Option<SeenBy>,
     /// Who may add the user to groups without asking; `contacts` until it is set.
     groups: Option<GroupsFrom>,
 }
@@ -351,7 +357,8 @@ impl Params for UsersUpdate {
     fn ask(self) -> Result<Asked, Refused> {
         Ok(Asked::Call(Call::UsersUpdate {
             display_name: self.display_name,
-            groups: self.privacy.and_then(|privacy| privacy.groups),
+            groups: self.privacy.as_ref().and_then(|privacy| privacy.groups),
+            last_seen: self.privacy.and_then(|privacy| privacy.last_seen),
             op: optional_id("op", self.op.as_deref())?,
         }))
     }

@@ -3,7 +3,7 @@
 
 use homing_link::{
     Call, ChannelView, ChannelsPage, Code, Devices, Found, GroupChanged, LinkMade, MembersPage,
-    MessageView, MessagesPage, Opened, Receipts, Refused, Sent, UserView, UsersPage,
+    MessageView, MessagesPage, Opened, PresencePage, Receipts, Refused, Sent, UserView, UsersPage,
 };
 use homing_wire::body;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -235,6 +235,24 @@ pub(crate) static METHODS: &[Method] = &[
         "What the user says of himself; what is absent stays",
         "user",
         &[Code::NotAllowed, Code::Conflict],
+    ),
+    method::<params::PresenceWatch, PresencePage>(
+        "presence.watch",
+        "Watches users: how they are now, and from here on as notifications of this socket",
+        "page",
+        &[Code::NotFound, Code::LimitReached],
+    ),
+    method::<params::PresenceUnwatch, PresencePage>(
+        "presence.unwatch",
+        "Watches users no longer",
+        "page",
+        &[Code::NotFound],
+    ),
+    method::<params::TypingSet, Nothing>(
+        "typing.set",
+        "The user types in a channel, or has stopped: told to whoever is there, and kept nowhere",
+        "nothing",
+        &[Code::NotFound],
     ),
     method::<params::ContactsList, UsersPage>(
         "contacts.list",

@@ -80,7 +80,7 @@ fn methods_are_described() {
     assert!(message["required"].as_array().unwrap().iter().all(|name| name != "late"));
     let notifications: Vec<&Value> =
         document["x-notifications"].as_array().unwrap().iter().map(|n| &n["name"]).collect();
-    assert_eq!(notifications, ["message", "receipt", "channel", "closing"]);
+    assert_eq!(notifications, ["message", "receipt", "presence", "typing", "channel", "closing"]);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 const LIFE: u64 = 7;
-const PRIVACY: Privacy = Privacy { groups: GroupsFrom::Contacts };
+const PRIVACY: Privacy = Privacy { last_seen: SeenBy::Contacts, groups: GroupsFrom::Contacts };
 
 pub(crate) struct Home {
     state: Mutex<State>,
@@ -22,6 +22,10 @@ pub(crate) struct Home {
     pub(crate) backlog: watch::Sender<usize>,
     /// Sessions whose client has gone.
     pub(crate) gone: watch::Sender<u64>,
+    /// Of those, so many have said good-bye.
+    pub(crate) left: watch::Sender<u64>,
+    /// Signs of life that are no calls.
+    pub(crate) signs: watch::Sender<u64>,
     /// How many bytes may wait for a client.
     pub(crate) outbox_bytes: usize,
 }
@@ -57,6 +61,8 @@ impl Home {
             paused: watch::channel(false).0,
             backlog: watch::channel(0).0,
             gone: watch::channel(0).0,
+            left: watch::channel(0).0,
+            signs: watch::channel(0).0,
             outbox_bytes,
         });
         for name in ["alice", "bob"] {
@@ -82,6 +88,7 @@ impl Home {
                 user_id: session.0.to_string(),
                 display_name: "Later".into(),
                 privacy: None,
+                presence: None,
             };
             let _gone = sender.send(Ok(Answer::User(user)));
         }
@@ -119,9 +126,14 @@ async fn work(home: std::sync::Weak<Home>, mut requests: mpsc::Receiver<Request>
         tokio::select! {
             request = requests.recv() => match request {
                 Some(Request::Call { session, number, call }) => backlog.push_back((session, number, call)),
-                Some(Request::Gone { session }) => {
+                Some(Request::Alive { session: _ }) => {
+                    let Some(home) = home.upgrade() else { return };
+                    home.signs.send_modify(|n| *n += 1);
+                }
+                Some(Request::Gone { session, in_order }) => {
                     let Some(home) = home.upgrade() else { return };
                     home.state.lock().unwrap().sessions.remove(&session);
+                    home.left.send_modify(|n| *n += u64::from(in_order));
                     home.gone.send_modify(|n| *n += 1);
                 }
                 None => return,
@@ -217,6 +229,7 @@ impl State {
                     calls_waiting: 0,
                     group_members: 100,
                     draft: 16_384,
+                    watched: 500,
                     page: 200,
                 },
                 version: "test".into(),
@@ -319,6 +332,7 @@ impl State {
                 user_id: Uuid::from_u128(2).to_string(),
                 display_name: address.local.to_string(),
                 privacy: None,
+                presence: Some(presence(address.to_string(), true)),
             })),
             Call::UsersSearch { query } => Ok(Answer::Found(Found {
                 users: vec![UserView {
@@ -326,15 +340,38 @@ impl State {
                     user_id: Uuid::from_u128(2).to_string(),
                     display_name: query,
                     privacy: None,
+                    presence: None,
                 }],
                 more: false,
             })),
-            Call::UsersUpdate { display_name, groups, .. } => Ok(Answer::User(UserView {
-                address: format!("{user}@acme.example"),
-                user_id: Uuid::from_u128(1).to_string(),
-                display_name: display_name.unwrap_or(user),
-                privacy: Some(Privacy { groups: groups.unwrap_or(PRIVACY.groups) }),
-            })),
+            Call::PresenceWatch { users } => {
+                let seen = |user: &Address| presence(user.to_string(), false);
+                Ok(Answer::Presence(PresencePage { presence: users.iter().map(seen).collect() }))
+            }
+            Call::PresenceUnwatch { users } => {
+                for user in users {
+                    let presence = presence(user.to_string(), true);
+                    notices.push(Notice::Presence { presence, sync });
+                }
+                Ok(Answer::Presence(PresencePage { presence: vec![] }))
+            }
+            Call::TypingSet { channel, typing } => {
+                let user = format!("{user}@acme.example").into();
+                notices.push(Notice::Typing { channel, user, typing, sync });
+                Ok(Answer::Done)
+            }
+            Call::UsersUpdate { display_name, groups, last_seen, .. } => {
+                Ok(Answer::User(UserView {
+                    address: format!("{user}@acme.example"),
+                    user_id: Uuid::from_u128(1).to_string(),
+                    display_name: display_name.unwrap_or(user),
+                    privacy: Some(Privacy {
+                        last_seen: last_seen.unwrap_or(PRIVACY.last_seen),
+                        groups: groups.unwrap_or(PRIVACY.groups),
+                    }),
+                    presence: None,
+                }))
+            }
             Call::Listed { list, limit, cursor } => {
                 let users = self.lists.iter().filter(|(of, _)| *of == list);
                 let users: Vec<String> = users.map(|(_, user)| user.clone()).collect();
@@ -421,6 +458,10 @@ impl State {
             continued_by: None,
         }
     }
+}
+
+fn presence(user: String, online: bool) -> PresenceView {
+    PresenceView { user: user.into(), online, last_seen: (!online).then_some(5) }
 }
 
 pub(crate) fn chat() -> ChannelId {

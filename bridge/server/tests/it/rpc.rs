@@ -36,7 +36,10 @@ async fn every_method_is_answered() {
         ("receipts.get", json!({"channel": channel, "id": uuid::Uuid::nil()})),
         ("users.get", json!({"address": "Bob@acme.example"})),
         ("rpc.discover", json!({})),
-        ("users.update", json!({"display_name": "Al", "privacy": {"groups": "everyone", "x": 1}})),
+        (
+            "users.update",
+            json!({"display_name": "Al", "privacy": {"groups": "everyone", "last_seen": "nobody", "x": 1}}),
+        ),
         ("contacts.add", json!({"user": "Bob@globex.example"})),
         ("blocks.add", json!({"user": "eve@globex.example"})),
         ("contacts.list", json!({"limit": 1000})),
@@ -69,6 +72,9 @@ async fn every_method_is_answered() {
             "messages.hide",
             json!({"channel": channel, "id": uuid::Uuid::nil(), "sender": "bob@acme.example"}),
         ),
+        ("presence.watch", json!({"users": ["Bob@acme.example", "eve@globex.example"]})),
+        ("presence.unwatch", json!({"users": ["bob@acme.example"]})),
+        ("typing.set", json!({"channel": channel, "typing": true})),
     ] {
         answers.push(alice.ok(method, params).await);
         called.push(method);
@@ -82,7 +88,9 @@ async fn every_method_is_answered() {
     assert_eq!(answers[5], json!({}));
     assert_eq!(answers[8]["address"], "bob@acme.example");
     assert_eq!(answers[9], homing_bridge::openrpc());
-    assert_eq!(answers[10]["privacy"], json!({"groups": "everyone"}));
+    let online = json!({"user": "bob@acme.example", "online": true});
+    assert_eq!(answers[8]["presence"], online);
+    assert_eq!(answers[10]["privacy"], json!({"last_seen": "nobody", "groups": "everyone"}));
     assert_eq!(answers[13], json!({"users": ["bob@globex.example"]}));
     assert_eq!(answers[14], json!({"users": ["eve@globex.example"]}));
     assert_eq!(answers[17], json!({}));
@@ -115,6 +123,11 @@ async fn every_method_is_answered() {
     for key in ["draft", "muted_until", "pinned"] {
         assert_eq!(view.get(key), None, "null takes away");
     }
+    let gone = |user: &str| json!({"user": user, "online": false, "last_seen": 5});
+    let both = json!({"presence": [gone("bob@acme.example"), gone("eve@globex.example")]});
+    assert_eq!(answers[37], both);
+    assert_eq!(answers[38], json!({"presence": []}));
+    assert_eq!(answers[39], json!({}));
 
     let mut documented: Vec<String> = homing_bridge::openrpc()["methods"]
         .as_array()
@@ -137,10 +150,18 @@ async fn every_method_is_answered() {
         assert_eq!(notice["params"]["channel"], channel);
         assert_eq!(notice["params"]["sync"], "7.1");
     }
+    let mut expected = online;
+    expected["sync"] = json!("7.1");
+    let notice = bob.json().await;
+    assert_eq!((&notice["method"], &notice["params"]), (&json!("presence"), &expected));
+    let notice = bob.json().await;
+    let user = "alice@acme.example";
+    let expected = json!({"channel": channel, "user": user, "typing": true, "sync": "7.1"});
+    assert_eq!((&notice["method"], &notice["params"]), (&json!("typing"), &expected));
     let metrics = bridge.metrics();
     assert_eq!(metrics.calls["messages.send"], 1);
     assert_eq!(metrics.calls["session.open"], 2);
-    assert_eq!(metrics.notices, 5);
+    assert_eq!(metrics.notices, 7);
 }
 
 #[tokio::test]
@@ -287,6 +308,14 @@ async fn parameters_are_checked() {
         ("requests.decline", json!({"channel": channel, "op": "x"}), "invalid_id"),
         ("users.update", json!({"privacy": {"groups": "nobody"}}), "invalid_params"),
         ("users.update", json!({"display_name": 7}), "invalid_params"),
+        ("users.update", json!({"privacy": {"last_seen": "friends"}}), "invalid_params"),
+        ("presence.watch", json!({"users": ["a@c.example", "bob"]}), "invalid_user"),
+        ("presence.watch", json!({"users": "a@c.example"}), "invalid_params"),
+        ("presence.watch", json!({}), "invalid_params"),
+        ("presence.unwatch", json!({"users": ["@"]}), "invalid_user"),
+        ("typing.set", json!({"channel": channel}), "invalid_params"),
+        ("typing.set", json!({"channel": "x", "typing": true}), "invalid_id"),
+        ("typing.set", json!({"channel": channel, "typing": "yes"}), "invalid_params"),
         ("contacts.list", json!({"limit": 1001}), "invalid_limit"),
         ("blocks.list", json!({"limit": 0}), "invalid_limit"),
         ("contacts.add", json!({"user": "bob"}), "invalid_user"),
@@ -319,7 +348,7 @@ async fn parameters_are_checked() {
     assert_eq!(home.stored(), Vec::<String>::new());
     let metrics = bridge.metrics();
     assert_eq!(metrics.refusals["one_target"], 4);
-    assert_eq!(metrics.refusals["invalid_user"], 6);
+    assert_eq!(metrics.refusals["invalid_user"], 8);
 }
 
 #[tokio::test]

@@ -95,6 +95,35 @@ async fn pings_are_answered_and_sent() {
     assert_eq!(ws.got().await, Got::Ping, "and again");
 }
 
+#[tokio::test]
+async fn signs_of_life_and_good_byes_are_passed_on() {
+    let home = Home::start();
+    let limits = BridgeLimits { ping_ms: 40, silence_ms: 60_000, ..BridgeLimits::default() };
+    let bridge = bridge_with(&home, limits);
+    let mut ws = Ws::open(&bridge, "alice").await;
+    // What answers pings is alive, though it calls nothing; what pings without a pause is not told of each time.
+    while *home.signs.borrow() < 3 {
+        assert_eq!(ws.got().await, Got::Ping);
+    }
+    let before = *home.signs.borrow();
+    let began = Instant::now();
+    for _ in 0..500 {
+        ws.socket.send(Message::Ping(Bytes::new())).await.unwrap();
+    }
+    ws.ok_after_pongs("channels.list", json!({})).await;
+    let most = 2 + began.elapsed().as_millis() as u64 / 10;
+    let told = *home.signs.borrow() - before;
+    assert!(told <= most, "{told} signs, {most} at most");
+
+    drop(ws);
+    until(&home.gone, |gone| *gone == 1).await;
+    assert_eq!(*home.left.borrow(), 0, "the connection was lost");
+    let mut ws = Ws::open(&bridge, "alice").await;
+    ws.socket.send(Message::Close(None)).await.unwrap();
+    until(&home.gone, |gone| *gone == 2).await;
+    assert_eq!(*home.left.borrow(), 1, "it has said good-bye");
+}
+
 /// A socket of bytes: it answers nothing by itself.
 async fn raw_socket(bridge: &homing_bridge::Bridge, token: Option<&str>) -> TcpStream {
     let mut stream = TcpStream::connect(bridge.local_addr()).await.unwrap();

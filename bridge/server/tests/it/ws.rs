@@ -111,6 +111,23 @@ impl Ws {
         answer
     }
 
+    /// The same, where pings and pongs may come before the answer.
+    pub(crate) async fn ok_after_pongs(&mut self, method: &str, params: Value) -> Value {
+        self.next += 1;
+        let call = json!({"jsonrpc": "2.0", "id": self.next, "method": method, "params": params});
+        self.send(call.to_string()).await;
+        loop {
+            match tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("something") {
+                Some(Ok(Message::Text(text))) => {
+                    let answer: Value = serde_json::from_str(&text).unwrap();
+                    return answer["result"].clone();
+                }
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
     pub(crate) async fn ok(&mut self, method: &str, params: Value) -> Value {
         let answer = self.call(method, params).await;
         assert!(answer.get("error").is_none(), "{method}: {answer}");

@@ -379,8 +379,10 @@ fn what_a_user_says_of_himself() {
     let mut acme = acme();
     let alice = local("alice");
     assert_eq!(acme.home.groups_from(&acme.store, &alice).unwrap(), GroupsFrom::Contacts);
-    let name = |name: &str| ProfileChange { display_name: Some(name.into()), groups_from: None };
-    let everyone = ProfileChange { display_name: None, groups_from: Some(GroupsFrom::Everyone) };
+    let name =
+        |name: &str| ProfileChange { display_name: Some(name.into()), ..ProfileChange::default() };
+    let everyone =
+        ProfileChange { groups_from: Some(GroupsFrom::Everyone), ..ProfileChange::default() };
     let now = acme.now;
     acme.home.update_profile(&acme.store, now, &alice, name("Alice"), Some(op(1))).unwrap();
     let account = acme.home.update_profile(&acme.store, now, &alice, everyone, None).unwrap();
@@ -439,7 +441,7 @@ fn people_are_found_by_what_they_are_called_now() {
     };
     let named = |name: &str| {
         let display_name = Some(name.to_owned());
-        ProfileChange { display_name, groups_from: None }
+        ProfileChange { display_name, groups_from: None, seen_by: None }
     };
     for name in ["Alice Smith", "Alice Jones", "Alice Jones"] {
         let change = named(name);

@@ -39,6 +39,7 @@ pub(crate) struct TestStore {
     pub(crate) rosters: BTreeMap<ChannelId, Bytes>,
     pub(crate) letters: BTreeMap<(HomeId, u64), Bytes>,
     ops: BTreeMap<(Local, OpId), OpDone>,
+    seen: BTreeMap<Local, u64>,
     pub(crate) lists: BTreeMap<(UserList, Local, UserRef), u64>,
     pub(crate) own_views: BTreeMap<(Local, ChannelId), OwnView>,
     pub(crate) drafts: BTreeMap<(Local, ChannelId), String>,
@@ -190,6 +191,12 @@ impl TestStore {
                 }
                 Write::OpGone { user, op } => {
                     self.ops.remove(&(user.clone(), *op));
+                }
+                Write::Seen { user, at } => {
+                    match at {
+                        Some(at) => self.seen.insert(user.clone(), *at),
+                        None => self.seen.remove(user),
+                    };
                 }
                 Write::Listed { list, owner, other, since } => {
                     let key = (*list, owner.clone(), other.clone());
@@ -653,6 +660,9 @@ impl Reader for TestStore {
     }
     fn has_word(&self, word: &str, user: &Local) -> Result<bool, Fault> {
         Ok(self.words.contains(&(word.to_owned(), user.clone())))
+    }
+    fn last_seen(&self, user: &Local) -> Result<Option<u64>, Fault> {
+        Ok(self.seen.get(user).copied())
     }
     fn op(&self, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault> {
         Ok(self.ops.get(&(user.clone(), op)).cloned())

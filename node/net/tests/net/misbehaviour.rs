@@ -7,7 +7,9 @@ use homing_net::{NetEvent, NetLimits};
 use homing_wire::frame::{HELLO, QUERY, RELAY};
 use homing_wire::proto::hello::v1::{Hello, HelloReply};
 use homing_wire::proto::query::v1::{Answer, Query, UserQuery, answer, query};
-use homing_wire::proto::relay::v1::{Frame, Ping, Pong, Range, frame};
+use homing_wire::proto::relay::v1::{
+    Frame, Ping, Pong, Presence, PresenceOf, Range, Seers, Typing, TypingIn, Watch, Watched, frame,
+};
 use homing_wire::{HomeId, limits};
 use libp2p::Stream;
 
@@ -25,7 +27,9 @@ fn pong(number: u64) -> Frame {
 }
 
 fn question() -> Query {
-    Query { query: Some(query::Query::User(UserQuery { local: "alice".into() })) }
+    Query {
+        query: Some(query::Query::User(UserQuery { local: "alice".into(), ..Default::default() })),
+    }
 }
 
 /// Whether the stream ends without a single byte.
@@ -162,6 +166,45 @@ async fn only_the_opener_may_ask_to_be_pulled_from() {
 #[tokio::test]
 async fn only_the_opener_may_send_events() {
     is_dropped_for_answering(range(1)).await;
+}
+
+#[tokio::test]
+async fn only_the_opener_may_say_who_is_there() {
+    let presence = Presence::default();
+    is_dropped_for_answering(Frame { frame: Some(frame::Frame::Presence(presence)) }).await;
+}
+
+#[tokio::test]
+async fn too_many_names_drop_the_peer() {
+    let watched = |watchers| Watched { user: "u".into(), watchers };
+    let names = |many| vec!["w".to_owned(); many];
+    let watched = vec![watched(names(limits::PRESENCE_NAMES - 2)), watched(Vec::new())];
+    let mut watch = Watch { anew: true, watched };
+    let of = |users| PresenceOf { seers: Some(Seers { users }), ..PresenceOf::default() };
+    let mut presence = Presence { users: vec![of(names(limits::PRESENCE_NAMES - 1))] };
+    let mut typing = Typing { typing: vec![TypingIn::default(); limits::TYPING] };
+    // As many as may be are taken.
+    let mut acme = Home::start("acme", &[TCP]).await;
+    let (_raw, mut relay, guest) = admitted(&mut acme).await;
+    let mut inward = acme.relay_in(guest).await;
+    let framed = |kind| Frame { frame: Some(kind) };
+    for frame in [
+        framed(frame::Frame::Watch(watch.clone())),
+        framed(frame::Frame::Presence(presence.clone())),
+        framed(frame::Frame::Typing(typing.clone())),
+    ] {
+        send(&mut relay, &frame).await;
+        assert_eq!(soon(inward.frames.recv()).await, Some(frame));
+    }
+    watch.watched.push(Watched::default());
+    presence.users.push(PresenceOf::default());
+    typing.typing.push(TypingIn::default());
+    for kind in
+        [frame::Frame::Watch(watch), frame::Frame::Presence(presence), frame::Frame::Typing(typing)]
+    {
+        let bytes = prost::Message::encode_length_delimited_to_vec(&framed(kind));
+        is_dropped_after(&bytes, "frame_too_large").await;
+    }
 }
 
 #[tokio::test]

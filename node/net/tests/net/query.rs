@@ -17,7 +17,12 @@ use crate::support::raw::{Raw, receive, send};
 use crate::support::{Home, Identity, QUIC, TCP, limits, soon};
 
 fn question(local: &str) -> Query {
-    Query { query: Some(query::Query::User(UserQuery { local: local.to_owned() })) }
+    Query {
+        query: Some(query::Query::User(UserQuery {
+            local: local.to_owned(),
+            ..Default::default()
+        })),
+    }
 }
 
 fn user(local: &str) -> Answer {
@@ -25,6 +30,7 @@ fn user(local: &str) -> Answer {
         local: local.to_owned(),
         user_id: vec![1; 16].into(),
         display_name: "Al".into(),
+        seen: None,
     };
     Answer { answer: Some(answer::Answer::User(user)) }
 }
@@ -38,7 +44,7 @@ fn answering(mut home: Home) -> tokio::task::JoinHandle<()> {
             let NetEvent::Query { query, reply, .. } = event else {
                 continue;
             };
-            let Some(query::Query::User(UserQuery { local })) = query.query else {
+            let Some(query::Query::User(UserQuery { local, .. })) = query.query else {
                 continue;
             };
             if local == "silence" {

@@ -249,7 +249,7 @@ async fn run_command(args: ClientArgs) -> anyhow::Result<()> {
                 (false, true) => tail::Begin::Now,
                 (false, false) => tail::Begin::Missed,
             };
-            tail::run(&session, &screen, with.as_deref(), count, begin).await
+            Box::pin(tail::run(&session, &screen, with.as_deref(), count, begin)).await
         }
         Command::History { with, limit } => history(&session, &screen, &with, limit).await,
         Command::Channels => channels(&session, &screen).await,

@@ -60,6 +60,18 @@ section! {
         /// A token that nobody has used for so many days is dead: a telephone in a drawer is signed in no longer. One
         /// that is used lives for ever.
         token_idle_days: u64 = 90, in 1..=3_650;
+        /// A user is online for so long after the last sign of life (a call, or anything else that comes by the socket). Clients
+        /// count on 30 s. More than ping_ms, or whoever is quiet comes and goes.
+        online_ms: u64 = 30_000, in 1_000..=600_000;
+        /// Users whom one socket watches: what fits a screen, many times.
+        watched: usize = 500, in 1..=10_000;
+        /// Users whom all sockets watch, counted for each. About 100 bytes each: 500,000 take 50 MiB.
+        watches: usize = 500_000, in 1..=100_000_000;
+        /// Users of this home whom one other home watches, counted for each of its users who does, about 100 bytes each; what is
+        /// more is passed over. This home asks no more of one, either.
+        watches_of_home: usize = 10_000, in 1..=10_000;
+        /// The same of all other homes: 200,000 take 20 MiB.
+        watches_of_homes: usize = 200_000, in 1..=100_000_000;
         /// Failed log-ins a minute for one account; then 429. A typing error, not a search.
         login_failures_per_account: u32 = 10, in 1..=10_000;
         /// Failed log-ins a minute from one address (IPv6: one /64); an office shares one.
@@ -106,8 +118,8 @@ section! {
         sign_in_attempts: u32 = 3, in 1..=100;
         /// A client that takes nothing for so long while something waits for it is cut (4408).
         write_idle_ms: u64 = 30_000, in 100..=600_000;
-        /// A socket that said nothing for so long is pinged. Below the 60 s after which proxies forget it.
-        ping_ms: u64 = 30_000, in 100..=600_000;
+        /// A socket that said nothing for so long is pinged. Below online_ms, and the 60 s after which proxies forget it.
+        ping_ms: u64 = 20_000, in 100..=600_000;
         /// A socket that said nothing for so long, pings included, is gone. More than ping_ms.
         silence_ms: u64 = 75_000, in 100..=DAY_MS;
         /// How long closing a socket may take.

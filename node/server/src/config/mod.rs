@@ -388,6 +388,7 @@ impl Config {
         let l = &self.limits;
         let above = [
             ("silence_ms", l.silence_ms, "ping_ms", l.ping_ms),
+            ("online_ms", l.online_ms, "ping_ms", l.ping_ms),
             ("relay_deadline_ms", l.relay_deadline_ms, "heartbeat_ms", l.heartbeat_ms),
         ];
         for (greater, more, lesser, less) in above {

@@ -18,13 +18,25 @@ impl Bucket {
 
     /// Takes one, or says in how many milliseconds there will be one.
     pub(super) fn take(&mut self, per_s: u32, burst: u32, now_ms: u64) -> Result<(), u64> {
+        self.take_many(1, per_s, burst, now_ms)
+    }
+
+    /// Takes so many together, or none; there are never more than `burst`.
+    pub(super) fn take_many(
+        &mut self,
+        many: u32,
+        per_s: u32,
+        burst: u32,
+        now_ms: u64,
+    ) -> Result<(), u64> {
         self.fill(per_s, burst, now_ms);
-        match self.thousandths.checked_sub(WHOLE) {
+        let wanted = u64::from(many) * WHOLE;
+        match self.thousandths.checked_sub(wanted) {
             Some(rest) => {
                 self.thousandths = rest;
                 Ok(())
             }
-            None => Err((WHOLE - self.thousandths).div_ceil(u64::from(per_s).max(1))),
+            None => Err((wanted - self.thousandths).div_ceil(u64::from(per_s).max(1))),
         }
     }
 
@@ -58,6 +70,10 @@ mod tests {
         assert_eq!(bucket.take(2, 3, 500), Ok(()));
         assert_eq!(bucket.take(2, 3, 500), Err(500));
         assert!(bucket.is_full(2, 3, 2_000));
+        assert_eq!(bucket.take_many(4, 2, 3, 2_000), Err(500));
+        assert_eq!(bucket.take_many(3, 2, 3, 2_000), Ok(()));
+        assert_eq!(bucket.take_many(2, 2, 3, 2_500), Err(500));
+        assert!(bucket.is_full(2, 3, 4_500));
         // A clock that is put back gives nothing by itself, and what it showed before is not waited for.
         for _ in 0..3 {
             assert_eq!(bucket.take(2, 3, 0), Ok(()));

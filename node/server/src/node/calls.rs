@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use homing_core::{Mark, SendCommand, Target};
 use homing_link::{
     Answer, Call, Code, Limits, Opened, Refused, Request, Secret, SendTarget, Sent, SessionNo,
-    SyncPoint, Unlinked, UserView, Whoami,
+    SyncPoint, Unlinked, Whoami,
 };
 use homing_wire::{Address, ChannelId, DeviceId, Hash, Local, MessageId, Pos, UserRef};
 use uuid::Uuid;
@@ -66,8 +66,10 @@ impl Hub {
     /// A request of a session.
     pub(super) fn request(&mut self, request: Request) -> Result<(), HubError> {
         match request {
-            Request::Gone { session } => self.forget(session),
+            Request::Gone { session, in_order } => self.forget(session, in_order),
+            Request::Alive { session } => self.sign_of_life(session),
             Request::Call { session, number, call } => {
+                self.sign_of_life(session);
                 self.call(Pending { session, number, call: *call, user: None }, None)?;
             }
         }
@@ -248,9 +250,12 @@ impl Hub {
                 Ok(Outcome::Read(ReadJob::Receipts { channel, id, senders, user, members, known }))
             }
             Call::UsersSearch { query } => self.users_search(&query),
-            Call::UsersUpdate { display_name, groups, op } => {
-                self.users_update(&user, display_name, groups, op)
+            Call::UsersUpdate { display_name, groups, last_seen, op } => {
+                self.users_update(&user, display_name, groups, last_seen, op)
             }
+            Call::PresenceWatch { users } => self.presence_watch(session, &user, &users),
+            Call::PresenceUnwatch { users } => self.presence_unwatch(session, &users),
+            Call::TypingSet { channel, typing } => self.typing_set(&user, channel, typing),
             Call::Listed { list, cursor, limit } => {
                 self.listed(&user, list, cursor.as_deref(), limit)
             }
@@ -311,25 +316,11 @@ impl Hub {
             Call::UsersGet { ref address } => {
                 let who = self.resolve(address)?;
                 if who.home == self.home.id() {
-                    let account = self.home.account(reader, &who.local)?.cloned();
-                    let account = account
-                        .filter(|a| a.state != homing_core::AccountState::Deleted)
-                        .ok_or_else(no_user)?;
-                    let own = who.local == user;
-                    return Ok(Outcome::Answer(Answer::User(self.user_view(account, own))));
+                    return self.own_user(&user, &who);
                 }
                 match looked_up {
                     None => self.park(who, session, number, call),
-                    Some(Lookup::Found { user_id, display_name }) => {
-                        Ok(Outcome::Answer(Answer::User(UserView {
-                            address: self.shower.address(&who).to_string(),
-                            user_id: user_id.clone(),
-                            display_name: display_name.clone(),
-                            privacy: None,
-                        })))
-                    }
-                    Some(Lookup::Missing) => Err(no_user().into()),
-                    Some(Lookup::Away) => Err(unreachable_home().into()),
+                    Some(found) => self.found_user(&user, &who, found),
                 }
             }
         }
@@ -555,7 +546,7 @@ impl Hub {
                 address: self.shower.address(&self.home.user(&user)).to_string(),
                 user_id: account.user_id.to_string(),
                 display_name: account.display_name,
-                privacy: privacy(account.groups_from),
+                privacy: privacy(account.groups_from, account.seen_by),
             },
             device: device.id.to_string(),
             life: format!("{life:x}"),
@@ -571,6 +562,7 @@ impl Hub {
                 calls_waiting: 0,
                 group_members: 100,
                 draft: self.limits.draft_bytes as u64,
+                watched: self.limits.presence.watched_by_session as u64,
                 page: u64::from(self.limits.page),
             },
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -586,15 +578,15 @@ impl Hub {
         };
         let before = entry.user.replace((user.clone(), device));
         match before {
-            Some((old, _)) if old == *user => return,
-            Some((old, _)) => {
-                if let Some(list) = self.users.get_mut(&old) {
-                    list.retain(|no| *no != session);
-                }
+            Some((old, old_device)) if old == *user && old_device == device => return,
+            Some((old, old_device)) => {
+                self.leave(session, &old);
+                self.goes(session, &old, old_device, true);
             }
             None => {}
         }
         self.users.entry(user.clone()).or_default().push(session);
+        self.comes(session);
     }
 
     pub(super) fn signed_in(&self, session: SessionNo) -> Result<(Local, DeviceId), Refused> {
@@ -633,7 +625,12 @@ impl Hub {
             user: caller,
         });
         if new {
-            self.look_up(user);
+            let asker = self.user_of(session);
+            let asker = match asker {
+                Some(asker) if self.may_look(&asker, &user)? => Some(asker),
+                Some(_) | None => None,
+            };
+            self.look_up(user, asker);
         }
         Ok(Outcome::Waits)
     }
@@ -711,7 +708,7 @@ pub(super) fn no_message() -> Refused {
     Refused::new(Code::NotFound, "message_not_found", "there is no such message")
 }
 
-fn no_user() -> Refused {
+pub(super) fn no_user() -> Refused {
     Refused::new(Code::NotFound, "user_not_found", "there is no such user")
 }
 
@@ -719,7 +716,7 @@ pub(super) fn unknown_home() -> Refused {
     Refused::new(Code::NotFound, "unknown_home", "this home does not know that one")
 }
 
-fn unreachable_home() -> Refused {
+pub(super) fn unreachable_home() -> Refused {
     Refused::new(
         Code::Unreachable,
         "home_unreachable",

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::faults::Faults;
+use super::fleeting::Fleeting;
 use super::gossip::Secret;
 use super::input::{ConnectionNo, Input};
 use super::metrics::NodeMetrics;
@@ -49,6 +50,7 @@ struct Inside {
     letters: BTreeMap<u64, (u64, Bytes)>,
     keys: BTreeMap<ChannelId, (u64, Secret)>,
     pull: bool,
+    fleeting: Fleeting,
     link: Option<(ConnectionNo, RelayOut)>,
 }
 
@@ -104,6 +106,24 @@ impl Satchel {
             pb::Frame { frame: Some(pb::frame::Frame::GossipKey(key)) }
         };
         keys.into_iter().map(frame).collect()
+    }
+
+    /// Puts in what is not kept.
+    pub(super) fn fleeting<T>(&self, put: impl FnOnce(&mut Fleeting) -> T) -> T {
+        let done = put(&mut self.inside.lock().fleeting);
+        self.more.notify_one();
+        done
+    }
+
+    fn take_fleeting(&self, metrics: &NodeMetrics) -> Vec<pb::Frame> {
+        let mut inside = self.inside.lock();
+        if inside.fleeting.is_empty() {
+            return Vec::new();
+        }
+        let (frames, told, typed) = inside.fleeting.frames(std::time::Instant::now());
+        metrics.people.updates_out.fetch_add(told, Ordering::Relaxed);
+        metrics.people.typing_out.fetch_add(typed, Ordering::Relaxed);
+        frames
     }
 
     /// The peer is to ask for what it missed.
@@ -216,6 +236,7 @@ impl Courier {
             if outgoing.is_empty() {
                 outgoing = self.satchel.keys();
                 outgoing.extend(self.burst(&mut work, now_ms()));
+                outgoing.extend(self.satchel.take_fleeting(&self.metrics));
             }
             let wake_at = work.wake_at().map(|at| opened + Duration::from_millis(at));
             let wake = async {
@@ -367,6 +388,9 @@ impl Courier {
                 | pb::frame::Frame::Roster(_)
                 | pb::frame::Frame::Letter(_)
                 | pb::frame::Frame::GossipKey(_)
+                | pb::frame::Frame::Watch(_)
+                | pb::frame::Frame::Presence(_)
+                | pb::frame::Frame::Typing(_)
                 | pb::frame::Frame::Ping(_)
                 | pb::frame::Frame::Pong(_),
             )

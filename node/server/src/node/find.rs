@@ -64,6 +64,7 @@ pub(super) fn found(
             user_id: account.user_id.to_string(),
             display_name: account.display_name,
             privacy: None,
+            presence: None,
         });
     }
     Ok(Answer::Found(Found { users, more }))

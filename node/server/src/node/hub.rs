@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use homing_core::presence::PresenceLimits;
 use homing_core::{CourierLimits, Effect, Failure, Fault, Home, PeerFault, RangeIn, RangeReply};
 use homing_link::{
-    Answer, ChannelView, ClientInfo, CloseReason, Code, OutboxSender, Refused, Request, SessionNo,
+    Answer, ChannelView, ClientInfo, CloseReason, Code, OutboxSender, PresenceView, Refused,
+    Request, SessionNo,
 };
 use homing_net::NetHandle;
 use homing_store::Store;
-use homing_wire::{DeviceId, Epoch, HomeId, Local, OpId, SigningKeys, UserRef};
+use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, SigningKeys, UserRef};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -32,6 +34,7 @@ use super::input::{ConnectionNo, Input, Pending};
 use super::metrics::NodeMetrics;
 use super::passwords::Passwords;
 use super::peers::LinePace;
+use super::presence::People;
 use super::repair::RepairRun;
 use super::retention::{Retention, RetentionLimits};
 use super::show::Shower;
@@ -79,6 +82,8 @@ pub(super) struct HubLimits {
     pub token_idle_ms: u64,
     /// What is removed when it is old; `None`: nothing.
     pub retention: Option<RetentionLimits>,
+    /// What presence keeps to.
+    pub presence: PresenceLimits,
 }
 
 /// Other homes' questions that read the disk at once: they are for emergencies, and wait for each other.
@@ -112,6 +117,10 @@ pub(super) enum Output {
     Effect { effect: Effect, to: Vec<SessionNo> },
     /// A channel, as it was when it was decided.
     Channel { session: SessionNo, change: u64, view: Box<ChannelView> },
+    /// A watched user, as it was when it was decided.
+    Presence { session: SessionNo, change: u64, view: Box<PresenceView> },
+    /// Somebody types.
+    Typing { to: Vec<SessionNo>, change: u64, channel: ChannelId, user: Arc<str>, typing: bool },
     /// From here on, behind the answer that lifts it, notices carry a `sync` up to this.
     SyncCap { session: SessionNo, cap: Option<u64> },
     /// To whoever waits for it.
@@ -131,6 +140,7 @@ pub(super) struct Hub {
     pub(super) shower: Shower,
     pub(super) sessions: HashMap<SessionNo, SessionEntry>,
     pub(super) users: HashMap<Local, Vec<SessionNo>>,
+    pub(super) people: People,
     pub(super) outputs: Vec<Output>,
     pub(super) buckets: HashMap<Local, Bucket>,
     pub(super) lookups: BTreeMap<UserRef, Vec<Pending>>,
@@ -293,6 +303,7 @@ impl Hub {
         parts.runtime.spawn(teller.run(tellings));
         let (input, net, metrics) = (parts.input.clone(), parts.net.clone(), parts.metrics.clone());
         parts.runtime.spawn(hear(hearings, input, net, metrics));
+        let own = parts.directory.own();
         Ok(Self {
             gossip: Gossip::new(parts.limits.gossip, telling, hearing),
             signer: parts.signer,
@@ -311,6 +322,7 @@ impl Hub {
             net: parts.net,
             sessions: HashMap::new(),
             users: HashMap::new(),
+            people: People::new(own, parts.limits.presence),
             outputs: Vec::new(),
             buckets: HashMap::new(),
             lookups: BTreeMap::new(),
@@ -459,11 +471,12 @@ impl Hub {
         self.depart()?;
         self.sweep(now)?;
         self.expire_devices(now)?;
+        self.tend_people()?;
         self.tend_gossip()?;
         let gone: Vec<SessionNo> =
             self.sessions.iter().filter(|(_, s)| s.outbox.is_gone()).map(|(no, _)| *no).collect();
         for session in gone {
-            self.forget(session);
+            self.forget(session, false);
         }
         let (per_s, burst) = (self.limits.sends_per_s, self.limits.sends_burst);
         self.buckets.retain(|_, bucket| !bucket.is_full(per_s, burst, now));
@@ -628,6 +641,10 @@ impl Hub {
             Input::GossipKey { peer, group, number, key, .. } => {
                 self.key_dealt(peer, group, number, *key)?;
             }
+            Input::Fleeting { peer, came, reply, .. } => {
+                self.people_came(peer, *came)?;
+                let _receiver_gone = reply.send(());
+            }
             Input::Heard { origin, range, message, .. } => self.heard(origin, &range, message)?,
             Input::Told { group, outcome } => self.told(group, outcome)?,
             Input::GossipWaited { group } => self.gossip_waited(group)?,
@@ -679,6 +696,7 @@ impl Hub {
                     session.outbox.close(CloseReason::Restarting);
                 }
                 self.home.tick(&*store, now)?;
+                self.note_all_seen()?;
                 self.collect_effects(None)?;
                 if self.in_flight.is_none() && self.home.has_step() {
                     self.submit()?;

@@ -13,6 +13,7 @@ use homing_wire::{
 };
 use tokio::sync::oneshot;
 
+use super::fleeting::Came;
 use super::gossip::KEY_BYTES;
 use crate::control::{Control, ControlError, ControlReply};
 
@@ -118,6 +119,13 @@ pub(super) enum Input {
         number: u64,
         key: Box<[u8; KEY_BYTES]>,
     },
+    /// A peer has said something that is not kept. One at a time of each: it is answered as soon as it was heard.
+    Fleeting {
+        peer: HomeId,
+        connection: ConnectionNo,
+        came: Box<Came>,
+        reply: oneshot::Sender<()>,
+    },
     /// Events of a home have come by gossip, and their end is proven.
     Heard {
         origin: HomeId,
@@ -220,6 +228,7 @@ impl Input {
             | Self::Roster { peer, connection, .. }
             | Self::Letter { peer, connection, .. }
             | Self::GossipKey { peer, connection, .. }
+            | Self::Fleeting { peer, connection, .. }
             | Self::Heard { origin: peer, connection, .. }
             | Self::RosterTaken { peer, connection, .. }
             | Self::RosterWanted { peer, connection, .. }
@@ -264,7 +273,12 @@ pub(super) struct Checked {
 #[derive(Clone, Debug)]
 pub(super) enum Lookup {
     /// There is one.
-    Found { user_id: String, display_name: String },
+    Found {
+        user_id: String,
+        display_name: String,
+        /// How the user is, as that one of this home may see it.
+        seen: Option<(homing_wire::Local, homing_core::presence::Seen)>,
+    },
     /// There is none, or the home takes no strangers: it does not say which.
     Missing,
     /// The home did not answer.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use homing_core::RangeReply;
 use parking_lot::Mutex;
 
+use super::people_metrics::PeopleMetrics;
 use crate::metrics::Family;
 
 /// Counters of the node's own.
@@ -35,6 +36,8 @@ pub struct NodeMetrics {
     pub gossip_not_told: Mutex<BTreeMap<String, u64>>,
     /// Gossip of which nothing was made, by reason.
     pub gossip_ignored: Mutex<BTreeMap<String, u64>>,
+    /// Who is there, who watches and who types.
+    pub people: PeopleMetrics,
     /// Invitations into groups of other homes that nobody has answered.
     pub invitations_open: AtomicU64,
     /// Those that were declined because too many are open.
@@ -73,6 +76,12 @@ const REASONS: usize = 1_000;
 impl NodeMetrics {
     /// As names, helps and numbers.
     pub fn families(&self) -> Vec<Family> {
+        let mut families = self.own_families();
+        families.extend(self.people.families());
+        families
+    }
+
+    fn own_families(&self) -> Vec<Family> {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         vec![
             Family::gauge(
@@ -239,10 +248,15 @@ impl NodeMetrics {
 }
 
 fn count(counts: &Mutex<BTreeMap<String, u64>>, reason: &str) {
+    count_many(counts, reason, 1);
+}
+
+/// Counts so many of a reason.
+pub(super) fn count_many(counts: &Mutex<BTreeMap<String, u64>>, reason: &str, many: u64) {
     let mut counts = counts.lock();
     if let Some(count) = counts.get_mut(reason) {
-        *count += 1;
+        *count += many;
     } else if counts.len() < REASONS {
-        counts.insert(reason.to_owned(), 1);
+        counts.insert(reason.to_owned(), many);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use homing_core::presence::Seen;
 use homing_core::{PeerFault, PeerState};
 use homing_net::{Direction, NetEvent};
 use homing_wire::proto::query::v1 as pb_query;
@@ -145,6 +146,7 @@ impl Hub {
                 }
                 // Who is wanted is dialled again by the network itself.
                 self.stop_repair(&home);
+                self.people_gone(&home);
                 self.clocks.gone(&home);
                 let live = self.live(home);
                 live.connected = false;
@@ -184,6 +186,7 @@ impl Hub {
                 let satchel = self.satchel(home);
                 satchel.open(connection, link);
                 self.gossip_resume(home)?;
+                self.people_resume(home)?;
                 let store = self.store.clone();
                 self.home.resume(&*store, home)?;
                 self.collect_effects(None)?;
@@ -372,25 +375,41 @@ impl Hub {
             Err(_) => None,
         };
         Ok(match account.filter(|a| a.state != homing_core::AccountState::Deleted) {
-            Some(account) => pb_query::Answer {
-                answer: Some(pb_query::answer::Answer::User(pb_query::UserAnswer {
-                    local: account.local.to_string(),
-                    user_id: account.user_id.as_bytes().to_vec().into(),
-                    display_name: account.display_name,
-                })),
-            },
+            Some(account) => {
+                let seen = match Local::canonical(&user.asker) {
+                    Ok(asker) => {
+                        let who = self.home.user(&account.local);
+                        self.seen_by(&UserRef::new(home, asker), &who)?
+                    }
+                    Err(_) => None,
+                };
+                let seen = seen.map(|seen| pb_query::Seen {
+                    online: seen.online,
+                    last_seen: seen.last_ms.unwrap_or(0),
+                });
+                pb_query::Answer {
+                    answer: Some(pb_query::answer::Answer::User(pb_query::UserAnswer {
+                        local: account.local.to_string(),
+                        user_id: account.user_id.as_bytes().to_vec().into(),
+                        display_name: account.display_name,
+                        seen,
+                    })),
+                }
+            }
             None => refusal("user_not_found", "there is no such user, or it takes no strangers"),
         })
     }
 
-    /// Asks another home whether it has a user; the answer comes as an input.
-    pub(super) fn look_up(&mut self, user: UserRef) {
+    /// Asks another home whether it has a user, and how the user is, as `asker` may see it; the answer comes as an input.
+    pub(super) fn look_up(&mut self, user: UserRef, asker: Option<Local>) {
         self.want(user.home);
+        let now_ms = self.now_ms();
         let (net, input, within) = (self.net.clone(), self.input.clone(), self.limits.lookup);
         self.runtime.spawn(async move {
             let query = pb_query::Query {
                 query: Some(pb_query::query::Query::User(pb_query::UserQuery {
                     local: user.local.to_string(),
+                    asker: asker.as_ref().map_or_else(String::new, ToString::to_string),
                 })),
             };
             let found = match tokio::time::timeout(within, net.query(user.home, query)).await {
@@ -400,6 +419,12 @@ impl Hub {
                     Ok(id) => Lookup::Found {
                         user_id: id.to_string(),
                         display_name: found.display_name.chars().take(256).collect(),
+                        seen: asker.zip(found.seen).map(|(asker, seen)| {
+                            let last_ms = (seen.last_seen > 0).then_some(seen.last_seen);
+                            let last_ms = last_ms.filter(|_| !seen.online);
+                            let last_ms = last_ms.map(|ms| ms.min(now_ms));
+                            (asker, Seen { online: seen.online, last_ms })
+                        }),
                     },
                     Err(_) => Lookup::Missing,
                 },
@@ -419,11 +444,18 @@ impl Hub {
     ) -> Result<(), HubError> {
         let now = self.now_ms();
         let store = self.store.clone();
+        let mut opened = None;
+        if let Control::UserState { user, active: true } = &control {
+            opened = Some(user.clone());
+        }
         let result = match crate::control::apply(&mut self.home, &*store, now, &self.live, control)
         {
             Ok(applied) => {
                 for effect in applied.effects {
                     self.control_effect(effect);
+                }
+                if let Some(user) = opened {
+                    self.reconsider(&user, None);
                 }
                 Ok(applied.reply)
             }
@@ -442,6 +474,7 @@ impl Hub {
                 for device in devices {
                     self.outputs.push(Output::Revoke { user: user.clone(), device });
                 }
+                self.reconsider(&user, None);
                 self.departing.push_back((user, None));
             }
             ControlEffect::Retry(peer) => {

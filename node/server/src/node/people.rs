@@ -1,14 +1,14 @@
 //! What users do with their own: contacts, blocks, what they say of themselves, and the end of an account.
 
-use homing_core::{Account, ListChange, ListCommand, ProfileChange};
+use homing_core::{Account, AccountState, ListChange, ListCommand, ProfileChange};
 use homing_link::{
-    Answer, Call, Code, GroupsFrom, Privacy, Refused, Secret, SessionNo, UserList, UserView,
+    Answer, Call, Code, GroupsFrom, Privacy, Refused, Secret, SeenBy, SessionNo, UserList, UserView,
 };
 use homing_wire::{Address, Local, OpId, UserRef};
 
-use super::calls::{Outcome, Stop, bad_cursor, unknown_home};
+use super::calls::{Outcome, Stop, bad_cursor, no_user, unknown_home, unreachable_home};
 use super::hub::{Hub, HubError, Output};
-use super::input::{Checked, Input, Pending};
+use super::input::{Checked, Input, Lookup, Pending};
 use super::read::ReadJob;
 use crate::control::{self, Control, ControlEffect, ControlError};
 use crate::password;
@@ -19,6 +19,7 @@ impl Hub {
         user: &Local,
         display_name: Option<String>,
         groups: Option<GroupsFrom>,
+        last_seen: Option<SeenBy>,
         op: Option<OpId>,
     ) -> Result<Outcome, Stop> {
         if let Some(name) = &display_name {
@@ -31,10 +32,53 @@ impl Hub {
             GroupsFrom::Everyone => homing_core::GroupsFrom::Everyone,
             GroupsFrom::Contacts => homing_core::GroupsFrom::Contacts,
         });
+        let seen_by = last_seen.map(|seen_by| match seen_by {
+            SeenBy::Everyone => homing_core::SeenBy::Everyone,
+            SeenBy::Contacts => homing_core::SeenBy::Contacts,
+            SeenBy::Nobody => homing_core::SeenBy::Nobody,
+        });
         let (now, store) = (self.now_ms(), self.store.clone());
-        let change = ProfileChange { display_name, groups_from };
+        let change = ProfileChange { display_name, groups_from, seen_by };
         let account = self.home.update_profile(&*store, now, user, change, op)?;
+        if seen_by.is_some() {
+            self.reconsider(user, None);
+        }
         Ok(Outcome::Answer(Answer::User(self.user_view(account, true))))
+    }
+
+    /// A user of this home, as another one sees it.
+    pub(super) fn own_user(&mut self, user: &Local, who: &UserRef) -> Result<Outcome, Stop> {
+        let store = self.store.clone();
+        let account = self.home.account(&*store, &who.local)?.cloned();
+        let account = account.filter(|a| a.state != AccountState::Deleted).ok_or_else(no_user)?;
+        let mut view = self.user_view(account, who.local == *user);
+        let seen = self.seen_by(&self.home.user(user), who)?;
+        view.presence = seen.map(|seen| self.presence_view(who, seen));
+        Ok(Outcome::Answer(Answer::User(view)))
+    }
+
+    /// A user of another home, as one of this sees it.
+    pub(super) fn found_user(
+        &self,
+        user: &Local,
+        who: &UserRef,
+        found: &Lookup,
+    ) -> Result<Outcome, Stop> {
+        match found {
+            Lookup::Found { user_id, display_name, seen } => {
+                // It was asked for one of those who wait.
+                let seen = seen.as_ref().filter(|(asker, _)| asker == user);
+                Ok(Outcome::Answer(Answer::User(UserView {
+                    address: self.shower.address(who).to_string(),
+                    user_id: user_id.clone(),
+                    display_name: display_name.clone(),
+                    privacy: None,
+                    presence: seen.map(|(_, seen)| self.presence_view(who, *seen)),
+                })))
+            }
+            Lookup::Missing => Err(no_user().into()),
+            Lookup::Away => Err(unreachable_home().into()),
+        }
     }
 
     /// A user of this home, as the user or others see it.
@@ -43,7 +87,8 @@ impl Hub {
             address: self.shower.address(&self.home.user(&account.local)).to_string(),
             user_id: account.user_id.to_string(),
             display_name: account.display_name,
-            privacy: own.then(|| privacy(account.groups_from)),
+            privacy: own.then(|| privacy(account.groups_from, account.seen_by)),
+            presence: None,
         }
     }
 
@@ -80,6 +125,7 @@ impl Hub {
         let (now, store) = (self.now_ms(), self.store.clone());
         let command = ListCommand { owner: user.clone(), list: list_of(list), other, change, op };
         self.home.change_list(&*store, now, &command)?;
+        self.reconsider(user, Some(&command.other));
         Ok(Outcome::Answer(Answer::Done))
     }
 
@@ -211,8 +257,13 @@ impl Hub {
 }
 
 /// What a user lets others do, as it is shown.
-pub(super) fn privacy(groups: homing_core::GroupsFrom) -> Privacy {
+pub(super) fn privacy(groups: homing_core::GroupsFrom, seen_by: homing_core::SeenBy) -> Privacy {
     Privacy {
+        last_seen: match seen_by {
+            homing_core::SeenBy::Everyone => SeenBy::Everyone,
+            homing_core::SeenBy::Contacts => SeenBy::Contacts,
+            homing_core::SeenBy::Nobody => SeenBy::Nobody,
+        },
         groups: match groups {
             homing_core::GroupsFrom::Everyone => GroupsFrom::Everyone,
             homing_core::GroupsFrom::Contacts => GroupsFrom::Contacts,

@@ -18,6 +18,7 @@ use homing_wire::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::faults::{Faults, Verdict};
+use super::fleeting::{Came, typing_in, updates_in, watches_in};
 use super::hearing::{GATHERED, Heard};
 use super::input::{ConnectionNo, Input};
 use super::metrics::NodeMetrics;
@@ -187,6 +188,9 @@ impl Receiver {
                 let input = Input::GossipKey { peer, connection, group, number, key };
                 self.hub.send(input).await.map_err(|_| Trouble::Over)
             }
+            Some(pb::frame::Frame::Watch(watch)) => self.fleeting(watches_in(watch)).await,
+            Some(pb::frame::Frame::Presence(told)) => self.fleeting(updates_in(told)).await,
+            Some(pb::frame::Frame::Typing(told)) => self.fleeting(typing_in(told)).await,
             Some(pb::frame::Frame::Pull(pb::Pull {})) => {
                 let input = Input::Pull { peer: self.peer, connection: self.connection };
                 self.hub.send(input).await.map_err(|_| Trouble::Over)
@@ -200,6 +204,16 @@ impl Receiver {
             )
             | None => Ok(()),
         }
+    }
+
+    /// Gives the hub what is not kept, and reads on when it was heard: so much of one peer and no more waits there.
+    async fn fleeting(&self, came: Result<Came, &'static str>) -> Result<(), Trouble> {
+        let came = came.map_err(|reason| Trouble::Fault(PeerFault(reason), None))?;
+        let (reply, heard) = oneshot::channel();
+        let (peer, connection, came) = (self.peer, self.connection, Box::new(came));
+        let input = Input::Fleeting { peer, connection, came, reply };
+        self.hub.send(input).await.map_err(|_| Trouble::Over)?;
+        heard.await.map_err(|_| Trouble::Over)
     }
 
     fn pruned_in(

@@ -383,6 +383,7 @@ fn hub_limits(config: &Config) -> HubLimits {
             .retention
             .messages
             .map(|age| RetentionLimits { age_ms: age.ms(), channels: limits.retention_channels }),
+        presence: wiring::presence(config),
     }
 }
 

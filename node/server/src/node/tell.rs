@@ -162,6 +162,22 @@ impl Hub {
                         sync,
                     });
                 }
+                Output::Presence { session, change, view } => {
+                    self.notify(session, change, |sync| homing_link::Notice::Presence {
+                        presence: *view,
+                        sync,
+                    });
+                }
+                Output::Typing { to, change, channel, user, typing } => {
+                    for session in to {
+                        self.notify(session, change, |sync| homing_link::Notice::Typing {
+                            channel,
+                            user: user.clone(),
+                            typing,
+                            sync,
+                        });
+                    }
+                }
                 Output::SyncCap { session, cap } => {
                     if let Some(entry) = self.sessions.get_mut(&session) {
                         entry.sync_cap = cap;
@@ -312,24 +328,28 @@ impl Hub {
         if let Some(entry) = self.sessions.get(&session) {
             debug!(?session, from = %entry.client.from, %overflow, "session ends");
         }
-        self.forget(session);
+        self.forget(session, false);
     }
 
-    pub(super) fn forget(&mut self, session: SessionNo) {
+    /// `in_order`: nobody is to be expected back in a moment.
+    pub(super) fn forget(&mut self, session: SessionNo, in_order: bool) {
         let Some(entry) = self.sessions.remove(&session) else { return };
         self.metrics.sessions.store(self.sessions.len() as u64, Ordering::Relaxed);
-        if let Some((user, device)) = &entry.user {
+        if let Some((user, device)) = entry.user {
             let (now, store) = (self.now_ms(), self.store.clone());
             // What cannot be read here ends the hub where it is needed.
-            let _seen_next_time = self.home.device_is_seen(&*store, now, user, *device);
+            let _seen_next_time = self.home.device_is_seen(&*store, now, &user, device);
+            self.leave(session, &user);
+            self.goes(session, &user, device, in_order);
         }
-        if let Some((user, _)) = entry.user
-            && let Some(list) = self.users.get_mut(&user)
-        {
-            list.retain(|no| *no != session);
-            if list.is_empty() {
-                self.users.remove(&user);
-            }
+    }
+
+    /// A session is not among those of a user any more.
+    pub(super) fn leave(&mut self, session: SessionNo, user: &Local) {
+        let Some(list) = self.users.get_mut(user) else { return };
+        list.retain(|no| *no != session);
+        if list.is_empty() {
+            self.users.remove(user);
         }
     }
 
@@ -338,7 +358,7 @@ impl Hub {
             let Some(entry) = self.sessions.get(&session) else { continue };
             if entry.user.as_ref().is_some_and(|(_, d)| *d == device) {
                 entry.outbox.close(CloseReason::Revoked);
-                self.forget(session);
+                self.forget(session, true);
             }
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
+use homing_core::presence::PresenceLimits;
 use homing_core::{
     CourierLimits, Effect, Home, Mark, NewAccount, PeerState, Policy, RangeIn, RangeReply,
     Reader as _, SendCommand, Target,
@@ -317,6 +318,7 @@ fn limits() -> HubLimits {
             keys_per_peer: 1_024,
         },
         retention: None,
+        presence: PresenceLimits::default(),
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use homing_core::{
     Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Device, Fork, GroupState,
-    GroupsFrom, Mark, MarkTime, Member, OpDone, OpWhat, OpenLink, PeerState, Span, TokenHash, Veil,
+    GroupsFrom, Mark, MarkTime, Member, OpDone, OpWhat, OpenLink, PeerState, SeenBy, Span,
+    TokenHash, Veil,
 };
 use homing_wire::{
     ChannelId, DeviceId, Epoch, Hash, HomeId, HomeName, Local, Pos, Seq, Stamp, UserId, UserRef,
@@ -366,7 +367,7 @@ pub(super) struct AccountV1 {
     ids_ahead_ms: u64,
 }
 
-impl From<AccountV1> for Account {
+impl From<AccountV1> for AccountV2 {
     fn from(old: AccountV1) -> Self {
         let AccountV1 { local, user_id, display_name, password, created_at, state, .. } = old;
         Self {
@@ -396,6 +397,36 @@ impl From<DeviceV1> for Device {
     fn from(old: DeviceV1) -> Self {
         let DeviceV1 { id, user, token, name, created_at } = old;
         Self { id, user, token, name, created_at, seen_at: 0 }
+    }
+}
+
+/// Before users could say who may see when they are online.
+#[derive(Serialize, Deserialize)]
+pub(super) struct AccountV2 {
+    local: Local,
+    user_id: UserId,
+    display_name: String,
+    password: String,
+    created_at: u64,
+    state: AccountState,
+    ids_ahead_ms: u64,
+    groups_from: GroupsFrom,
+}
+
+impl From<AccountV2> for Account {
+    fn from(old: AccountV2) -> Self {
+        let AccountV2 { local, user_id, display_name, password, created_at, state, .. } = old;
+        Self {
+            local,
+            user_id,
+            display_name,
+            password,
+            created_at,
+            state,
+            ids_ahead_ms: old.ids_ahead_ms,
+            groups_from: old.groups_from,
+            seen_by: SeenBy::default(),
+        }
     }
 }
 
@@ -594,7 +625,25 @@ mod tests {
         assert_eq!(hash(&encode(&old)), "c211ebeb638bf7a1", "as it was written then");
         assert_eq!(decode::<ChannelState>(&encode(&old)), Ok(new));
 
-        let new = Account { groups_from: GroupsFrom::Contacts, ..sample::account("alice") };
+        let seen_by = SeenBy::Contacts;
+        let new = Account { seen_by, ..sample::account("alice") };
+        let Account { local, user_id, display_name, password, created_at, state, .. } = new.clone();
+        let (ids_ahead_ms, groups_from) = (new.ids_ahead_ms, new.groups_from);
+        let old = AccountV2 {
+            local,
+            user_id,
+            display_name,
+            password,
+            created_at,
+            state,
+            ids_ahead_ms,
+            groups_from,
+        };
+        assert_eq!(hash(&encode(&old)), "957e080e0836f5eb");
+        assert_eq!(decode::<Account>(&encode(&old)), Ok(new));
+
+        let groups_from = GroupsFrom::Contacts;
+        let new = Account { groups_from, seen_by, ..sample::account("alice") };
         let Account { local, user_id, display_name, password, created_at, state, .. } = new.clone();
         let ids_ahead_ms = new.ids_ahead_ms;
         let old =

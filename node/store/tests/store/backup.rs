@@ -95,6 +95,8 @@ fn same(a: &dyn Store, b: &dyn Store) {
             rows
         };
         assert_eq!(rows(a), rows(b));
+        let seen = |store: &dyn Store| store.last_seen(&account.local).unwrap();
+        assert_eq!(seen(a), seen(b));
         assert!(b.devices(&account.local).unwrap().is_empty(), "tokens are dead");
         for word in homing_core::words_of(account) {
             assert!(b.has_word(&word, &account.local).unwrap(), "{word}");
@@ -160,6 +162,8 @@ fn everything() -> Vec<Write> {
             Write::OwnView { user, channel, view }
         }));
     }
+    let seen = |user, at| Write::Seen { user: sample::local(user), at };
+    writes.extend([seen("alice", Some(7)), seen("bob", Some(8)), seen("bob", None)]);
     for (n, list) in [(1, UserList::Contacts), (2, UserList::Contacts), (3, UserList::Blocks)] {
         let other = UserRef::new(sample::peer(n).home, sample::local("carol"));
         let (owner, gone) = (alice.clone(), n == 2);

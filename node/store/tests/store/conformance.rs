@@ -108,6 +108,7 @@ suite!(
     people_come_back,
     what_became_of_messages_comes_back,
     lists_of_users_come_back,
+    when_users_were_seen_comes_back,
     a_device_answers_to_its_present_token_only,
     lists_are_ranges,
     later_writes_win,
@@ -158,6 +159,7 @@ fn an_empty_store_has_nothing<E: Engine>() {
         let list = homing_core::UserList::Contacts;
         assert_eq!(store.listed(list, &sample::local("alice"), None, 9).unwrap(), []);
         assert_eq!(store.device_by_id(&sample::local("a"), sample::device_id(1)).unwrap(), None);
+        assert_eq!(store.last_seen(&sample::local("alice")).unwrap(), None);
         assert_eq!(store.invite(sample::token(1)).unwrap(), None);
         assert_eq!(store.invites().unwrap(), []);
         assert_eq!(store.owed().unwrap(), []);
@@ -268,6 +270,27 @@ fn what_became_of_messages_comes_back<E: Engine>() {
         let left = store.folds(one, Pos(1), Pos(1_000)).unwrap();
         assert_eq!(left.iter().map(|(pos, _)| pos.0).collect::<Vec<_>>(), [255, 256]);
         assert_eq!(store.changes_of(one, key(2), 9).unwrap(), [Pos(6)]);
+    });
+}
+
+fn when_users_were_seen_comes_back<E: Engine>() {
+    let mut engine = E::create();
+    let seen = |user: &str, at| Write::Seen { user: sample::local(user), at };
+    let longest = "x".repeat(64);
+    let first = vec![
+        seen("al", Some(1)),
+        seen("alice", Some(2)),
+        seen("alice", Some(3)),
+        seen("bob", Some(4)),
+        seen(&longest, Some(u64::MAX)),
+    ];
+    commit(&engine, first);
+    // A clock may have been put back.
+    commit(&engine, vec![seen("al", Some(0)), seen("bob", None), seen("nobody", None)]);
+    both(&mut engine, |store| {
+        let at = |user: &str| store.last_seen(&sample::local(user)).unwrap();
+        assert_eq!([at("al"), at("alice"), at("bob")], [Some(0), Some(3), None]);
+        assert_eq!([at("ali"), at(&longest)], [None, Some(u64::MAX)]);
     });
 }
 

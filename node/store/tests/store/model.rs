@@ -45,6 +45,7 @@ enum Do {
     Listed(u8, u8, Option<u64>),
     OwnView(u8, u64, bool),
     Draft(u8, u64, Option<u16>),
+    Seen(u8, Option<u64>),
 }
 
 const CHANNELS: u64 = 4;
@@ -85,6 +86,7 @@ fn one() -> impl Strategy<Value = Do> {
         1 => (0..4u8, 0..CHANNELS, any::<bool>()).prop_map(|(n, c, there)| Do::OwnView(n, c, there)),
         1 => (0..4u8, 0..CHANNELS, proptest::option::of(0..9_000u16))
             .prop_map(|(n, c, size)| Do::Draft(n, c, size)),
+        1 => (0..4u8, proptest::option::of(any::<u64>())).prop_map(|(who, at)| Do::Seen(who, at)),
     ]
 }
 
@@ -196,6 +198,7 @@ impl Writer {
                 channel: sample::channel(channel),
                 text: size.map(|size| "x".repeat(size.into()).into()),
             }),
+            Do::Seen(n, at) => writes.push(Write::Seen { user: sample::local(user(n)), at }),
             Do::OpGone(n) => writes
                 .push(Write::OpGone { user: sample::local(user(n)), op: sample::op(n.into()) }),
         }
@@ -223,6 +226,7 @@ impl Writer {
         same!(s => s.ops_before(15, 7));
         for name in USERS.map(sample::local) {
             same!(s => s.account(&name));
+            same!(s => s.last_seen(&name));
             same!(s => s.listing(&name));
             same!(s => s.devices(&name));
             same!(s => s.own_views(&name));

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use homing_core::{
     Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Deleted, Device, Edit, Fold,
     Fork, GroupState, GroupsFrom, Invite, Joining, LogEntry, Mark, MarkTime, OpDone, OpWhat,
-    OpenLink, OwnView, PeerState, Reacted, Span, TokenHash, Veil,
+    OpenLink, OwnView, PeerState, Reacted, SeenBy, Span, TokenHash, Veil,
 };
 use homing_wire::{
     ChannelId, DeviceId, Epoch, Event, Hash, Header, HomeId, Kind, Local, MessageId, OpId, Pos,
@@ -207,6 +207,7 @@ pub(crate) fn account(name: &str) -> Account {
         state: AccountState::Active,
         ids_ahead_ms: 0,
         groups_from: GroupsFrom::Everyone,
+        seen_by: SeenBy::Nobody,
     }
 }
 

@@ -219,6 +219,7 @@ fn answer(query: pb_query::Query) -> pb_query::Answer {
             user_id: Bytes::copy_from_slice(Uuid::now_v7().as_bytes()),
             display_name: asked.local.clone(),
             local: asked.local,
+            seen: None,
         }),
         other => panic!("not to be asked here: {other:?}"),
     };

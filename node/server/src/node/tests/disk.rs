@@ -99,6 +99,9 @@ impl Reader for Disk {
     fn account(&self, local: &Local) -> Result<Option<Account>, Fault> {
         self.inner.account(local)
     }
+    fn last_seen(&self, user: &Local) -> Result<Option<u64>, Fault> {
+        self.inner.last_seen(user)
+    }
     fn accounts(&self, after: Option<&Local>, limit: usize) -> Result<Vec<Account>, Fault> {
         self.inner.accounts(after, limit)
     }
