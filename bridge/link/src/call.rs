@@ -92,7 +92,7 @@ pub enum Call {
         /// The client's name for this change.
         op: Option<OpId>,
         /// The checked body.
-        body: Body,
+        body: Box<Body>,
     },
     /// A message is hidden from this user alone. Answer: [`Answer::Done`].
     MessagesHide {

@@ -50,9 +50,9 @@ impl World {
         let command = SendCommand {
             sender: sender.local.clone(),
             target: Target::Channel(channel),
-            id: (what % 3 > 0).then(|| v7(truth, number << 1)),
+            id: (!what.is_multiple_of(3)).then(|| v7(truth, number << 1)),
             fresh_id: MessageId(Uuid::nil()),
-            op: (what % 3 == 0).then(|| OpId(Uuid::from_u128(u128::from(number) + 1))),
+            op: what.is_multiple_of(3).then(|| OpId(Uuid::from_u128(u128::from(number) + 1))),
             kind,
             body,
             mentions: Vec::new(),

@@ -248,7 +248,9 @@ impl Params for MessagesSend {
             target,
             id: optional_id("id", self.id.as_deref())?,
             op: optional_id("op", self.op.as_deref())?,
-            body: Body::from_json(self.body.get(), BODY_BYTES).map_err(body_refused)?,
+            body: Body::from_json(self.body.get(), BODY_BYTES)
+                .map(Box::new)
+                .map_err(body_refused)?,
         }))
     }
 }
