@@ -122,7 +122,7 @@ impl Others {
 }
 
 impl Presence {
-    /// What other homes are to be asked now: each at most once in [`super::PresenceLimits::gather_ms`], [`AT_ONCE`] users
+    /// What other homes are to be asked now: each at most once in [`super::PresenceLimits::gather_ms`], so many users
     /// at most, and never more than [`super::PresenceLimits::watches_of_home`] in all.
     pub fn take_watches(&mut self, at: At) -> BTreeMap<HomeId, Watches> {
         let mut watches = BTreeMap::new();
