@@ -161,6 +161,33 @@ async fn the_watched_user_decides_who_sees_and_who_hides_sees_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_contact_learns_nothing_until_it_is_accepted() {
+    let requests = [("HOMING_FEDERATION__FIRST_CONTACT", "request")];
+    let mut party = Party::with(&["acme.test", "globex.test"], &requests).await;
+    let (alice, mut hears) = party.client(0, "alice").await;
+    let (bob, mut bob_hears) = party.client(1, "bob").await;
+    set_last_seen(&bob, "everyone").await;
+    let chat = say(&alice, BOB, "hello").await.channel;
+    next_message(&mut bob_hears).await;
+    assert!(is_hidden(&alice.watch(&[BOB]).await.unwrap()[0]));
+    assert_eq!(alice.user(BOB).await.unwrap().presence, None);
+    // Nor does bob, who looks at it, see her type; what she says behind it comes.
+    alice.set_typing(chat, true).await.unwrap();
+    bob.set_typing(chat, true).await.unwrap();
+    assert_eq!(counted(&party.homes[0], "homing_typing_out_total").await, 0.0);
+    assert_eq!(counted(&party.homes[1], "homing_typing_out_total").await, 0.0);
+    let began = Instant::now();
+    let _accepted: Value = bob.call("requests.accept", &json!({ "channel": chat })).await.unwrap();
+    assert!(told(&mut hears, BOB).await.online);
+    assert!(began.elapsed() < Duration::from_secs(20), "that is not left to the next renewal");
+    assert!(alice.user(BOB).await.unwrap().presence.unwrap().online);
+    bob.set_typing(chat, false).await.unwrap();
+    let seen = typing(&mut hears).await;
+    assert_eq!((seen.user.as_str(), seen.typing), (BOB, false));
+    party.homes.stop_all().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_may_watch_and_where_nobody_types() {
     let mut party = Party::of(&["acme.test", "globex.test"]).await;
     let (alice, mut hears) = party.client(0, "alice").await;

@@ -280,11 +280,11 @@ impl Peer {
                     watched.awaited = true;
                     self.renewals.insert((when + renew_ms, user));
                 }
-                Some((Seen { online: true, .. }, _)) => {
+                Some((Seen { online: true, .. }, _)) | None => {
                     watched.doubt = Doubt::Everybody;
                     self.due.insert(user);
                 }
-                Some((Seen { online: false, .. }, _)) | None => {}
+                Some((Seen { online: false, .. }, _)) => {}
             }
         }
     }
@@ -306,8 +306,12 @@ impl Peer {
             let seers = || watched.watchers.iter().filter(|(_, may)| **may).map(|(who, _)| who);
             let has_seers = seers().next().is_some();
             if !has_seers && !watched.has_seers {
-                // Nobody there may see: nothing is said, not even that.
+                // Nobody there may see: nothing is said, not even that. Somebody may later.
                 watched.seers_differ = false;
+                let online = lives.seen(&user).is_some_and(|(online, _)| online);
+                if online && !std::mem::replace(&mut watched.awaited, true) {
+                    self.renewals.insert((at.steady_ms + renew_ms, user));
+                }
                 continue;
             }
             let seen = if has_seers { own_seen(lives, &user, rules)? } else { Seen::default() };

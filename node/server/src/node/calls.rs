@@ -178,6 +178,7 @@ impl Hub {
             }
             Call::RequestsAccept { channel, op } => {
                 self.home.accept_request(reader, now, &user, channel, op)?;
+                self.reconsider_chat(&user, channel)?;
                 self.channel_view(&user, channel)
             }
             Call::RequestsDecline { channel, op } => {

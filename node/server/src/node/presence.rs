@@ -164,6 +164,18 @@ impl Hub {
         self.people.presence.reconsider(user, other);
     }
 
+    /// The same, as far as the other party of a chat is concerned, whom the user has just accepted. (Whoever is accepted by
+    /// writing to them sees it with the next renewal.)
+    pub(super) fn reconsider_chat(&mut self, user: &Local, chat: ChannelId) -> Result<(), Fault> {
+        let (store, me) = (self.store.clone(), self.home.user(user));
+        let state = self.home.channel(&*store, chat)?;
+        let other = state.and_then(|state| state.other(&me)).map(|other| other.user.clone());
+        if let Some(other) = other {
+            self.reconsider(user, Some(&other));
+        }
+        Ok(())
+    }
+
     /// About once a second.
     pub(super) fn tend_people(&mut self) -> Result<(), HubError> {
         let at = self.at();
