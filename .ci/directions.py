@@ -15,7 +15,9 @@ ALLOWED = {
     "homing-store": {"homing-core", "homing-wire"},
     "homing-net": {"homing-wire"},
     "homing-link": {"homing-wire"},
+    "homing-search": set(),
     "homing-client": set(),
+    "homing-terminal": {"homing-client"},
     "homing-bridge": {"homing-link", "homing-wire"},
     "homing": {
         "homing-wire",
@@ -25,6 +27,8 @@ ALLOWED = {
         "homing-link",
         "homing-bridge",
         "homing-client",
+        "homing-search",
+        "homing-terminal",
     },
     "homing-testnet": {"homing-client", "homing-wire", "homing-core", "homing-store", "homing-net"},
 }
