@@ -426,8 +426,9 @@ async def people(called, network, alice, carol):
     said = await called.call(alice, "users.update", display_name="Alice", privacy={"groups": "everyone"})
     expected = ("Alice", {**before, "groups": "everyone"})
     check((said["display_name"], said["privacy"]) == expected, f"users.update told {said}")
-    said = await called.call(alice, "users.update", privacy={"last_seen": "nobody"})
-    check(said["privacy"] == {"last_seen": "nobody", "groups": "everyone"}, f"users.update told {said}")
+    said = await called.call(alice, "users.update", privacy={"last_seen": "nobody", "read_receipts": False})
+    shown = {"last_seen": "nobody", "read_receipts": False, "groups": "everyone"}
+    check(said["privacy"] == shown, f"users.update told {said}")
     check((await carol.result("users.get", address=ALICE)).get("privacy") is None, "others see what alice lets others do")
     await alice.result("users.update", display_name="alice", privacy=before)
 

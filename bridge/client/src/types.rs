@@ -480,6 +480,9 @@ pub struct Privacy {
     /// Who may see when the user is online, or was last seen: `everyone`, `contacts` or `nobody`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<String>,
+    /// Whether others see what the user has read, and the user what they have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_receipts: Option<bool>,
     /// Who may add the user to groups without asking: `everyone` or `contacts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<String>,

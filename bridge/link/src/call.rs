@@ -6,8 +6,8 @@ use homing_wire::body::Body;
 use homing_wire::{Address, ChannelId, DeviceId, GroupLink, MessageId, OpId, Order};
 
 use crate::view::{
-    ChannelView, ChannelsPage, Devices, Found, GroupChanged, GroupPolicy, GroupsFrom, LinkMade,
-    MembersPage, MessageView, MessagesPage, Opened, PresencePage, Receipts, RoleView, SeenBy, Sent,
+    ChannelView, ChannelsPage, Devices, Found, GroupChanged, GroupPolicy, LinkMade, MembersPage,
+    MessageView, MessagesPage, Opened, PresencePage, PrivacyChange, Receipts, RoleView, Sent,
     UserView, UsersPage,
 };
 
@@ -140,10 +140,8 @@ pub enum Call {
     UsersUpdate {
         /// How people shall see the user.
         display_name: Option<String>,
-        /// Who may add the user to groups without asking.
-        groups: Option<GroupsFrom>,
-        /// Who may see when the user is online.
-        last_seen: Option<SeenBy>,
+        /// What the user lets others do.
+        privacy: PrivacyChange,
         /// The client's name for this change.
         op: Option<OpId>,
     },

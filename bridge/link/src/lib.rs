@@ -28,7 +28,7 @@ pub use session::{BoxFuture, ClientInfo, Link, Request, Session, SessionNo};
 pub use view::{
     ChannelKind, ChannelState, ChannelView, ChannelsPage, DeviceRow, Devices, Found, GroupChanged,
     GroupPolicy, GroupsFrom, HistoryShown, Limits, LinkMade, LoggedIn, MarkView, MemberRow,
-    MembersPage, MessageView, MessagesPage, Opened, PresencePage, PresenceView, Privacy, RawJson,
-    ReactionView, ReceiptRow, Receipts, Registered, RoleView, SeenBy, Sent, SyncPoint, UserResult,
-    UserView, UsersPage, WellKnown, Whoami, Whoever,
+    MembersPage, MessageView, MessagesPage, Opened, PresencePage, PresenceView, Privacy,
+    PrivacyChange, RawJson, ReactionView, ReceiptRow, Receipts, Registered, RoleView, SeenBy, Sent,
+    SyncPoint, UserResult, UserView, UsersPage, WellKnown, Whoami, Whoever,
 };

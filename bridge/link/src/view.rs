@@ -387,8 +387,23 @@ pub struct Whoami {
 pub struct Privacy {
     /// Who may see whether the user is online, and when the user was last seen.
     pub last_seen: SeenBy,
+    /// Whether others see what the user has read, and the user what they have.
+    pub read_receipts: bool,
     /// Who may add the user to groups without asking.
     pub groups: GroupsFrom,
+}
+
+/// What a user changes of that; what is absent stays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
+pub struct PrivacyChange {
+    /// Who may see whether the user is online, and when the user was last seen; `contacts` until it is set. Who hides
+    /// (`nobody`) sees nobody either.
+    pub last_seen: Option<SeenBy>,
+    /// Whether others see what the user has read; `true` until it is set. Who hides it (`false`) does not see what others
+    /// have read either. What was delivered is seen by all.
+    pub read_receipts: Option<bool>,
+    /// Who may add the user to groups without asking; `contacts` until it is set.
+    pub groups: Option<GroupsFrom>,
 }
 
 /// Who may see whether a user is online, and when the user was last seen. Nobody whom the user has blocked.

@@ -176,9 +176,7 @@ impl Home {
                 }
                 if !is_group {
                     self.undo_decline(reader, id, &me)?;
-                    if !is_change {
-                        self.unveil(id, &me);
-                    }
+                    self.unveil(id, &me);
                 }
             }
             None => match &command.target {
@@ -435,7 +433,7 @@ impl Home {
             self.accept_by_writing(id, me);
             self.fold_in(reader, id, &entry)?;
         } else {
-            self.move_own_mark(id, me, &entry);
+            self.move_own_mark(reader, id, me, &entry)?;
             let change = self.changed_for(id, |member| entry.is_shown_to(&member.user));
             self.follows(Effect::Message { entry: entry.clone(), change });
         }

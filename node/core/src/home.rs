@@ -125,6 +125,8 @@ pub enum Effect {
         at: u64,
         /// Others have been told as much before: this is for the user's own devices alone.
         quiet: bool,
+        /// `delivered` is as it was: this is for nobody who is not shown what others have read.
+        only_read: bool,
         /// Its change number.
         change: u64,
     },

@@ -237,8 +237,9 @@ impl Home {
             member.times.back().map_or((Mark::default(), 0), |t| (t.mark, t.at));
         // Not before the last time, and not in the future, whatever another home's clock shows.
         let at = at_ms.max(last).min(now_ms.max(last));
-        // Of what is hidden from a user, others are not told that it was read.
-        let quiet = mark == last_mark && member.veil.is_some();
+        // Of what is hidden from a user, or read by one who lets nobody see that, others are not told that it was read.
+        let quiet = mark == last_mark && (member.veil.is_some() || member.discreet.is_some());
+        let only_read = mark.delivered == last_mark.delivered;
         if member.veil.and_then(|veil| veil.lifted).is_some_and(|pos| member.mark.read >= pos) {
             member.veil = None;
         }
@@ -249,7 +250,15 @@ impl Home {
             }
         }
         let change = self.changed_for(channel, |m| !quiet || m.user == *user);
-        self.follows(Effect::Marked { channel, user: user.clone(), mark, at, quiet, change });
+        self.follows(Effect::Marked {
+            channel,
+            user: user.clone(),
+            mark,
+            at,
+            quiet,
+            only_read,
+            change,
+        });
     }
 
     /// `peer` has taken these marks. Where they are not the newest any more, the newer are still owed.
@@ -321,13 +330,16 @@ impl Home {
     /// Sending moves one's own mark: who writes has read. Written with the message.
     pub(crate) fn move_own_mark(
         &mut self,
+        reader: &dyn Reader,
         channel: ChannelId,
         me: &UserRef,
         entry: &Arc<LogEntry>,
-    ) {
+    ) -> Result<(), Fault> {
         let home = self.id;
-        let Some(state) = self.state_mut(channel) else { return };
-        let Some(member) = state.member_mut(me) else { return };
+        let shown = self.shows_reads(reader, &me.local)?;
+        let Some(state) = self.state_mut(channel) else { return Ok(()) };
+        let Some(member) = state.member_mut(me) else { return Ok(()) };
+        member.reads_on(shown);
         // Only what others wrote since makes the move worth telling, or that nothing was told before.
         let news = entry.pos.0 - member.mark.read.0 > 1 || !member.accepted;
         member.mark = Mark { delivered: entry.pos, read: entry.pos };
@@ -337,6 +349,7 @@ impl Home {
         debug_assert_eq!(me.home, home, "a home stores in its own users' names");
         // The mark goes to disk with the message, whose notice says as much.
         self.mark_is_held(channel, me, news);
+        Ok(())
     }
 
     /// A user's mark goes to disk with what is decided now, and is told with the next tick.
@@ -397,13 +410,18 @@ impl Home {
         here.map(|m| self.read_on_disk(id, &m.user)).min().unwrap_or(state.head)
     }
 
-    /// Whoever changes a message has written, though its own mark stays where it is.
+    /// Whoever changes a message has written, though nothing more is read by it.
     pub(crate) fn accept_by_writing(&mut self, channel: ChannelId, me: &UserRef) {
         let waits = |member: &Member| !member.accepted;
         if self.state(channel).and_then(|state| state.member(me)).is_some_and(waits)
-            && let Some(member) = self.state_mut(channel).and_then(|state| state.member_mut(me))
+            && let Some(state) = self.state_mut(channel)
         {
-            member.accepted = true;
+            let head = state.head;
+            if let Some(member) = state.member_mut(me) {
+                member.accepted = true;
+                member.mark.delivered = head;
+            }
+            self.tell_own_mark(channel, me);
             self.looks_different(channel, me.clone());
         }
     }
@@ -426,10 +444,12 @@ impl Home {
             return Ok(None);
         }
         // Of other homes' users only the marks matter here.
-        let counted = if new.read > old.read && user.home == self.id {
-            self.row(reader, channel, new.read)?.map(|row| row.counted)
+        let reads_on = new.read > old.read && user.home == self.id;
+        let (counted, shown) = if reads_on {
+            let row = self.row(reader, channel, new.read)?;
+            (row.map(|row| row.counted), self.shows_reads(reader, &user.local)?)
         } else {
-            None
+            (None, true)
         };
         let slot = self.channels.peek_mut(&channel);
         let Some(member) = slot.and_then(|slot| slot.state.member_mut(user)) else {
@@ -440,6 +460,9 @@ impl Home {
             read_counted: member.read_counted,
             mentions: member.mentions.clone(),
         };
+        if reads_on {
+            member.reads_on(shown);
+        }
         member.mark = new;
         if let Some(counted) = counted {
             member.read_counted = member.read_counted.max(counted);

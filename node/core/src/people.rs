@@ -34,6 +34,8 @@ pub struct ProfileChange {
     pub groups_from: Option<GroupsFrom>,
     /// Who may see when the user is online.
     pub seen_by: Option<SeenBy>,
+    /// Whether others see what the user has read, and the user what they have.
+    pub read_receipts: Option<bool>,
 }
 
 const BAD_INVITE: Refusal =
@@ -94,6 +96,7 @@ impl Home {
             ids_ahead_ms: 0,
             groups_from: GroupsFrom::default(),
             seen_by: SeenBy::default(),
+            read_receipts: true,
         };
         self.put_account(account.clone());
         Ok(account)
@@ -175,12 +178,20 @@ impl Home {
         if let Some(seen_by) = change.seen_by {
             account.seen_by = seen_by;
         }
+        if let Some(shown) = change.read_receipts {
+            account.read_receipts = shown;
+        }
         if account != before {
             self.put_account(account.clone());
         }
         self.note_own_op(user, op);
         self.hurry();
         Ok(account)
+    }
+
+    /// Whether a user of this home lets others see what it has read, and sees what they have.
+    pub fn shows_reads(&mut self, reader: &dyn Reader, local: &Local) -> Result<bool, Fault> {
+        Ok(self.account(reader, local)?.is_none_or(|account| account.read_receipts))
     }
 
     /// Who may add a user of this home to groups without asking; contacts where there is no such user.
@@ -202,6 +213,7 @@ impl Home {
             account.display_name.clear();
             account.groups_from = GroupsFrom::default();
             account.seen_by = SeenBy::default();
+            account.read_receipts = true;
         })?;
         let devices = self.devices(reader, local)?;
         for device in &devices {
@@ -381,6 +393,7 @@ impl Home {
             ids_ahead_ms: 0,
             groups_from: GroupsFrom::default(),
             seen_by: SeenBy::default(),
+            read_receipts: true,
         });
         Ok(true)
     }

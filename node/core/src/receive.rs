@@ -529,7 +529,7 @@ impl Home {
             let changes = entry.changes().is_some();
             if way == Way::Adoption {
                 if !changes {
-                    self.move_own_mark(id, &header.user(), &entry);
+                    self.move_own_mark(reader, id, &header.user(), &entry)?;
                 }
                 self.remember_id(reader, &entry)?;
                 self.owe_adopted(id, &entry);

@@ -185,6 +185,10 @@ pub struct Member {
     pub blocking: bool,
     /// Something is hidden from the member, and nothing that came later of the other party has been read.
     pub veil: Option<Veil>,
+    /// The member, a user of this home, has read on since it lets others see no more of that
+    /// ([`Account::read_receipts`]): they are told of what was read up to here. Over with the first thing that is read
+    /// when it lets them see again.
+    pub discreet: Option<Pos>,
 }
 
 /// A part of a log that a member may see.
@@ -394,6 +398,8 @@ pub struct Account {
     pub groups_from: GroupsFrom,
     /// Who may see whether the user is online, and when the user was last seen.
     pub seen_by: SeenBy,
+    /// Others see what the user has read, and the user what they have; false: neither. What was delivered is seen by all.
+    pub read_receipts: bool,
 }
 
 /// Who may see whether a user is online, and when the user was last seen. Nobody whom the user has blocked.
@@ -598,11 +604,30 @@ impl Member {
             spans: Vec::new(),
             blocking: false,
             veil: None,
+            discreet: None,
         }
+    }
+
+    /// How far `viewer` is shown that the member has got: itself all of it, others what they are told, and of what was read
+    /// nothing where the viewer does not see that ([`Account::read_receipts`]).
+    pub fn mark_for(&self, viewer: &UserRef, sees_reads: bool) -> Mark {
+        if self.user == *viewer {
+            return self.mark;
+        }
+        let mark = self.told(self.mark);
+        Mark { read: if sees_reads { mark.read } else { Pos(0) }, ..mark }
+    }
+
+    /// The member, a user of this home, is about to read on: others see it, or not.
+    pub(crate) fn reads_on(&mut self, shown: bool) {
+        let seen = self.discreet.unwrap_or(self.mark.read);
+        self.discreet = (!shown).then_some(seen);
     }
 
     /// How far others are told that the member has got, where the member has got to `mark`.
     pub fn told(&self, mark: Mark) -> Mark {
+        let read = self.discreet.map_or(mark.read, |seen| mark.read.min(seen));
+        let mark = Mark { read, ..mark };
         let Some(veil) = &self.veil else { return mark };
         let below = Pos(veil.from.0.saturating_sub(1));
         let told = |pos: Pos| match veil.lifted {

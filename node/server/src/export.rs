@@ -185,6 +185,8 @@ fn channel_rows(
 ) -> Result<Option<Pos>, Fault> {
     let Some(state) = reader.channel(channel)? else { return Ok(None) };
     if pos <= Pos(1) {
+        let account = reader.account(&user.local)?;
+        let sees_reads = account.is_none_or(|account| account.read_receipts);
         rows.push(ExportRow::Channel {
             channel,
             created_at: state.created_at,
@@ -192,7 +194,7 @@ fn channel_rows(
                 .members
                 .iter()
                 .map(|m| {
-                    let mark = if m.user == *user { m.mark } else { m.told(m.mark) };
+                    let mark = m.mark_for(user, sees_reads);
                     let user = m.user.clone();
                     MemberRow { user, delivered: mark.delivered, read: mark.read }
                 })

@@ -13,8 +13,8 @@ use homing_wire::{ChannelId, DeviceId, Local, Pos};
 use serde::{Deserialize, Serialize};
 
 use self::old::{
-    AccountV1, AccountV2, ChannelStateV1, ChannelStateV2, ChannelStateV3, DeviceV1, OpDoneV1,
-    PeerStateV1, PeerStateV2, PeerStateV3,
+    AccountV1, AccountV2, AccountV3, ChannelStateV1, ChannelStateV2, ChannelStateV3,
+    ChannelStateV4, DeviceV1, OpDoneV1, PeerStateV1, PeerStateV2, PeerStateV3,
 };
 
 /// Why bytes are no value.
@@ -166,12 +166,14 @@ pub(crate) struct OpAge;
 stored!(ChannelStateV1, 1);
 stored!(ChannelStateV2, 2, from ChannelStateV1);
 stored!(ChannelStateV3, 3, from ChannelStateV2);
-stored!(ChannelState, 4, from ChannelStateV3);
+stored!(ChannelStateV4, 4, from ChannelStateV3);
+stored!(ChannelState, 5, from ChannelStateV4);
 stored!(Fold, 1);
 stored!(IsChange, 1);
 stored!(AccountV1, 1);
 stored!(AccountV2, 2, from AccountV1);
-stored!(Account, 3, from AccountV2);
+stored!(AccountV3, 3, from AccountV2);
+stored!(Account, 4, from AccountV3);
 stored!(DeviceV1, 1);
 stored!(Device, 2, from DeviceV1);
 stored!(Invite, 1);
@@ -275,8 +277,8 @@ mod tests {
             ("seen", hash(&encode(&SeenAt(1 << 40)))),
         ];
         let pinned = [
-            ("channel", "461300d14c76231f"),
-            ("account", "0a290bc10625c9b5"),
+            ("channel", "27ce001753ec9683"),
+            ("account", "df4434c606589644"),
             ("fold", "1bde2460f4af19f3"),
             ("device", "ab9295d647c12bd6"),
             ("invite", "22953a3b7d52fe2b"),

@@ -24,5 +24,6 @@ mod own_view;
 mod party;
 mod people;
 mod presence;
+mod read_receipts;
 mod requests;
 mod retention;

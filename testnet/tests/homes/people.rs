@@ -256,7 +256,7 @@ async fn what_people_say_of_themselves() {
     let (carol, _) = party.client(1, "carol").await;
     let set = |groups: &str, last_seen: Option<&str>| {
         let [groups, last_seen] = [Some(groups), last_seen].map(|word| word.map(str::to_owned));
-        Some(Privacy { groups, last_seen })
+        Some(Privacy { groups, last_seen, ..Privacy::default() })
     };
     let groups = |groups: &str| set(groups, Some("contacts"));
     assert_eq!(alice.opened().user.privacy, groups("contacts"));
@@ -285,7 +285,10 @@ async fn what_people_say_of_themselves() {
     // What this home does not know is passed over.
     let newer = json!({"avatar": {}, "privacy": {"x": "nobody"}});
     let said = ask(&alice, "users.update", newer).await.unwrap();
-    assert_eq!(said["privacy"], json!({"last_seen": "contacts", "groups": "everyone"}));
+    assert_eq!(
+        said["privacy"],
+        json!({"last_seen": "contacts", "read_receipts": true, "groups": "everyone"})
+    );
 
     party.homes[0].kill().await.unwrap();
     party.homes[0].start().await.unwrap();
@@ -372,7 +375,7 @@ async fn a_backup_takes_lists_along_and_what_is_hidden() {
     say(&bob, "alice@acme.test", "hidden").await;
     let update = UserUpdate {
         display_name: None,
-        privacy: Some(Privacy { groups: Some("everyone".to_owned()), last_seen: None }),
+        privacy: Some(Privacy { groups: Some("everyone".to_owned()), ..Privacy::default() }),
     };
     alice.update_user(&update).await.unwrap();
     let own =

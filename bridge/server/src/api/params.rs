@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use homing_link::{
-    Call, Code, GroupPolicy, GroupsFrom, Place, Refused, RoleView, Secret, SeenBy, SendTarget,
-    Unlinked, UserList,
+    Call, Code, GroupPolicy, Place, PrivacyChange, Refused, RoleView, Secret, SendTarget, Unlinked,
+    UserList,
 };
 use homing_wire::body::{Body, BodyError};
 use homing_wire::limits::BODY_BYTES;
@@ -340,27 +340,17 @@ pub(super) struct UsersUpdate {
     /// How people shall see the user, 1 to 100 characters.
     display_name: Option<String>,
     /// What the user lets others do.
-    privacy: Option<PrivacyParams>,
+    privacy: Option<PrivacyChange>,
     /// The client's name for this change.
     #[schemars(with = "Option<uuid::Uuid>")]
     op: Option<String>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-struct PrivacyParams {
-    /// Who may see whether the user is online, and when the user was last seen; `contacts` until it is set. Who hides
-    /// (`nobody`) sees nobody either.
-    last_seen: Option<SeenBy>,
-    /// Who may add the user to groups without asking; `contacts` until it is set.
-    groups: Option<GroupsFrom>,
 }
 
 impl Params for UsersUpdate {
     fn ask(self) -> Result<Asked, Refused> {
         Ok(Asked::Call(Call::UsersUpdate {
             display_name: self.display_name,
-            groups: self.privacy.as_ref().and_then(|privacy| privacy.groups),
-            last_seen: self.privacy.and_then(|privacy| privacy.last_seen),
+            privacy: self.privacy.unwrap_or_default(),
             op: optional_id("op", self.op.as_deref())?,
         }))
     }

@@ -11,7 +11,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 const LIFE: u64 = 7;
-const PRIVACY: Privacy = Privacy { last_seen: SeenBy::Contacts, groups: GroupsFrom::Contacts };
+const PRIVACY: Privacy =
+    Privacy { last_seen: SeenBy::Contacts, read_receipts: true, groups: GroupsFrom::Contacts };
 
 pub(crate) struct Home {
     state: Mutex<State>,
@@ -360,18 +361,17 @@ impl State {
                 notices.push(Notice::Typing { channel, user, typing, sync });
                 Ok(Answer::Done)
             }
-            Call::UsersUpdate { display_name, groups, last_seen, .. } => {
-                Ok(Answer::User(UserView {
-                    address: format!("{user}@acme.example"),
-                    user_id: Uuid::from_u128(1).to_string(),
-                    display_name: display_name.unwrap_or(user),
-                    privacy: Some(Privacy {
-                        last_seen: last_seen.unwrap_or(PRIVACY.last_seen),
-                        groups: groups.unwrap_or(PRIVACY.groups),
-                    }),
-                    presence: None,
-                }))
-            }
+            Call::UsersUpdate { display_name, privacy, .. } => Ok(Answer::User(UserView {
+                address: format!("{user}@acme.example"),
+                user_id: Uuid::from_u128(1).to_string(),
+                display_name: display_name.unwrap_or(user),
+                privacy: Some(Privacy {
+                    last_seen: privacy.last_seen.unwrap_or(PRIVACY.last_seen),
+                    read_receipts: privacy.read_receipts.unwrap_or(PRIVACY.read_receipts),
+                    groups: privacy.groups.unwrap_or(PRIVACY.groups),
+                }),
+                presence: None,
+            })),
             Call::Listed { list, limit, cursor } => {
                 let users = self.lists.iter().filter(|(of, _)| *of == list);
                 let users: Vec<String> = users.map(|(_, user)| user.clone()).collect();

@@ -38,7 +38,7 @@ async fn every_method_is_answered() {
         ("rpc.discover", json!({})),
         (
             "users.update",
-            json!({"display_name": "Al", "privacy": {"groups": "everyone", "last_seen": "nobody", "x": 1}}),
+            json!({"display_name": "Al", "privacy": {"groups": "everyone", "last_seen": "nobody", "read_receipts": false, "x": 1}}),
         ),
         ("contacts.add", json!({"user": "Bob@globex.example"})),
         ("blocks.add", json!({"user": "eve@globex.example"})),
@@ -90,7 +90,8 @@ async fn every_method_is_answered() {
     assert_eq!(answers[9], homing_bridge::openrpc());
     let online = json!({"user": "bob@acme.example", "online": true});
     assert_eq!(answers[8]["presence"], online);
-    assert_eq!(answers[10]["privacy"], json!({"last_seen": "nobody", "groups": "everyone"}));
+    let privacy = json!({"last_seen": "nobody", "read_receipts": false, "groups": "everyone"});
+    assert_eq!(answers[10]["privacy"], privacy);
     assert_eq!(answers[13], json!({"users": ["bob@globex.example"]}));
     assert_eq!(answers[14], json!({"users": ["eve@globex.example"]}));
     assert_eq!(answers[17], json!({}));
@@ -309,6 +310,7 @@ async fn parameters_are_checked() {
         ("users.update", json!({"privacy": {"groups": "nobody"}}), "invalid_params"),
         ("users.update", json!({"display_name": 7}), "invalid_params"),
         ("users.update", json!({"privacy": {"last_seen": "friends"}}), "invalid_params"),
+        ("users.update", json!({"privacy": {"read_receipts": "no"}}), "invalid_params"),
         ("presence.watch", json!({"users": ["a@c.example", "bob"]}), "invalid_user"),
         ("presence.watch", json!({"users": "a@c.example"}), "invalid_params"),
         ("presence.watch", json!({}), "invalid_params"),

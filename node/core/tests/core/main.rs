@@ -26,6 +26,7 @@ mod own_view;
 mod people;
 mod presence;
 mod presence_rules;
+mod read_receipts;
 mod relay;
 mod repair;
 mod requests;

@@ -1,6 +1,7 @@
 //! Delivered, read, unread.
 
-use homing_core::{Effect, Policy};
+use homing_core::{Effect, PeerMark, Policy};
+use homing_wire::Seq;
 
 use crate::node::{Node, accepting};
 
@@ -254,4 +255,43 @@ fn a_mark_survives_a_crowded_memory() {
     acme.state(two);
     assert_eq!(acme.home.cached().0, 1, "then it may go");
     assert_eq!(acme.mark_of(&bob, one), (1, 1));
+}
+
+/// Whatever order they come in, however often, and over a crash.
+#[test]
+fn read_ten_then_three_stays_ten() {
+    let (mut acme, mut globex) = homes();
+    let carol = globex.user("carol");
+    let channel = acme.send("alice", &carol, "1").channel;
+    for n in 2..=12 {
+        acme.send("alice", &carol, &n.to_string());
+    }
+    acme.deliver(&mut globex);
+    globex.mark("carol", channel, 10, 10).unwrap();
+    globex.mark("carol", channel, 3, 3).unwrap();
+    let told = globex.tick().into_iter().find_map(|effect| match effect {
+        Effect::Marks { telling, .. } => Some(telling.marks),
+        _ => None,
+    });
+    let ten = told.unwrap();
+    assert_eq!((ten.len(), ten[0].delivered.0, ten[0].read.0), (1, 10, 10));
+    globex.mark("carol", channel, 3, 3).unwrap();
+    assert_eq!(globex.tick().len(), 0, "nothing has risen");
+    assert_eq!(globex.unread("carol", channel), 2);
+
+    let three = vec![PeerMark { delivered: Seq(3), read: Seq(3), ..ten[0].clone() }];
+    let five = vec![PeerMark { delivered: Seq(12), read: Seq(5), ..ten[0].clone() }];
+    let mut most = (0, 0);
+    for (n, marks) in [&three, &five, &ten, &three, &ten, &five, &three].into_iter().enumerate() {
+        acme.receive_marks(globex.id, channel, marks).unwrap();
+        most = (most.0.max(marks[0].delivered.0), most.1.max(marks[0].read.0));
+        assert_eq!(acme.mark_of(&carol, channel), most, "after the {n}th");
+        acme.settle();
+        acme.crash();
+        assert_eq!(acme.mark_of(&carol, channel), most);
+    }
+    assert_eq!(most, (12, 10));
+    let state = acme.state(channel);
+    let rose = state.member(&carol).unwrap().times.len();
+    assert_eq!(rose, 3, "what has not risen has no time");
 }

@@ -441,7 +441,7 @@ fn people_are_found_by_what_they_are_called_now() {
     };
     let named = |name: &str| {
         let display_name = Some(name.to_owned());
-        ProfileChange { display_name, groups_from: None, seen_by: None }
+        ProfileChange { display_name, ..ProfileChange::default() }
     };
     for name in ["Alice Smith", "Alice Jones", "Alice Jones"] {
         let change = named(name);

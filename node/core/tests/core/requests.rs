@@ -1,9 +1,10 @@
 //! First contacts from other homes: accepted by word, or declined.
 
 use homing_core::{Effect, Failure, Policy, Refusal};
-use homing_wire::{ChannelId, OpId, UserRef};
+use homing_wire::{ChannelId, OpId, Target, UserRef};
 use uuid::Uuid;
 
+use crate::folding::What;
 use crate::node::{Node, local};
 
 /// Alice of one home, and carol of another who has not been heard of; both homes make strangers wait.
@@ -173,6 +174,31 @@ fn a_declined_request_can_be_opened_and_accepted() {
     acme.settle();
     knock(&mut globex, &mut acme, &alice, "heard");
     assert_eq!((acme.unread("alice", channel), last(&mut acme, "alice", channel)), (2, 3));
+}
+
+/// A reaction is a word, too: it accepts, brings the chat back, and is seen by what is told as delivered.
+#[test]
+fn who_reacts_has_accepted() {
+    for declined in [false, true] {
+        let (mut acme, mut globex, alice, carol) = two();
+        let sent = globex.send("carol", &alice, "hello");
+        globex.deliver(&mut acme);
+        if declined {
+            decline(&mut acme, "alice", sent.channel, None).unwrap();
+            acme.settle();
+        }
+        let hello = Target { sender: carol.clone(), id: sent.id };
+        let wish = acme.change("alice", sent.channel, &hello, What::React("👍", true));
+        acme.run(&wish).unwrap();
+        assert_eq!(stands(&mut acme, "alice", sent.channel), (true, true, false));
+        acme.deliver(&mut globex);
+        acme.deliver_marks(&mut globex);
+        assert_eq!(globex.mark_of(&alice, sent.channel), (1, 0), "delivered, not read");
+        knock(&mut globex, &mut acme, &alice, "heard");
+        assert_eq!((acme.unread("alice", sent.channel)), 2);
+        acme.crash();
+        assert_eq!(stands(&mut acme, "alice", sent.channel), (true, true, false));
+    }
 }
 
 #[test]

@@ -247,12 +247,21 @@ impl Hub {
                     None => return Err(no_channel().into()),
                 };
                 let known = self.known_to(&user, channel)?;
+                let sees_reads = self.home.shows_reads(reader, &user)?;
                 let user = self.home.user(&user);
-                Ok(Outcome::Read(ReadJob::Receipts { channel, id, senders, user, members, known }))
+                Ok(Outcome::Read(ReadJob::Receipts {
+                    channel,
+                    id,
+                    senders,
+                    user,
+                    members,
+                    known,
+                    sees_reads,
+                }))
             }
             Call::UsersSearch { query } => self.users_search(&query),
-            Call::UsersUpdate { display_name, groups, last_seen, op } => {
-                self.users_update(&user, display_name, groups, last_seen, op)
+            Call::UsersUpdate { display_name, privacy, op } => {
+                self.users_update(&user, display_name, privacy, op)
             }
             Call::PresenceWatch { users } => self.presence_watch(session, &user, &users),
             Call::PresenceUnwatch { users } => self.presence_unwatch(session, &users),
@@ -546,8 +555,8 @@ impl Hub {
             user: Whoami {
                 address: self.shower.address(&self.home.user(&user)).to_string(),
                 user_id: account.user_id.to_string(),
+                privacy: privacy(&account),
                 display_name: account.display_name,
-                privacy: privacy(account.groups_from, account.seen_by),
             },
             device: device.id.to_string(),
             life: format!("{life:x}"),

@@ -2,7 +2,8 @@
 
 use homing_core::{Account, AccountState, ListChange, ListCommand, ProfileChange};
 use homing_link::{
-    Answer, Call, Code, GroupsFrom, Privacy, Refused, Secret, SeenBy, SessionNo, UserList, UserView,
+    Answer, Call, Code, GroupsFrom, Privacy, PrivacyChange, Refused, Secret, SeenBy, SessionNo,
+    UserList, UserView,
 };
 use homing_wire::{Address, Local, OpId, UserRef};
 
@@ -18,8 +19,7 @@ impl Hub {
         &mut self,
         user: &Local,
         display_name: Option<String>,
-        groups: Option<GroupsFrom>,
-        last_seen: Option<SeenBy>,
+        privacy: PrivacyChange,
         op: Option<OpId>,
     ) -> Result<Outcome, Stop> {
         if let Some(name) = &display_name {
@@ -28,17 +28,18 @@ impl Hub {
                     .with_limit(control::DISPLAY_NAME_CHARS as u64)
             })?;
         }
-        let groups_from = groups.map(|groups| match groups {
+        let groups_from = privacy.groups.map(|groups| match groups {
             GroupsFrom::Everyone => homing_core::GroupsFrom::Everyone,
             GroupsFrom::Contacts => homing_core::GroupsFrom::Contacts,
         });
-        let seen_by = last_seen.map(|seen_by| match seen_by {
+        let seen_by = privacy.last_seen.map(|seen_by| match seen_by {
             SeenBy::Everyone => homing_core::SeenBy::Everyone,
             SeenBy::Contacts => homing_core::SeenBy::Contacts,
             SeenBy::Nobody => homing_core::SeenBy::Nobody,
         });
         let (now, store) = (self.now_ms(), self.store.clone());
-        let change = ProfileChange { display_name, groups_from, seen_by };
+        let read_receipts = privacy.read_receipts;
+        let change = ProfileChange { display_name, groups_from, seen_by, read_receipts };
         let account = self.home.update_profile(&*store, now, user, change, op)?;
         if seen_by.is_some() {
             self.reconsider(user, None);
@@ -86,8 +87,8 @@ impl Hub {
         UserView {
             address: self.shower.address(&self.home.user(&account.local)).to_string(),
             user_id: account.user_id.to_string(),
+            privacy: own.then(|| privacy(&account)),
             display_name: account.display_name,
-            privacy: own.then(|| privacy(account.groups_from, account.seen_by)),
             presence: None,
         }
     }
@@ -257,14 +258,15 @@ impl Hub {
 }
 
 /// What a user lets others do, as it is shown.
-pub(super) fn privacy(groups: homing_core::GroupsFrom, seen_by: homing_core::SeenBy) -> Privacy {
+pub(super) fn privacy(account: &Account) -> Privacy {
     Privacy {
-        last_seen: match seen_by {
+        read_receipts: account.read_receipts,
+        last_seen: match account.seen_by {
             homing_core::SeenBy::Everyone => SeenBy::Everyone,
             homing_core::SeenBy::Contacts => SeenBy::Contacts,
             homing_core::SeenBy::Nobody => SeenBy::Nobody,
         },
-        groups: match groups {
+        groups: match account.groups_from {
             homing_core::GroupsFrom::Everyone => GroupsFrom::Everyone,
             homing_core::GroupsFrom::Contacts => GroupsFrom::Contacts,
         },

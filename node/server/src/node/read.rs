@@ -58,6 +58,8 @@ pub(super) enum ReadJob {
         user: UserRef,
         members: Vec<Member>,
         known: Known,
+        /// Whether the user sees what others have read.
+        sees_reads: bool,
     },
 }
 
@@ -123,13 +125,17 @@ impl ReadJob {
                     found.map(|view| Answer::Message(Box::new(view))).ok_or_else(no_message)
                 })
             }
-            Self::Receipts { channel, id, senders, user, members, known } => {
+            Self::Receipts { channel, id, senders, user, members, known, sees_reads } => {
                 find(store, channel, &id, &senders).map(|found| {
                     found
                         .filter(|entry| known.has(entry.pos) && entry.is_shown_to(&user))
                         .map(|entry| {
                             let roster = known.roster.as_deref().map(SignedRoster::roster);
-                            Answer::Receipts(receipts(&entry, &members, roster, shower))
+                            let mut found = receipts(&entry, &members, roster, shower);
+                            for row in found.receipts.iter_mut().filter(|_| !sees_reads) {
+                                (row.read, row.read_at) = (false, None);
+                            }
+                            Answer::Receipts(found)
                         })
                         .ok_or_else(no_message)
                 })

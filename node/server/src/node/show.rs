@@ -113,6 +113,7 @@ impl Shower {
         let roster = home.roster_of(reader, id)?;
         let own = home.own_view(reader, user, id)?;
         let draft = home.draft(reader, user, id)?;
+        let sees_reads = home.shows_reads(reader, user)?;
         let Some(state) = home.channel(reader, id)? else { return Ok(None) };
         // Of one that was declined, other devices are told that it is left.
         let shown = |member: &&Member| member.is_listed() || member.has_declined();
@@ -130,7 +131,7 @@ impl Shower {
             pinned: own.pinned,
             draft,
             marked_unread: own.marked_unread,
-            ..self.view(state, member, last)
+            ..self.view(state, member, last, sees_reads)
         };
         Ok(Some(match roster {
             Some(signed) => self.as_group(view, state, member, signed.roster()),
@@ -143,6 +144,7 @@ impl Shower {
         state: &ChannelState,
         member: &Member,
         last: Option<MessageView>,
+        sees_reads: bool,
     ) -> ChannelView {
         let me = &member.user;
         ChannelView {
@@ -166,7 +168,7 @@ impl Shower {
                 .members
                 .iter()
                 .map(|m| {
-                    let mark = if m.user == *me { m.mark } else { m.told(m.mark) };
+                    let mark = m.mark_for(me, sees_reads);
                     MarkView {
                         user: self.address(&m.user).to_string(),
                         delivered: mark.delivered.0,

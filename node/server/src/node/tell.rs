@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use homing_core::{ChannelState, Effect, Fault, Folded, LogEntry, Member, OwedChannel};
+use homing_core::{ChannelState, Effect, Fault, Folded, LogEntry, Mark, Member, OwedChannel};
 use homing_link::{CloseReason, MessageView, Overflow, SessionNo, ToClient};
-use homing_wire::{DeviceId, Local};
+use homing_wire::{DeviceId, Local, Pos};
 use tokio::sync::oneshot;
 use tracing::debug;
 
@@ -33,14 +33,30 @@ impl Hub {
                     let to = to.into_iter().filter(told).collect();
                     self.outputs.push(Output::Effect { effect, to });
                 }
-                Effect::Marked { channel, ref user, quiet, change, .. } => {
-                    // The user's own devices see the channel change; the others, how far the user has got.
+                Effect::Marked { channel, ref user, mark, at, quiet, only_read, change } => {
+                    // The user's own devices see the channel change; the others, how far the user has got, and of what
+                    // was read nothing where they let nobody see that of themselves.
                     let own = user.home == self.home.id();
                     let (mine, others): (Vec<_>, Vec<_>) = self
                         .insiders(channel)?
                         .into_iter()
                         .partition(|no| own && self.user_of(*no).is_some_and(|u| u == user.local));
                     if !quiet {
+                        let (others, unseeing) = self.by_sight(others)?;
+                        if !only_read && !unseeing.is_empty() {
+                            let mark = Mark { read: Pos(0), ..mark };
+                            let user = user.clone();
+                            let effect = Effect::Marked {
+                                channel,
+                                user,
+                                mark,
+                                at,
+                                quiet,
+                                only_read,
+                                change,
+                            };
+                            self.outputs.push(Output::Effect { effect, to: unseeing });
+                        }
                         self.outputs.push(Output::Effect { effect, to: others });
                     }
                     self.show_channel(channel, change, mine)?;
@@ -97,6 +113,24 @@ impl Hub {
     /// The same, but nobody who is only asked into a group.
     fn insiders(&mut self, channel: homing_wire::ChannelId) -> Result<Vec<SessionNo>, Fault> {
         self.sessions_of(channel, None, |state, member| state.group.is_none() || member.accepted)
+    }
+
+    /// Sessions of those who see what others have read, and of those who do not.
+    fn by_sight(
+        &mut self,
+        sessions: Vec<SessionNo>,
+    ) -> Result<(Vec<SessionNo>, Vec<SessionNo>), Fault> {
+        let store = self.store.clone();
+        let (mut seeing, mut unseeing) = (Vec::with_capacity(sessions.len()), Vec::new());
+        for session in sessions {
+            let Some(user) = self.user_of(session) else { continue };
+            if self.home.shows_reads(&*store, &user)? {
+                seeing.push(session);
+            } else {
+                unseeing.push(session);
+            }
+        }
+        Ok((seeing, unseeing))
     }
 
     /// Sessions of those who may read a message. In groups, members see only what was written while they were in.
@@ -204,7 +238,7 @@ impl Hub {
             Effect::Rejected { entry, reason, change } => {
                 self.tell_message(&entry, Some(&reason), change, to);
             }
-            Effect::Marked { channel, user, mark, at, quiet: _, change } => {
+            Effect::Marked { channel, user, mark, at, quiet: _, only_read: _, change } => {
                 let address = self.shower.address(&user);
                 for session in to {
                     self.notify(*session, change, |sync| homing_link::Notice::Receipt {

@@ -100,6 +100,89 @@ impl From<PeerStateV3> for PeerState {
     }
 }
 
+/// Before users could say whether others see what they have read.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ChannelStateV4 {
+    id: ChannelId,
+    created_at: u64,
+    head: Pos,
+    last: Pos,
+    counted: u64,
+    changed: u64,
+    active_at: u64,
+    members: Vec<MemberV3>,
+    chains: Vec<ChainEnd>,
+    cursors: Vec<Cursor>,
+    pruned: Pos,
+    rejected: Vec<(Pos, String)>,
+    uncounted: Vec<Pos>,
+    strays: bool,
+    group: Option<GroupState>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MemberV3 {
+    user: UserRef,
+    mark: Mark,
+    read_counted: u64,
+    mentions: Vec<Pos>,
+    times: VecDeque<MarkTime>,
+    hidden: Vec<Pos>,
+    accepted: bool,
+    since: u64,
+    left: bool,
+    spans: Vec<Span>,
+    blocking: bool,
+    veil: Option<Veil>,
+}
+
+impl From<ChannelStateV4> for ChannelState {
+    fn from(old: ChannelStateV4) -> Self {
+        let ChannelStateV4 { id, created_at, head, last, counted, changed, active_at, .. } = old;
+        let ChannelStateV4 { chains, cursors, pruned, rejected, uncounted, strays, group, .. } =
+            old;
+        Self {
+            id,
+            created_at,
+            head,
+            last,
+            counted,
+            changed,
+            active_at,
+            members: old.members.into_iter().map(Member::from).collect(),
+            chains,
+            cursors,
+            pruned,
+            rejected,
+            uncounted,
+            strays,
+            group,
+        }
+    }
+}
+
+impl From<MemberV3> for Member {
+    fn from(old: MemberV3) -> Self {
+        let MemberV3 { user, mark, read_counted, mentions, times, hidden, accepted, .. } = old;
+        let MemberV3 { since, left, spans, blocking, veil, .. } = old;
+        Self {
+            user,
+            mark,
+            read_counted,
+            mentions,
+            times,
+            hidden,
+            accepted,
+            since,
+            left,
+            spans,
+            blocking,
+            veil,
+            discreet: None,
+        }
+    }
+}
+
 /// Before messages could be edited, deleted and hidden.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ChannelStateV3 {
@@ -145,11 +228,11 @@ struct GroupStateV3 {
     links: Vec<OpenLink>,
 }
 
-impl From<ChannelStateV3> for ChannelState {
+impl From<ChannelStateV3> for ChannelStateV4 {
     fn from(old: ChannelStateV3) -> Self {
         let ChannelStateV3 { id, created_at, head, last, counted, changed, active_at, .. } = old;
         let ChannelStateV3 { chains, cursors, pruned, rejected, .. } = old;
-        let members = old.members.into_iter().map(Member::from).collect();
+        let members = old.members.into_iter().map(MemberV3::from).collect();
         let uncounted = old.group.as_ref().map(|group| group.turned.clone()).unwrap_or_default();
         let group = old.group.map(|group| {
             let GroupStateV3 { owner, version, since, continues, continued_by, .. } = group;
@@ -176,12 +259,24 @@ impl From<ChannelStateV3> for ChannelState {
     }
 }
 
-impl From<MemberV2> for Member {
+impl From<MemberV2> for MemberV3 {
     fn from(old: MemberV2) -> Self {
         let MemberV2 { user, mark, read_counted, mentions, times, accepted, .. } = old;
         let MemberV2 { since, left, spans, blocking, veil, .. } = old;
-        let new = Self::new(user, accepted);
-        Self { mark, read_counted, mentions, times, since, left, spans, blocking, veil, ..new }
+        Self {
+            user,
+            mark,
+            read_counted,
+            mentions,
+            times,
+            hidden: Vec::new(),
+            accepted,
+            since,
+            left,
+            spans,
+            blocking,
+            veil,
+        }
     }
 }
 
@@ -413,7 +508,7 @@ pub(super) struct AccountV2 {
     groups_from: GroupsFrom,
 }
 
-impl From<AccountV2> for Account {
+impl From<AccountV2> for AccountV3 {
     fn from(old: AccountV2) -> Self {
         let AccountV2 { local, user_id, display_name, password, created_at, state, .. } = old;
         Self {
@@ -426,6 +521,38 @@ impl From<AccountV2> for Account {
             ids_ahead_ms: old.ids_ahead_ms,
             groups_from: old.groups_from,
             seen_by: SeenBy::default(),
+        }
+    }
+}
+
+/// Before users could say whether others see what they have read.
+#[derive(Serialize, Deserialize)]
+pub(super) struct AccountV3 {
+    local: Local,
+    user_id: UserId,
+    display_name: String,
+    password: String,
+    created_at: u64,
+    state: AccountState,
+    ids_ahead_ms: u64,
+    groups_from: GroupsFrom,
+    seen_by: SeenBy,
+}
+
+impl From<AccountV3> for Account {
+    fn from(old: AccountV3) -> Self {
+        let AccountV3 { local, user_id, display_name, password, created_at, state, .. } = old;
+        Self {
+            local,
+            user_id,
+            display_name,
+            password,
+            created_at,
+            state,
+            ids_ahead_ms: old.ids_ahead_ms,
+            groups_from: old.groups_from,
+            seen_by: old.seen_by,
+            read_receipts: true,
         }
     }
 }
@@ -466,6 +593,68 @@ mod tests {
         blake3::hash(bytes).to_hex()[..16].to_owned()
     }
 
+    fn member_v3(member: Member) -> MemberV3 {
+        let Member { user, mark, read_counted, mentions, times, hidden, accepted, .. } = member;
+        let Member { since, left, spans, blocking, veil, .. } = member;
+        MemberV3 {
+            user,
+            mark,
+            read_counted,
+            mentions,
+            times,
+            hidden,
+            accepted,
+            since,
+            left,
+            spans,
+            blocking,
+            veil,
+        }
+    }
+
+    #[test]
+    fn what_was_stored_when_everybody_saw_what_others_had_read_is_read() {
+        let mut new = sample::channel_state();
+        new.members[0].discreet = None;
+        let state = new.clone();
+        let old = ChannelStateV4 {
+            id: state.id,
+            created_at: state.created_at,
+            head: state.head,
+            last: state.last,
+            counted: state.counted,
+            changed: state.changed,
+            active_at: state.active_at,
+            members: state.members.into_iter().map(member_v3).collect(),
+            chains: state.chains,
+            cursors: state.cursors,
+            pruned: state.pruned,
+            rejected: state.rejected,
+            uncounted: state.uncounted,
+            strays: state.strays,
+            group: state.group,
+        };
+        assert_eq!(hash(&encode(&old)), "461300d14c76231f", "as it was written then");
+        assert_eq!(decode::<ChannelState>(&encode(&old)), Ok(new));
+
+        let new = Account { read_receipts: true, ..sample::account("alice") };
+        let Account { local, user_id, display_name, password, created_at, state, .. } = new.clone();
+        let (ids_ahead_ms, groups_from, seen_by) = (new.ids_ahead_ms, new.groups_from, new.seen_by);
+        let old = AccountV3 {
+            local,
+            user_id,
+            display_name,
+            password,
+            created_at,
+            state,
+            ids_ahead_ms,
+            groups_from,
+            seen_by,
+        };
+        assert_eq!(hash(&encode(&old)), "0a290bc10625c9b5", "as it was written then");
+        assert_eq!(decode::<Account>(&encode(&old)), Ok(new));
+    }
+
     fn member_v2(member: Member) -> MemberV2 {
         let Member { user, mark, read_counted, mentions, times, accepted, .. } = member;
         let Member { since, left, spans, blocking, veil, .. } = member;
@@ -488,7 +677,9 @@ mod tests {
     fn unchanged() -> ChannelState {
         let mut state = sample::channel_state();
         state.strays = false;
-        state.members.iter_mut().for_each(|member| member.hidden.clear());
+        for member in &mut state.members {
+            (member.hidden, member.discreet) = (Vec::new(), None);
+        }
         state
     }
 
@@ -626,7 +817,7 @@ mod tests {
         assert_eq!(decode::<ChannelState>(&encode(&old)), Ok(new));
 
         let seen_by = SeenBy::Contacts;
-        let new = Account { seen_by, ..sample::account("alice") };
+        let new = Account { seen_by, read_receipts: true, ..sample::account("alice") };
         let Account { local, user_id, display_name, password, created_at, state, .. } = new.clone();
         let (ids_ahead_ms, groups_from) = (new.ids_ahead_ms, new.groups_from);
         let old = AccountV2 {
@@ -643,7 +834,8 @@ mod tests {
         assert_eq!(decode::<Account>(&encode(&old)), Ok(new));
 
         let groups_from = GroupsFrom::Contacts;
-        let new = Account { groups_from, seen_by, ..sample::account("alice") };
+        let account = sample::account("alice");
+        let new = Account { groups_from, seen_by, read_receipts: true, ..account };
         let Account { local, user_id, display_name, password, created_at, state, .. } = new.clone();
         let ids_ahead_ms = new.ids_ahead_ms;
         let old =

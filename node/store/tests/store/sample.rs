@@ -130,6 +130,7 @@ pub(crate) fn channel_state() -> ChannelState {
         unlisted: false,
         lifted: Some(Pos(301)),
     });
+    state.members[0].discreet = Some(Pos(200));
     state.members[0].times = VecDeque::from([MarkTime { at: 9, mark }]);
     state.chains.push(ChainEnd {
         origin: HOME,
@@ -208,6 +209,7 @@ pub(crate) fn account(name: &str) -> Account {
         ids_ahead_ms: 0,
         groups_from: GroupsFrom::Everyone,
         seen_by: SeenBy::Nobody,
+        read_receipts: false,
     }
 }
 
