@@ -208,7 +208,7 @@ impl Follower {
         match event {
             Event::Message(message) => {
                 let update = self.see(message);
-                self.ready.push_back(update);
+                self.ready.extend(update);
             }
             Event::Receipt(receipt) => self.ready.push_back(Update::Receipt(receipt)),
             Event::Channel(channel) => self.ready.push_back(Update::Channel(channel)),
@@ -266,7 +266,7 @@ impl Follower {
         let before = self.place.channels.get(&channel).map_or(0, |place| place.pos);
         for message in page.messages {
             let update = self.see(Box::new(message));
-            self.ready.push_back(update);
+            self.ready.extend(update);
         }
         self.ready.extend(page.changed.into_iter().map(|m| Update::Changed(Box::new(m))));
         let place = self.place.channels.entry(channel).or_default();
@@ -277,22 +277,26 @@ impl Follower {
         }
     }
 
-    fn see(&mut self, message: Box<Message>) -> Update {
+    fn see(&mut self, message: Box<Message>) -> Option<Update> {
         let place = self.place.channels.entry(message.channel).or_default();
+        // A page that went further has shown it as it is now.
+        if message.at.is_some_and(|at| at <= place.pos) {
+            return None;
+        }
         if message.pos <= place.pos {
             // Where nothing else came between, this was all.
             if message.at == Some(place.pos + 1) {
                 place.pos += 1;
             }
-            return Update::Changed(message);
+            return Some(Update::Changed(message));
         }
         place.pos = message.pos;
         if place.earlier.as_deref().is_some_and(|earlier| message.order.as_str() <= earlier) {
-            return Update::Again(message);
+            return Some(Update::Again(message));
         }
         if place.order.as_deref().is_none_or(|order| order < message.order.as_str()) {
             place.order = Some(message.order.clone());
         }
-        Update::New(message)
+        Some(Update::New(message))
     }
 }

@@ -12,6 +12,7 @@ mod chaos;
 mod chat;
 mod clocks;
 mod clones;
+mod devices;
 mod forger;
 mod gossip;
 mod group_crowds;
