@@ -130,7 +130,7 @@ pub struct Times {
 }
 
 impl Times {
-    fn of(times: &Histogram<u64>) -> Self {
+    pub(super) fn of(times: &Histogram<u64>) -> Self {
         let ms = |quantile| times.value_at_quantile(quantile) as f64 / 1e6;
         Self { p50_ms: ms(0.5), p99_ms: ms(0.99), p999_ms: ms(0.999) }
     }

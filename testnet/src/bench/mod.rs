@@ -11,6 +11,7 @@ mod limits;
 mod line;
 pub mod load;
 mod machine;
+mod resume;
 mod scenario;
 
 use std::path::PathBuf;
@@ -84,13 +85,15 @@ pub enum Scenario {
     /// One home, one group of 100 members who are all online; ten of them write as fast as they are answered: deliveries
     /// a second, which is messages times 99.
     Group,
+    /// A user with 2,000 channels, of which three have changed, comes back; and all of them are listed.
+    Resume,
     /// A home tells groups of 3, 8, 16, 30 and 100 homes, by gossip and by streams: what it costs, and when all have it. In one process,
     /// without disks. Only where it is named: it takes minutes.
     GroupWide,
 }
 
 impl Scenario {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Local,
         Self::Federated,
         Self::Quiet,
@@ -98,6 +101,7 @@ impl Scenario {
         Self::Restart,
         Self::RelayCatchup,
         Self::Group,
+        Self::Resume,
     ];
 }
 

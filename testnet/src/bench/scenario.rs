@@ -95,12 +95,13 @@ pub(super) async fn run(
             }
             homes.stop_all().await?;
         }
+        Scenario::Resume => Box::pin(super::resume::run(bench, lines)).await?,
         Scenario::GroupWide => Box::pin(super::group_wide::run(bench.seconds, lines)).await?,
     }
     Ok(())
 }
 
-async fn start(bench: &Bench, scenario: &str, count: u16) -> anyhow::Result<Homes> {
+pub(super) async fn start(bench: &Bench, scenario: &str, count: u16) -> anyhow::Result<Homes> {
     bench.note(&format!("{scenario}: starting homes and making users …"));
     let names: Vec<_> = (0..count).map(crate::up::home_name).collect();
     let dir = bench.dir.join(scenario);
@@ -114,7 +115,7 @@ async fn start(bench: &Bench, scenario: &str, count: u16) -> anyhow::Result<Home
     Ok(homes)
 }
 
-async fn make_user(home: &Home, name: String) -> anyhow::Result<Login> {
+pub(super) async fn make_user(home: &Home, name: String) -> anyhow::Result<Login> {
     home.register(&name).await?;
     let signed_in = home.login(&name).await?;
     Ok(Login {
@@ -503,15 +504,15 @@ impl Counters {
 }
 
 /// What homes have used so far, together.
-struct Usage {
-    cpu_s: f64,
-    peak_bytes: u64,
+pub(super) struct Usage {
+    pub(super) cpu_s: f64,
+    pub(super) peak_bytes: u64,
     disk_bytes: u64,
 }
 
 impl Usage {
     /// The peak of memory begins anew here.
-    fn of(homes: &Homes) -> anyhow::Result<Self> {
+    pub(super) fn of(homes: &Homes) -> anyhow::Result<Self> {
         let mut usage = Self { cpu_s: 0.0, peak_bytes: 0, disk_bytes: 0 };
         for home in homes.iter() {
             let pid = home.pid().context("the home has ended")?;
@@ -523,7 +524,7 @@ impl Usage {
         Ok(usage)
     }
 
-    fn since(&self, before: &Self) -> Self {
+    pub(super) fn since(&self, before: &Self) -> Self {
         Self {
             cpu_s: self.cpu_s - before.cpu_s,
             peak_bytes: self.peak_bytes,
