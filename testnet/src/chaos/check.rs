@@ -254,6 +254,16 @@ impl<'a> Case<'a> {
         self.in_window(sent.by, sent.sent_at, end)
     }
 
+    /// Its home was restored after it, and the one that shows it as well: that one lost it from its disk, gets it back when it asks,
+    /// and may have taken what the other wrote in its new life before that.
+    fn may_be_back_late(&self, sent: &Sent, at: usize) -> bool {
+        let restored_later = |party: usize| {
+            let home = self.chat.parties[party].home;
+            self.windows.iter().any(|w| w.home == home && sent.sent_at <= w.to)
+        };
+        sent.by != at && restored_later(sent.by) && restored_later(at)
+    }
+
     fn nothing_lost(&self, findings: &mut Vec<Finding>) {
         let held: Vec<HashSet<Uuid>> =
             self.chat.parties.iter().map(|p| p.history.iter().map(|e| e.id).collect()).collect();
@@ -306,25 +316,27 @@ impl<'a> Case<'a> {
                     findings.push(self.finding(Broken::Disordered, id, &[number], what));
                 }
             }
-            self.sequence(by_order.iter().map(|e| e.id), &[number], "by order", findings);
+            self.sequence(by_order.iter().map(|e| e.id), number, None, findings);
         }
     }
 
-    /// Each writer's messages stand as they were sent.
+    /// Each writer's messages stand as they were sent, as one party lists them by order, or was shown them.
     fn sequence(
         &self,
         ids: impl Iterator<Item = Uuid>,
-        homes: &[usize],
-        how: &str,
+        party: usize,
+        shown_to: Option<usize>,
         findings: &mut Vec<Finding>,
     ) {
+        let how = shown_to.map_or("by order", |_| "as shown");
         let mut last: [Option<(usize, &Sent)>; 2] = [None, None];
         let place: HashMap<Uuid, usize> =
             self.chat.sent.iter().enumerate().map(|(at, sent)| (sent.id, at)).collect();
         for id in ids {
             let Some(at) = place.get(&id).copied() else { continue };
             let sent = &self.chat.sent[at];
-            if self.may_be_late(sent) {
+            if self.may_be_late(sent) || shown_to.is_some_and(|at| self.may_be_back_late(sent, at))
+            {
                 continue;
             }
             if let Some((before_at, before)) = last[sent.by] {
@@ -336,7 +348,7 @@ impl<'a> Case<'a> {
                         self.address(sent.by),
                         before.id
                     );
-                    findings.push(self.finding(Broken::Disordered, Some(id), homes, what));
+                    findings.push(self.finding(Broken::Disordered, Some(id), &[party], what));
                 }
             }
             last[sent.by] = Some((at, sent));
@@ -420,7 +432,7 @@ impl<'a> Case<'a> {
                         findings.push(self.finding(Broken::Disordered, id, &[number], what));
                     }
                 }
-                self.sequence(life.iter().map(|s| s.id), &[number], "as shown", findings);
+                self.sequence(life.iter().map(|s| s.id), number, Some(number), findings);
             }
             // A client sees all of its home's history: what was there before, or what came.
             let life = party.shown.last().map_or(0, |shown| shown.life);
@@ -664,6 +676,25 @@ mod tests {
         }
         assert_eq!(words(&late, &[window]), [""; 0]);
         assert!(words(&late, &[]).contains(&"disordered"));
+    }
+
+    #[test]
+    fn what_two_restored_homes_had_may_come_back_behind_what_was_written_since() {
+        // Bob's home had alice's message 8, and lost it; hers began a new life meanwhile.
+        let [mut hers, mut his] =
+            [Window { home: 0, from: S(9), to: S(10) }, Window { home: 1, from: S(11), to: S(12) }];
+        let mut chat = honest();
+        let bob = &mut chat.parties[1];
+        let shown = bob.shown.remove(8);
+        bob.shown.push(Shown { pos: 21, ..shown });
+        let entry = bob.history.remove(8);
+        bob.history.push(Entry { pos: 21, ..entry });
+        assert_eq!(words(&chat, &[hers, his]), [""; 0]);
+        assert_eq!(words(&chat, &[hers]), ["disordered"], "his home has lost nothing");
+        assert_eq!(words(&chat, &[his]), ["disordered"], "hers has one life");
+        // Both were before it: nothing was lost of it.
+        (hers.from, hers.to, his.from, his.to) = (S(1), S(2), S(2), S(3));
+        assert_eq!(words(&chat, &[hers, his]), ["disordered"]);
     }
 
     #[test]
