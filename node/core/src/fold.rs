@@ -69,8 +69,20 @@ pub struct Reacted {
     pub emoji: String,
     /// When it was written.
     pub stamp: Stamp,
-    /// Hidden from everybody but its sender, who was blocked.
-    pub hidden: bool,
+    /// By whom it is seen.
+    pub shown_to: ShownTo,
+}
+
+/// By whom a reaction is seen: what a blocked user gives, or takes back, is hidden from everybody else. Stored as the `bool` that said
+/// whether it was hidden was: whoever took one back had taken it from everybody then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ShownTo {
+    /// By everybody.
+    All,
+    /// By its sender alone, who was blocked when giving it.
+    Sender,
+    /// By everybody else: its sender was blocked when taking it back.
+    Others,
 }
 
 /// How many have reacted with an emoji.
@@ -108,7 +120,12 @@ impl Fold {
     /// The reactions that `user` is shown: the first that was given first.
     pub fn reactions_for(&self, user: &UserRef) -> Vec<Tally> {
         let mut tallies: BTreeMap<&str, (Stamp, Tally)> = BTreeMap::new();
-        for reacted in self.reactions.iter().filter(|r| !r.hidden || r.user == *user) {
+        let sees = |reacted: &&Reacted| match reacted.shown_to {
+            ShownTo::All => true,
+            ShownTo::Sender => reacted.user == *user,
+            ShownTo::Others => reacted.user != *user,
+        };
+        for reacted in self.reactions.iter().filter(sees) {
             let emoji = &reacted.emoji;
             let (first, tally) = tallies.entry(emoji).or_insert_with(|| {
                 (reacted.stamp, Tally { emoji: emoji.clone(), count: 0, mine: false })
@@ -167,14 +184,37 @@ impl Fold {
         let Ok(body) = Body::is_canonical(&event.event.body, BODY_BYTES) else { return };
         let (Some(said), user) = (body.reaction, header.user()) else { return };
         let same = |held: &Reacted| held.user == user && held.emoji == said.emoji;
-        if !said.on {
-            self.reactions.retain(|held| !same(held));
+        let held = self.reactions.iter().position(same);
+        let was = held.map(|at| self.reactions[at].shown_to);
+        let (own, others) = match was {
+            None => (false, false),
+            Some(ShownTo::All) => (true, true),
+            Some(ShownTo::Sender) => (true, false),
+            Some(ShownTo::Others) => (false, true),
+        };
+        let others = if event.hidden { others } else { said.on };
+        let now = match (said.on, others) {
+            (true, true) => ShownTo::All,
+            (true, false) => ShownTo::Sender,
+            (false, true) => ShownTo::Others,
+            (false, false) => {
+                self.reactions.retain(|held| !same(held));
+                return;
+            }
+        };
+        let of_user = |held: &&Reacted| held.user == user && held.shown_to != ShownTo::Others;
+        if !own
+            && said.on
+            && self.reactions.iter().filter(of_user).count() >= Self::REACTIONS_OF_USER
+        {
             return;
         }
-        let of_user = self.reactions.iter().filter(|held| held.user == user).count();
-        if of_user < Self::REACTIONS_OF_USER && !self.reactions.iter().any(same) {
-            let (stamp, hidden) = (header.stamp, event.hidden);
-            self.reactions.push(Reacted { user, emoji: said.emoji, stamp, hidden });
+        match held {
+            Some(at) => self.reactions[at].shown_to = now,
+            None => {
+                let (emoji, stamp) = (said.emoji, header.stamp);
+                self.reactions.push(Reacted { user, emoji, stamp, shown_to: now });
+            }
         }
     }
 }

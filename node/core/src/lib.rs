@@ -53,7 +53,7 @@ pub use courier::{Courier, CourierLimits, Delivery, OwedChannel};
 pub use departures::Departure;
 pub use devices::NewDevice;
 pub use find::{is_found, words, words_of};
-pub use fold::{Deleted, Edit, Fold, Folded, Reacted, Sight, Tally};
+pub use fold::{Deleted, Edit, Fold, Folded, Reacted, ShownTo, Sight, Tally};
 pub use groups::{Asked, Changed, NewGroup, Sealer};
 pub use holdings::{
     Holding, Holdings, RangeAnswer, RangeEnd, RangeQuestion, holdings, range_of, roster_for,

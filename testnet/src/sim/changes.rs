@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use homing_core::{Deleted, Fold, LogEntry, Reader as _, SendCommand, Target};
+use homing_core::{Deleted, Fold, LogEntry, Reader as _, SendCommand, ShownTo, Target};
 use homing_wire::limits::BODY_BYTES;
 use homing_wire::{
     Body, ChainPos, ChannelId, HomeId, Kind, MessageId, OpId, Pos, Right, Roster, UserRef,
@@ -198,7 +198,8 @@ fn says(kept: &Fold, changes: &[&LogEntry]) -> bool {
         said.insert((entry.event.header.user(), reaction.emoji), reaction.on);
     }
     said.retain(|_, on| *on);
-    let reactions = kept.reactions.iter().map(|r| (r.user.clone(), r.emoji.clone()));
+    let own = kept.reactions.iter().filter(|r| r.shown_to != ShownTo::Others);
+    let reactions = own.map(|r| (r.user.clone(), r.emoji.clone()));
     edits == [last(false), last(true)]
         && reactions.collect::<BTreeSet<_>>() == said.into_keys().collect()
 }

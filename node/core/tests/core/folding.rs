@@ -313,6 +313,42 @@ fn changed(effect: Effect) -> Option<(Folded, Option<homing_wire::Local>)> {
     Some((message, alone))
 }
 
+/// What a blocked user takes back stays where it was seen, until that user says something of it that is seen.
+#[test]
+fn what_a_blocked_user_takes_back_is_hidden() {
+    let mut s = stage();
+    let hello = s.say("hello");
+    let looks = |s: &Stage| {
+        let [hers, others] = [(&s.acme, &s.alice), (&s.globex, &s.carol)]
+            .map(|(node, user)| plainly(seen(node, user, s.channel, &hello)).2);
+        let on = |tallies: Vec<Tally>, mine| {
+            assert!(tallies.iter().all(|t| t.count == 1 && t.mine == mine), "{tallies:?}");
+            tallies.into_iter().map(|t| t.emoji).collect::<Vec<_>>()
+        };
+        (on(hers, true), on(others, false))
+    };
+    let thumb = || vec!["👍".to_owned()];
+    s.changes(&hello, What::React("👍", true)).unwrap();
+    s.flows();
+    assert_eq!(looks(&s), (thumb(), thumb()));
+    s.globex.block("carol", &s.alice);
+    s.globex.settle();
+    s.changes(&hello, What::React("👍", false)).unwrap();
+    s.flows();
+    assert_eq!(looks(&s), (vec![], thumb()), "carol sees nothing of what alice does");
+    s.changes(&hello, What::React("🎉", true)).unwrap();
+    s.flows();
+    assert_eq!(looks(&s), (vec!["🎉".to_owned()], thumb()));
+    s.globex.unblock("carol", &s.alice);
+    s.globex.settle();
+    // Given again while it was on for her alone: now for all. Given and taken back: gone for all.
+    s.changes(&hello, What::React("🎉", false)).unwrap();
+    s.changes(&hello, What::React("🎉", true)).unwrap();
+    s.changes(&hello, What::React("👍", false)).unwrap();
+    s.flows();
+    assert_eq!(looks(&s), (vec!["🎉".to_owned()], vec!["🎉".to_owned()]));
+}
+
 /// Whoever is blocked changes nothing for who blocked it.
 #[test]
 fn what_a_blocked_user_changes_is_hidden() {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use homing_core::{
     Account, AccountState, Batch, ChannelState, Deleted, Device, EntryRow, Fault, Fold, Invite,
-    ListRow, LogEntry, Mark, MessageKey, OpDone, OwnView, PeerState, Reader, TokenHash, UserList,
-    Write,
+    ListRow, LogEntry, Mark, MessageKey, OpDone, OwnView, PeerState, Reacted, Reader, ShownTo,
+    TokenHash, UserList, Write,
 };
 use homing_wire::{
     Body, ChainPos, ChannelId, Checker, DeviceId, Epoch, Hash, Head, HomeId, Kind, Local, OpId,
@@ -413,15 +413,20 @@ impl TestStore {
         let last = |hidden| of(Kind::Edit).rfind(|e| e.hidden == hidden).map(|e| e.pos);
         assert_eq!(kept.edit.map(|edit| edit.pos), last(false), "the edit");
         assert_eq!(kept.hidden_edit.map(|edit| edit.pos), last(true), "the hidden edit");
-        let mut said = BTreeMap::new();
-        for entry in of(Kind::Reaction) {
-            let body = Body::is_canonical(&entry.event.body, usize::MAX).unwrap();
-            let reaction = body.reaction.unwrap();
-            said.insert((entry.event.header.user(), reaction.emoji), reaction.on);
+        // What its sender sees of it, and what others do, who see nothing of what is hidden.
+        for (who, seeing) in [("its sender", ShownTo::Sender), ("others", ShownTo::Others)] {
+            let mut said = BTreeMap::new();
+            for entry in of(Kind::Reaction).filter(|e| !e.hidden || seeing == ShownTo::Sender) {
+                let body = Body::is_canonical(&entry.event.body, usize::MAX).unwrap();
+                let reaction = body.reaction.unwrap();
+                said.insert((entry.event.header.user(), reaction.emoji), reaction.on);
+            }
+            said.retain(|_, on| *on);
+            let seen = |r: &&Reacted| r.shown_to == ShownTo::All || r.shown_to == seeing;
+            let kept = kept.reactions.iter().filter(seen);
+            let kept: BTreeSet<_> = kept.map(|r| (r.user.clone(), r.emoji.clone())).collect();
+            assert_eq!(kept, said.into_keys().collect(), "reactions as {who} sees them");
         }
-        said.retain(|_, on| *on);
-        let kept: BTreeSet<_> = kept.reactions.into_iter().map(|r| (r.user, r.emoji)).collect();
-        assert_eq!(kept, said.into_keys().collect(), "reactions");
     }
 
     /// A channel's messages as clients list them.

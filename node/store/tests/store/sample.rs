@@ -9,7 +9,7 @@ use bytes::Bytes;
 use homing_core::{
     Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Deleted, Device, Edit, Fold,
     Fork, GroupState, GroupsFrom, Invite, Joining, LogEntry, Mark, MarkTime, OpDone, OpWhat,
-    OpenLink, OwnView, PeerState, Reacted, SeenBy, Span, TokenHash, Veil,
+    OpenLink, OwnView, PeerState, Reacted, SeenBy, ShownTo, Span, TokenHash, Veil,
 };
 use homing_wire::{
     ChannelId, DeviceId, Epoch, Event, Hash, Header, HomeId, Kind, Local, MessageId, OpId, Pos,
@@ -188,7 +188,8 @@ pub(crate) fn channel_state() -> ChannelState {
 pub(crate) fn fold() -> Fold {
     let edit = |pos| Some(Edit { pos: Pos(pos), order: (Stamp(1 << 50), EPOCH, Seq(3)) });
     let user = UserRef::new(HOME, local("alice"));
-    let reacted = Reacted { user, emoji: "🦊".into(), stamp: Stamp(1 << 40), hidden: true };
+    let (stamp, shown_to) = (Stamp(1 << 40), ShownTo::Sender);
+    let reacted = Reacted { user, emoji: "🦊".into(), stamp, shown_to };
     Fold {
         edit: edit(300),
         hidden_edit: edit(2),

@@ -370,16 +370,15 @@ impl<'a> Case<'a> {
             let anew = loop {
                 let mut anew =
                     Device::new(&self.users[user], self.ground.homes[user], token.clone());
-                let opened = anew.open().await;
-                let differs = match opened {
-                    Ok(()) => self.differs(user, &anew).await,
+                match anew.open().await {
+                    Ok(()) => {}
                     Err(Stop::Lost) => {
                         self.ground.is_up().await;
-                        Some("it is lost".to_owned())
+                        continue;
                     }
                     Err(Stop::Refused(reason)) => panic!("a fresh device is refused: {reason}"),
-                };
-                match differs {
+                }
+                match self.differs(user, &anew).await {
                     None => break anew,
                     // Marks of the last moment are gathered before they are told.
                     Some(how) if begun.elapsed() > WITHIN => return Err(how),
