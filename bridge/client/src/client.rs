@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,14 +13,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::connection::{Connection, Outgoing};
+use crate::connection::{AnswerTo, Connection, Outgoing};
 use crate::error::Error;
 use crate::server::Server;
 use crate::types::{
     Channel, ChannelsPage, Message, MessageRef, MessagesPage, Opened, Receipts, Sent, Target,
     TextBody, User, UserList, UserUpdate, UsersPage,
 };
-use crate::wire::{Event, RawAnswer, encode_call};
+use crate::wire::{Event, RawAnswer, Ticket, encode_call};
 
 /// Calls that wait for the connection's task: as many as a home reads at once from one socket, so that a caller
 /// is slowed where the home is.
@@ -81,6 +82,7 @@ pub struct Client {
     calls: mpsc::Sender<Outgoing>,
     ended: Arc<OnceLock<Error>>,
     opened: Arc<Opened>,
+    tickets: Arc<AtomicU64>,
 }
 
 /// What the home says. Dropping it is fine: notifications are then thrown away.
@@ -107,7 +109,12 @@ impl Client {
         let (connection, socket, opened) =
             Connection::open(options, calls_in, events, Arc::clone(&ended)).await?;
         tokio::spawn(connection.run(socket));
-        let client = Self { calls, ended: Arc::clone(&ended), opened: Arc::new(opened) };
+        let client = Self {
+            calls,
+            ended: Arc::clone(&ended),
+            opened: Arc::new(opened),
+            tickets: Arc::default(),
+        };
         Ok((client, Events { queue, ended, over: false }))
     }
 
@@ -123,16 +130,34 @@ impl Client {
     where
         P: Serialize + ?Sized,
     {
-        let text = encode_call(method, params)?;
-        if text.len() + ID_BYTES > LARGEST_CALL_BYTES {
-            return Err(Error::Unsendable(format!(
-                "{} bytes, the limit is {LARGEST_CALL_BYTES}",
-                text.len()
-            )));
-        }
+        let text = call_text(method, params)?;
         let (answer, waiting) = oneshot::channel();
+        let answer = AnswerTo::Asker(answer);
         self.calls.send(Outgoing::Call { text, answer }).await.map_err(|_| over(&self.ended))?;
         Ok(Answer { waiting, ended: Arc::clone(&self.ended), kind: PhantomData })
+    }
+
+    /// Sends a call whose answer comes among the events, as [`Event::Answered`]: where the home put it between what it
+    /// tells. Whoever keeps what the home shows needs that order, for an answer knows nothing of what is told after
+    /// it. Never waits: where [`Error::Unsendable`] says that too many calls wait, nothing was sent. After
+    /// [`Event::Ended`] no answer comes.
+    ///
+    /// What was said of [`Client::submit`] holds here, too; and where the events are not taken for long, a call may be
+    /// sent again although it was answered.
+    pub fn ask<P>(&self, method: &str, params: &P) -> Result<Ticket, Error>
+    where
+        P: Serialize + ?Sized,
+    {
+        let text = call_text(method, params)?;
+        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+        let call = Outgoing::Call { text, answer: AnswerTo::Events(ticket) };
+        match self.calls.try_send(call) {
+            Ok(()) => Ok(ticket),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                Err(Error::Unsendable("too many calls wait for their answers".to_owned()))
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(over(&self.ended)),
+        }
     }
 
     /// Sends a call and waits for its answer.
@@ -457,6 +482,16 @@ impl<R: DeserializeOwned> Future for Answer<R> {
             Err(_gone) => Err(over(&self.ended)),
         })
     }
+}
+
+/// A call without its id, of a size that a home reads.
+fn call_text<P: Serialize + ?Sized>(method: &str, params: &P) -> Result<String, Error> {
+    let text = encode_call(method, params)?;
+    if text.len() + ID_BYTES > LARGEST_CALL_BYTES {
+        let bytes = text.len();
+        return Err(Error::Unsendable(format!("{bytes} bytes, the limit is {LARGEST_CALL_BYTES}")));
+    }
+    Ok(text)
 }
 
 fn over(ended: &OnceLock<Error>) -> Error {

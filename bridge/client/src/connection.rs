@@ -21,7 +21,7 @@ use crate::client::{EVENTS_QUEUED, Options};
 use crate::error::{Error, Refusal};
 use crate::socket::{self, Socket, say_broken};
 use crate::types::Opened;
-use crate::wire::{Event, Incoming, RawAnswer, decode, encode_call, with_id};
+use crate::wire::{Event, Incoming, RawAnswer, Reply, Ticket, decode, encode_call, with_id};
 
 /// Calls sent and not answered. More than the 128 that a home promises to hold keeps its socket's buffer full, so
 /// that it never waits for the next frame; much more only moves the queue here.
@@ -53,13 +53,21 @@ const FIRST_BUSY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a handle asks of the task.
 pub(crate) enum Outgoing {
-    Call { text: String, answer: oneshot::Sender<Result<RawAnswer, Error>> },
+    Call { text: String, answer: AnswerTo },
     Close { done: oneshot::Sender<()> },
+}
+
+/// Where an answer goes.
+pub(crate) enum AnswerTo {
+    /// To whoever waits for it.
+    Asker(oneshot::Sender<Result<RawAnswer, Error>>),
+    /// Among the events.
+    Events(Ticket),
 }
 
 struct Waiting {
     text: Utf8Bytes,
-    answer: oneshot::Sender<Result<RawAnswer, Error>>,
+    answer: AnswerTo,
     sendings: u32,
 }
 
@@ -160,14 +168,19 @@ impl Connection {
     fn finish(mut self, error: Error) {
         let _first_word_counts = self.ended.set(error.clone());
         self.calls.close();
+        // Who asked by a ticket is told of the end, once for all.
+        let tell = |answer: AnswerTo| match answer {
+            AnswerTo::Asker(asker) => {
+                let _asker_gone = asker.send(Err(error.clone()));
+            }
+            AnswerTo::Events(_) => {}
+        };
         for (_, call) in std::mem::take(&mut *self.waiting()) {
-            let _asker_gone = call.answer.send(Err(error.clone()));
+            tell(call.answer);
         }
         while let Ok(outgoing) = self.calls.try_recv() {
             match outgoing {
-                Outgoing::Call { answer, .. } => {
-                    let _asker_gone = answer.send(Err(error.clone()));
-                }
+                Outgoing::Call { answer, .. } => tell(answer),
                 Outgoing::Close { done } => self.closers.push(done),
             }
         }
@@ -258,9 +271,10 @@ impl Connection {
                 .filter(|(_, call)| call.sendings >= MAX_SENDINGS)
                 .map(|(id, _)| *id)
                 .collect();
-            for call in worn.iter().filter_map(|id| waiting.remove(id)) {
+            for id in worn {
                 let why = format!("unanswered on {MAX_SENDINGS} connections");
-                let _asker_gone = call.answer.send(Err(Error::Closed { code: None, why }));
+                let error = Err(Error::Closed { code: None, why });
+                answer(&mut waiting, id, error, events, lagging);
             }
             waiting
                 .values_mut()
@@ -354,16 +368,10 @@ impl Connection {
                 };
                 match decode(&text) {
                     Ok(Incoming::Answer(id, result)) => {
-                        let call = {
-                            let mut waiting = lock(waiting);
-                            let call = waiting.remove(&id);
-                            if waiting.len() + 1 == MAX_IN_FLIGHT || waiting.is_empty() {
-                                freed.notify_one();
-                            }
-                            call
-                        };
-                        if let Some(call) = call {
-                            let _asker_gone = call.answer.send(result);
+                        let mut waiting = lock(waiting);
+                        answer(&mut waiting, id, result, events, lagging);
+                        if waiting.len() + 1 == MAX_IN_FLIGHT || waiting.is_empty() {
+                            freed.notify_one();
                         }
                     }
                     Ok(Incoming::Event(event)) => put(events, since, lagging, event),
@@ -433,12 +441,40 @@ fn put(
     }
 }
 
+/// Hands an answer to whoever asked. One that belongs among events for which there is no room is not taken: the call goes
+/// out again with the next socket, which comes when there is room.
+fn answer(
+    waiting: &mut BTreeMap<u64, Waiting>,
+    id: u64,
+    result: Result<RawAnswer, Error>,
+    events: &mpsc::Sender<Event>,
+    lagging: &mut bool,
+) {
+    let Some(call) = waiting.remove(&id) else { return };
+    let ticket = match call.answer {
+        AnswerTo::Asker(asker) => {
+            let _asker_gone = asker.send(result);
+            return;
+        }
+        AnswerTo::Events(ticket) => ticket,
+    };
+    // Nothing may overtake what was thrown away before it.
+    if !*lagging || events.is_closed() {
+        let answer = result.map(|raw| Reply(Arc::new(raw)));
+        match events.try_send(Event::Answered { ticket, answer }) {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => return,
+            Err(mpsc::error::TrySendError::Full(_)) => *lagging = true,
+        }
+    }
+    waiting.insert(id, Waiting { answer: AnswerTo::Events(ticket), ..call });
+}
+
 /// Gives a call its id and keeps it until it is answered.
 fn number(
     next_id: &mut u64,
     waiting: &Mutex<BTreeMap<u64, Waiting>>,
     text: String,
-    answer: oneshot::Sender<Result<RawAnswer, Error>>,
+    answer: AnswerTo,
 ) -> Utf8Bytes {
     let id = *next_id;
     *next_id += 1;

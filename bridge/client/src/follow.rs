@@ -217,6 +217,7 @@ impl Follower {
             other @ (Event::Presence(_)
             | Event::Typing(_)
             | Event::Other { .. }
+            | Event::Answered { .. }
             | Event::Ended(_)) => {
                 self.ready.push_back(Update::Other(other));
             }

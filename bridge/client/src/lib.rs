@@ -49,7 +49,7 @@ pub use types::{
     Sent, Target, TextBody, Typing, User, UserList, UserUpdate, UsersPage, Whoami,
 };
 pub use uuid::Uuid;
-pub use wire::Event;
+pub use wire::{Event, Reply, Ticket};
 
 /// A new message id: UUIDv7, so that ids of one sender sort by time.
 pub fn new_message_id() -> Uuid {

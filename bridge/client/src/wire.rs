@@ -31,6 +31,13 @@ pub enum Event {
         /// What came with it.
         params: Box<RawValue>,
     },
+    /// The answer to [`crate::Client::ask`].
+    Answered {
+        /// Of which call.
+        ticket: Ticket,
+        /// What the home said to it.
+        answer: Result<Reply, Error>,
+    },
     /// The connection was lost; the client is trying again. Calls wait meanwhile.
     Lost(Error),
     /// Connected again: with the channels changed since the last event (or `resync`), whose messages were not told
@@ -50,8 +57,23 @@ impl Event {
             Self::Presence(p) => p.sync.as_ref(),
             Self::Typing(t) => t.sync.as_ref(),
             Self::Opened(o) => Some(&o.sync),
-            Self::Other { .. } | Self::Lost(_) | Self::Ended(_) => None,
+            Self::Other { .. } | Self::Answered { .. } | Self::Lost(_) | Self::Ended(_) => None,
         }
+    }
+}
+
+/// Names a call of [`crate::Client::ask`] among those of its client.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Ticket(pub(crate) u64);
+
+/// What a call was answered, not read yet.
+#[derive(Clone, Debug)]
+pub struct Reply(pub(crate) Arc<RawAnswer>);
+
+impl Reply {
+    /// The answer, as its method's documentation says.
+    pub fn read<R: DeserializeOwned>(&self) -> Result<R, Error> {
+        self.0.read()
     }
 }
 

@@ -1,5 +1,7 @@
 //! A home of a few lines that does exactly what a test tells it.
 
+// Each test program uses a part of it.
+#![allow(dead_code)]
 #![allow(clippy::unwrap_used)] // The lint takes functions outside #[test] for product code.
 
 use futures::{SinkExt as _, StreamExt as _};
