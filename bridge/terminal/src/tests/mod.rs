@@ -1,0 +1,7 @@
+//! The state and the view together, without a terminal and without a network.
+
+mod anything;
+mod document;
+mod home;
+mod keys;
+mod screens;
