@@ -25,6 +25,8 @@ mod own_view;
 mod party;
 mod people;
 mod presence;
+mod pty;
 mod read_receipts;
 mod requests;
 mod retention;
+mod terminal;

@@ -164,7 +164,7 @@ pub fn main() -> ExitCode {
         Err(error) if reader_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("homing: {}", one_line(&error));
-            ExitCode::FAILURE
+            if client::is_without_terminal(&error) { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `homing client`: a client for people and scripts.
 
 mod advice;
+mod change;
+mod chat;
 mod group;
 mod own;
 mod show;
@@ -17,6 +19,7 @@ use homing_client::{
 };
 use serde::Serialize;
 
+pub use chat::is_without_terminal;
 use show::Screen;
 
 /// How long a command that does one thing tries to reach its server again after losing it.
@@ -88,6 +91,29 @@ enum Command {
         /// The message's id: the same id and text again is the same message.
         #[arg(long, value_name = "UUID")]
         id: Option<Uuid>,
+    },
+    /// Give one of your own messages other words.
+    #[command(
+        after_help = "Example:\n  homing client edit bob@globex.example 019ab1c2-7d3e-7f45-8a6b-9c0d1e2f3a4b 'hello there'"
+    )]
+    Edit(change::Edit),
+    /// Delete a message for everybody, for good: one of your own, or, for admins, any of a group.
+    #[command(
+        after_help = "Example:\n  homing client delete bob@globex.example 019ab1c2-7d3e-7f45-8a6b-9c0d1e2f3a4b"
+    )]
+    Delete(change::OfMessage),
+    /// React to a message with an emoji.
+    #[command(
+        after_help = "Example:\n  homing client react bob@globex.example 019ab1c2-7d3e-7f45-8a6b-9c0d1e2f3a4b 👍"
+    )]
+    React(change::React),
+    /// Chat, on the whole screen: for people, at a terminal.
+    #[command(
+        after_help = "Example:\n  homing client chat\n  homing client chat bob@globex.example\n\nF1 shows the keys, Ctrl+Q ends it."
+    )]
+    Chat {
+        /// Begin with this address (a name alone is a user of your own home) or channel's id.
+        with: Option<String>,
     },
     /// Print messages as they come, beginning with what was missed since the last time.
     #[command(
@@ -243,6 +269,10 @@ async fn run_command(args: ClientArgs) -> anyhow::Result<()> {
         Command::Login { name, device_name } => login(session, &screen, &name, &device_name).await,
         Command::Logout => logout(session).await,
         Command::Send { to, text, id } => send(&session, &screen, &to, text, id).await,
+        Command::Edit(edit) => change::edit(&session, &screen, edit).await,
+        Command::Delete(of) => change::delete(&session, &screen, of).await,
+        Command::React(react) => change::react(&session, &screen, react).await,
+        Command::Chat { with } => chat::run(&session, with.as_deref()).await,
         Command::Tail { with, count, since_start, from_now } => {
             let begin = match (since_start, from_now) {
                 (true, _) => tail::Begin::Start,
@@ -668,6 +698,10 @@ mod tests {
             "c group role 0190a5c8-0000-7000-8000-000000000001 bob king",
             "c group link 0190a5c8-0000-7000-8000-000000000001 --uses 0",
             "c group leave friends",
+            "c edit bob@b.test 7 hi",
+            "c delete bob@b.test",
+            "c react bob@b.test 0190a5c8-0000-7000-8000-000000000001",
+            "c chat a b",
             "c group join friends",
             "c group unlink friends",
             "c request",

@@ -123,7 +123,11 @@ async fn view(
 }
 
 /// A conversation that is there. One that is not shall not begin because it was to be muted.
-async fn existing(session: &Session, client: &Client, with: &str) -> anyhow::Result<Channel> {
+pub(super) async fn existing(
+    session: &Session,
+    client: &Client,
+    with: &str,
+) -> anyhow::Result<Channel> {
     match session.peer(with)? {
         Peer::Channel(channel) => Ok(patiently(async || client.channel(channel).await).await?),
         Peer::Address(address) => {
