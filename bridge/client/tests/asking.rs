@@ -87,7 +87,10 @@ async fn an_answer_for_which_there_is_no_room_is_asked_for_again() {
         socket.answer(&again, channel(MANY + 1)).await;
         socket
     };
-    let (head, _socket) = tokio::join!(taking, serving);
+    let both = Box::pin(async { tokio::join!(taking, serving) });
+    let within = std::time::Duration::from_secs(60);
+    let (head, _socket) =
+        tokio::time::timeout(within, both).await.expect("it is not asked for again");
     assert_eq!(head, MANY + 1);
 }
 

@@ -1,7 +1,7 @@
 //! The full-screen client for people: `homing client chat`.
 //!
-//! A pure state ([`app`]): what happened makes a new one, and wishes. A pure view ([`view`]): the state drawn, and what
-//! was drawn told back, for only what was seen counts as read. One loop ([`run`]) that waits for keys, for the home and
+//! A pure state (`app`): what happened makes a new one, and wishes. A pure view (`view`): the state drawn, and what
+//! was drawn told back, for only what was seen counts as read. One loop ([`run()`]) that waits for keys, for the home and
 //! for time, and makes the calls that the state wishes for. What the home says and what may be asked is the client
 //! contract (`docs/CLIENTS.md`); no rule about messages lives here.
 //!
