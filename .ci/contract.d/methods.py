@@ -26,6 +26,7 @@ WRONG = {
     "messages.get": {"channel": NOWHERE},
     "messages.send": {"to": BOB, "body": {"type": "text"}},
     "messages.hide": {"channel": NOWHERE},
+    "messages.search": {"query": " ... "},
     "receipts.delivered": {"channel": NOWHERE, "pos": -1},
     "receipts.read": {"channel": NOWHERE, "pos": "1"},
     "receipts.get": {"id": NOWHERE},
@@ -64,7 +65,7 @@ WRONG = {
 ELSEWHERE = {"groups.fork", "requests.decline"}
 
 # What the contract names beside these. A name here is not built: it stands in no document.
-LATER = """messages.search media.copy media.url push.key push.subscribe push.unsubscribe""".split()
+LATER = """media.copy media.url push.key push.subscribe push.unsubscribe""".split()
 
 
 def uuid7():
@@ -289,6 +290,40 @@ async def changes(called, alice, bob, channel):
     check(all(row["id"] != of["id"] for row in listed), "bob is shown what bob has hidden")
     listed = (await called.call(alice, "messages.list", channel=channel))["messages"]
     check(any(row["id"] == of["id"] for row in listed), "alice is not shown what bob has hidden")
+    await search(called, alice, bob, channel, said)
+
+
+async def search(called, alice, bob, channel, said):
+    """Messages are found by their words about a second after they were stored, by those who are shown them, page by page."""
+    word = f"needle{secrets.token_hex(6)}"
+    ids = [(await said(f"{word} Caf\u00e9 {n}"))["id"] for n in range(3)]
+
+    async def found(sock, query, **more):
+        return [row["id"] for row in (await called.call(sock, "messages.search", query=query, **more))["messages"]]
+
+    for sock in (alice, bob):
+        until = time.monotonic() + 20
+        while (there := await found(sock, f"cafe {word[:8]}")) != ids[::-1]:
+            check(time.monotonic() < until, f"found {there}, wanted {ids[::-1]}")
+            await asyncio.sleep(0.1)
+    pages, cursor = [], {}
+    while True:
+        page = await called.call(alice, "messages.search", query=word, channel=channel, limit=2, **cursor)
+        pages += [row["id"] for row in page["messages"]]
+        if "cursor" not in page:
+            break
+        cursor = {"cursor": page["cursor"]}
+    check(pages == ids[::-1], f"pages hold {pages}")
+    for params, code, reason in (
+        ({"query": "x" * 100 * 1024}, -32006, "query_too_large"),
+        ({"query": word, "channel": NOWHERE}, -32004, "channel_not_found"),
+        ({"query": word, "cursor": "no cursor"}, -32602, "bad_cursor"),
+    ):
+        answer, _ = await alice.call("messages.search", params)
+        error = answer.get("error", {})
+        check((error.get("code"), error.get("data", {}).get("reason")) == (code, reason), f"messages.search: {answer}")
+
+
 async def own_view(called, network, alice, channel):
     """How a user sees a channel: on all devices, until it is taken away."""
     wish = {"muted_until": 2**53 - 1, "archived": True, "pinned": True, "draft": "unsaid", "marked_unread": True}

@@ -31,6 +31,7 @@ mod groups;
 mod own;
 mod presence;
 mod profile;
+mod search;
 mod server;
 mod socket;
 mod types;
@@ -42,6 +43,7 @@ pub use follow::{ChannelPlace, Follower, From, Place, Update};
 pub use groups::{GroupAnswer, GroupChanged, GroupLink, GroupMember, UserResult};
 pub use own::{Device, Found, ViewUpdate};
 pub use profile::{Profile, ProfileError, ProfileStore};
+pub use search::{FoundMessages, MessageQuery};
 pub use server::{LoggedIn, Registered, Server};
 pub use types::{
     Body, Channel, ChannelKind, ChannelState, ChannelsPage, Limits, Mark, Media, Message,

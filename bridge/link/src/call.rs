@@ -6,9 +6,9 @@ use homing_wire::body::Body;
 use homing_wire::{Address, ChannelId, DeviceId, GroupLink, MessageId, OpId, Order};
 
 use crate::view::{
-    ChannelView, ChannelsPage, Devices, Found, GroupChanged, GroupPolicy, LinkMade, MembersPage,
-    MessageView, MessagesPage, Opened, PresencePage, PrivacyChange, Receipts, RoleView, Sent,
-    UserView, UsersPage,
+    ChannelView, ChannelsPage, Devices, Found, FoundMessages, GroupChanged, GroupPolicy, LinkMade,
+    MembersPage, MessageView, MessagesPage, Opened, PresencePage, PrivacyChange, Receipts,
+    RoleView, Sent, UserView, UsersPage,
 };
 
 /// What a client's session may ask.
@@ -82,6 +82,17 @@ pub enum Call {
         id: MessageId,
         /// Who sent it, where the same id could be of several.
         sender: Option<Address>,
+    },
+    /// Messages by their words. Answer: [`Answer::FoundMessages`].
+    MessagesSearch {
+        /// Words; the last may be the beginning of one.
+        query: String,
+        /// In that channel alone.
+        channel: Option<ChannelId>,
+        /// Where the page before ended.
+        cursor: Option<String>,
+        /// Messages at most, 1..=100.
+        limit: u32,
     },
     /// A new message. Answer: [`Answer::Sent`], once it is on disk.
     MessagesSend {
@@ -387,6 +398,8 @@ pub enum Answer {
     Channel(Box<ChannelView>),
     /// Of [`Call::MessagesList`].
     Messages(MessagesPage),
+    /// Of [`Call::MessagesSearch`].
+    FoundMessages(FoundMessages),
     /// Of [`Call::MessagesGet`].
     Message(Box<MessageView>),
     /// Of [`Call::MessagesSend`].

@@ -120,6 +120,7 @@ impl ToClient {
             + match self {
                 Self::Answer { result, .. } => match result.as_ref() {
                     Ok(Answer::Messages(p)) => page(&p.messages) + page(&p.changed),
+                    Ok(Answer::FoundMessages(p)) => page(&p.messages),
                     Ok(Answer::Message(m)) => m.body.0.len(),
                     Ok(Answer::Channels(p)) => {
                         p.channels.iter().map(ChannelView::weight_bytes).sum()

@@ -483,6 +483,20 @@ pub struct MessagesPage {
     pub changed: Vec<MessageView>,
 }
 
+/// Answer of `messages.search`.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct FoundMessages {
+    /// The newest first.
+    pub messages: Vec<MessageView>,
+    /// For the next page, which may be an empty one: of what has the words, not everything is shown to everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// The home is still making its index: there may be more than is found now.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
+    pub indexing: bool,
+}
+
 /// Answer of `messages.send`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Sent {

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use homing_link::{
-    Answer, ChannelView, MessageView, MessagesPage, Notice, PresenceView, SyncPoint,
+    Answer, ChannelView, FoundMessages, MessageView, MessagesPage, Notice, PresenceView, SyncPoint,
 };
 use homing_wire::ChannelId;
 use schemars::JsonSchema;
@@ -19,6 +19,7 @@ pub(crate) fn answer(out: &mut Vec<u8>, answer: &Answer) -> Result<(), Failed> {
         Answer::Channels(page) => serde_json::to_writer(out, page),
         Answer::Channel(channel) => serde_json::to_writer(out, channel),
         Answer::Messages(page) => messages(out, page),
+        Answer::FoundMessages(found) => found_messages(out, found),
         Answer::Message(view) => message(out, view, None),
         Answer::Sent(sent) => serde_json::to_writer(out, sent),
         Answer::Done => {
@@ -219,17 +220,6 @@ fn message(
 
 fn messages(out: &mut Vec<u8>, page: &MessagesPage) -> Result<(), Failed> {
     let MessagesPage { messages, more, next, changed } = page;
-    let list = |out: &mut Vec<u8>, views: &[MessageView]| {
-        out.push(b'[');
-        for (n, view) in views.iter().enumerate() {
-            if n > 0 {
-                out.push(b',');
-            }
-            message(out, view, None)?;
-        }
-        out.push(b']');
-        Ok::<_, Failed>(())
-    };
     out.extend_from_slice(br#"{"messages":"#);
     list(out, messages)?;
     write_plain(out, format_args!(r#","more":{more},"next":{next}"#));
@@ -238,6 +228,33 @@ fn messages(out: &mut Vec<u8>, page: &MessagesPage) -> Result<(), Failed> {
         list(out, changed)?;
     }
     out.push(b'}');
+    Ok(())
+}
+
+fn found_messages(out: &mut Vec<u8>, found: &FoundMessages) -> Result<(), Failed> {
+    let FoundMessages { messages, cursor, indexing } = found;
+    out.extend_from_slice(br#"{"messages":"#);
+    list(out, messages)?;
+    if let Some(cursor) = cursor {
+        out.extend_from_slice(br#","cursor":"#);
+        serde_json::to_writer(&mut *out, cursor)?;
+    }
+    if *indexing {
+        out.extend_from_slice(br#","indexing":true"#);
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn list(out: &mut Vec<u8>, views: &[MessageView]) -> Result<(), Failed> {
+    out.push(b'[');
+    for (n, view) in views.iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        message(out, view, None)?;
+    }
+    out.push(b']');
     Ok(())
 }
 

@@ -21,5 +21,6 @@ pub mod operator;
 pub mod password;
 pub mod record;
 pub mod restore;
+mod search;
 pub mod token;
 pub mod wiring;

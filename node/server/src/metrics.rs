@@ -341,7 +341,7 @@ pub fn of_store(store: &homing_store::StoreStats) -> Vec<Family> {
     ]
 }
 
-fn distribution(timing: &Timing) -> Distribution {
+pub(crate) fn distribution(timing: &Timing) -> Distribution {
     let last = timing.buckets.len() - 1;
     let limit = |i| if i == last { f64::MAX } else { Timing::bucket_limit(i).as_secs_f64() };
     Distribution {

@@ -12,6 +12,7 @@ use homing_store::{JournalConfig, JournalStore, StoreError};
 use homing_wire::{Epoch, HomeId};
 
 use crate::config::{Config, FirstContact};
+use crate::search::SearchLimits;
 
 /// What the operator decides about the core.
 pub fn policy(config: &Config) -> Policy {
@@ -128,6 +129,17 @@ pub fn net(config: &Config) -> NetConfig {
             gossip_messages_per_s: l.gossip_messages_per_s,
             gossip_bytes_per_s: l.gossip_bytes_per_s,
         },
+    }
+}
+
+/// The search index.
+pub(crate) fn search(config: &Config) -> SearchLimits {
+    let s = &config.search;
+    SearchLimits {
+        folder: config.search_folder(),
+        memory_bytes: s.memory_mb << 20,
+        commit_every: Duration::from_millis(s.commit_ms),
+        of_user: s.of_user,
     }
 }
 

@@ -15,7 +15,7 @@
 
 use std::io::{Read, Write as IoWrite};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, Sender};
 
 use bytes::Bytes;
 use homing_core::{Batch, Fault, LogEntry, UserList, Write};
@@ -23,7 +23,7 @@ use homing_wire::{ChannelId, Epoch, HomeId, Local, OpId, Pos, Stamp};
 use serde::{Deserialize, Serialize};
 
 use crate::values::{self, Stored};
-use crate::{Meta, Store, StoreError, entry};
+use crate::{Meta, Store, StoreError, Tap, entry};
 
 const MAGIC: &[u8] = b"homing backup 1\n";
 const CHAIN: usize = 16;
@@ -157,10 +157,12 @@ pub fn write_backup(
     }
     // From here on every batch that is committed is kept; what was committed before is there to be read.
     let (sender, batches) = mpsc::channel();
-    store.tap(Some(sender));
+    let tap: Arc<dyn Tap> = Arc::new(Kept(sender));
+    store.tap(tap.clone());
     let keeper = std::thread::spawn(move || keep(&batches, spill));
     let read = go_through(store, &mut out);
-    store.tap(None);
+    store.untap(&tap);
+    drop(tap); // with its sender the keeper ends
     let kept = keeper.join().map_err(|_| BackupError::NotABackup)?;
     read?;
     let mut kept = std::io::BufReader::new(kept?);
@@ -214,6 +216,15 @@ pub fn read_backup(
             }
             (_, _) => return Err(damaged("a record that does not belong there")),
         }
+    }
+}
+
+/// Hands what is committed to the keeper.
+struct Kept(Sender<Batch>);
+
+impl Tap for Kept {
+    fn committed(&self, batch: &Batch) {
+        let _keeper_has_failed_and_says_so = self.0.send(batch.clone());
     }
 }
 

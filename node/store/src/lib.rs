@@ -28,10 +28,11 @@ mod memory;
 #[path = "../tests/store/sample.rs"]
 mod sample;
 mod stats;
+mod tap;
 mod values;
 mod view;
 
-use std::sync::mpsc::Sender;
+use std::sync::Arc;
 
 use homing_core::{Batch, Reader};
 use homing_wire::{Epoch, HomeId, Stamp};
@@ -43,7 +44,8 @@ pub use backup::{
 pub use error::StoreError;
 pub use journal::{Flush, JournalConfig, JournalStore, Lock};
 pub use memory::MemoryStore;
-pub use stats::{StoreStats, TIMING_BUCKETS, Timing};
+pub use stats::{Clocked, StoreStats, TIMING_BUCKETS, Timing};
+pub use tap::Tap;
 
 /// The format that this program writes, and the newest it reads.
 pub const FORMAT: u32 = 2;
@@ -53,9 +55,12 @@ pub trait Store: Reader + Send + Sync + 'static {
     /// Makes a batch durable, whole. When it returns, every reader shows it.
     fn commit(&self, batch: &Batch) -> Result<(), StoreError>;
 
-    /// From now on every batch goes to `batches`, too, once it is durable; `None`: no longer. Whatever is not
-    /// sent was there to be read before this call returned.
-    fn tap(&self, batches: Option<Sender<Batch>>);
+    /// From now on `tap` is told of every batch, once it is durable. Whatever it is not told of was there to be read
+    /// before this call returned.
+    fn tap(&self, tap: Arc<dyn Tap>);
+
+    /// From now on it is told of nothing more; of every batch that could be read before, it has been.
+    fn untap(&self, tap: &Arc<dyn Tap>);
 
     /// What the store is and how far it has got.
     fn meta(&self) -> Meta;

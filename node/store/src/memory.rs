@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 
 use homing_core::{
     Account, Batch, ChannelState, Device, EntryRow, Fault, Fold, Invite, ListRow, LogEntry,
@@ -14,9 +13,10 @@ use parking_lot::RwLock;
 
 use crate::batch::{self, Sink};
 use crate::keys::Key;
+use crate::tap::Taps;
 use crate::values::{self, Stored};
 use crate::view::{self, Pair, View};
-use crate::{FORMAT, Meta, Store, StoreError, StoreStats};
+use crate::{FORMAT, Meta, Store, StoreError, StoreStats, Tap};
 
 /// A store that dies with its process.
 pub struct MemoryStore {
@@ -24,6 +24,7 @@ pub struct MemoryStore {
     epoch: Epoch,
     boot: u64,
     state: RwLock<State>,
+    taps: Taps,
 }
 
 #[derive(Default)]
@@ -35,13 +36,12 @@ struct State {
     stamp: Stamp,
     stats: StoreStats,
     closed: bool,
-    tap: Option<Sender<Batch>>,
 }
 
 impl MemoryStore {
     /// An empty one.
     pub fn new(home: HomeId, epoch: Epoch) -> Self {
-        Self { home, epoch, boot: 1, state: RwLock::default() }
+        Self { home, epoch, boot: 1, state: RwLock::default(), taps: Taps::default() }
     }
 
     /// What a restart after a crash finds: everything committed, one boot later.
@@ -83,13 +83,19 @@ impl Store for MemoryStore {
             state.entries.insert(place, entry);
         }
         (state.change, state.stamp) = (batch.change, batch.stamp);
-        // Whoever listens no longer needs no more.
-        state.tap.take_if(|tap| tap.send(batch.clone()).is_err());
+        // While nobody can read it without the taps having been told, or added to, or taken from.
+        self.taps.tell(batch);
         Ok(())
     }
 
-    fn tap(&self, batches: Option<Sender<Batch>>) {
-        self.state.write().tap = batches;
+    fn tap(&self, tap: Arc<dyn Tap>) {
+        let _between_two_commits = self.state.write();
+        self.taps.add(tap);
+    }
+
+    fn untap(&self, tap: &Arc<dyn Tap>) {
+        let _between_two_commits = self.state.write();
+        self.taps.remove(tap);
     }
 
     fn meta(&self) -> Meta {

@@ -59,8 +59,8 @@ pub struct StoreStats {
 }
 
 /// A [`Timing`] that several threads add to.
-#[derive(Default)]
-pub(crate) struct Clocked {
+#[derive(Debug, Default)]
+pub struct Clocked {
     count: AtomicU64,
     sum_ns: AtomicU64,
     max_ns: AtomicU64,
@@ -68,7 +68,8 @@ pub(crate) struct Clocked {
 }
 
 impl Clocked {
-    pub(crate) fn add(&self, took: Duration) {
+    /// It happened once more, and took so long.
+    pub fn add(&self, took: Duration) {
         let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.count.fetch_add(1, Ordering::Relaxed);
         self.sum_ns.fetch_add(ns, Ordering::Relaxed);
@@ -77,7 +78,8 @@ impl Clocked {
         self.buckets[bucket.unwrap_or(TIMING_BUCKETS - 1)].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn read(&self) -> Timing {
+    /// All of it so far.
+    pub fn read(&self) -> Timing {
         let mut buckets = [0; TIMING_BUCKETS];
         for (into, from) in buckets.iter_mut().zip(&self.buckets) {
             *into = from.load(Ordering::Relaxed);

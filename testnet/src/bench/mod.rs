@@ -13,6 +13,7 @@ pub mod load;
 mod machine;
 mod resume;
 mod scenario;
+mod search;
 
 use std::path::PathBuf;
 
@@ -41,7 +42,7 @@ const HOME_ENVIRONMENT: [(&str, &str); 5] = [
     after_help = "Examples:\n  homing-testnet bench\n  homing-testnet bench local quiet --seconds 20 --json\n\nExit code 1 where a message was lost, doubled or out of order.\nBuild with --release: a debug build measures nothing worth knowing."
 )]
 pub struct BenchArgs {
-    /// What to measure; everything but group-wide where nothing is named.
+    /// What to measure; everything but group-wide and search where nothing is named.
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
     /// How long each measurement sends.
@@ -56,6 +57,9 @@ pub struct BenchArgs {
     /// Messages of `relay-catchup`.
     #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
     owed: u64,
+    /// Messages of `search`.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(100..=9_999_999))]
+    searched: u64,
     /// The disk to measure: a directory below which the homes' data lies while it runs.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -87,6 +91,9 @@ pub enum Scenario {
     Group,
     /// A user with 2,000 channels, of which three have changed, comes back; and all of them are listed.
     Resume,
+    /// One home with 100,000 messages: how long it takes to find some of them, by words of several kinds, and to make the
+    /// index anew. Only where it is named.
+    Search,
     /// A home tells groups of 3, 8, 16, 30 and 100 homes, by gossip and by streams: what it costs, and when all have it. In one process,
     /// without disks. Only where it is named: it takes minutes.
     GroupWide,
@@ -113,6 +120,7 @@ pub(crate) struct Bench {
     seconds: u64,
     messages: u64,
     owed: u64,
+    searched: u64,
     open_files: u64,
     /// Progress for people.
     quiet: bool,
@@ -168,6 +176,7 @@ async fn measure(args: BenchArgs) -> anyhow::Result<bool> {
         seconds: args.seconds,
         messages: args.messages,
         owed: args.owed,
+        searched: args.searched,
         open_files: raise_open_files(),
         quiet: args.json,
     };

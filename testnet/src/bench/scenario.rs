@@ -45,9 +45,9 @@ const OWED_BODY_BYTES: usize = 999;
 const SENDERS_AT_ONCE: usize = 20;
 const OWED_IN_FLIGHT: usize = 64;
 /// How often a home's counters are read while something is awaited: a hundredth of what is measured.
-const POLL: Duration = Duration::from_millis(20);
+pub(super) const POLL: Duration = Duration::from_millis(20);
 /// What has not moved for so long does not move any more.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// After which a home has put away what the sign-ins left behind.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -96,6 +96,7 @@ pub(super) async fn run(
             homes.stop_all().await?;
         }
         Scenario::Resume => Box::pin(super::resume::run(bench, lines)).await?,
+        Scenario::Search => Box::pin(super::search::run(bench, lines)).await?,
         Scenario::GroupWide => Box::pin(super::group_wide::run(bench.seconds, lines)).await?,
     }
     Ok(())
@@ -125,7 +126,11 @@ pub(super) async fn make_user(home: &Home, name: String) -> anyhow::Result<Login
     })
 }
 
-async fn make_users(home: &Home, prefix: &str, count: usize) -> anyhow::Result<Vec<Login>> {
+pub(super) async fn make_users(
+    home: &Home,
+    prefix: &str,
+    count: usize,
+) -> anyhow::Result<Vec<Login>> {
     let making = futures::stream::iter(0..count)
         .map(|index| make_user(home, format!("{prefix}{index}")))
         .buffered(USERS_AT_ONCE);
@@ -208,7 +213,7 @@ async fn measure(
 }
 
 /// A group of these, made by the first: users of one home are in it at once.
-async fn make_group(members: &[Login]) -> anyhow::Result<Uuid> {
+pub(super) async fn make_group(members: &[Login]) -> anyhow::Result<Uuid> {
     #[derive(Deserialize)]
     struct Group {
         channel: Uuid,
@@ -483,18 +488,18 @@ async fn arrived(home: &Home, count: u64) -> anyhow::Result<()> {
 }
 
 /// What a home counts, since its process began.
-struct Counters {
+pub(super) struct Counters {
     url: String,
     http: reqwest::Client,
 }
 
 impl Counters {
-    fn of(home: &Home) -> anyhow::Result<Self> {
+    pub(super) fn of(home: &Home) -> anyhow::Result<Self> {
         let url = format!("{}/metrics", home.ready().context("the home is not running")?.admin);
         Ok(Self { url, http: reqwest::Client::new() })
     }
 
-    async fn read(&self, name: &str) -> anyhow::Result<u64> {
+    pub(super) async fn read(&self, name: &str) -> anyhow::Result<u64> {
         let text = self.http.get(&self.url).send().await?.text().await?;
         let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned);
         let line = text.lines().find_map(value);

@@ -29,4 +29,5 @@ mod pty;
 mod read_receipts;
 mod requests;
 mod retention;
+mod search;
 mod terminal;

@@ -31,6 +31,9 @@ const CHANNELS_PAGE: (u32, u32) = (100, 50);
 /// Rows of a page of messages, at most and where nothing is said.
 const MESSAGES_PAGE: (u32, u32) = (200, 50);
 
+/// Messages found on one page, at most and where nothing is said: what fits a screen.
+const FOUND_PAGE: (u32, u32) = (100, 20);
+
 /// Rows of a page of contacts or blocks, at most and where nothing is said: some 300 bytes each at most.
 const USERS_PAGE: (u32, u32) = (1_000, 200);
 
@@ -175,6 +178,32 @@ impl Params for MessagesGet {
             channel: id("channel", &self.channel)?,
             id: id("id", &self.id)?,
             sender: self.sender.map(|text| address("sender", &text)).transpose()?,
+        }))
+    }
+}
+
+/// `messages.search`
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct MessagesSearch {
+    /// Words, all of which must be there, in any order, case and accents left out; the last may be the beginning of one.
+    query: String,
+    /// In that channel alone; in all of the user's where absent.
+    #[schemars(with = "Option<uuid::Uuid>")]
+    channel: Option<String>,
+    /// `cursor` of the page before, with the same `query` and `channel`.
+    cursor: Option<String>,
+    /// Messages at most; 20 where absent.
+    #[schemars(range(min = 1, max = 100))]
+    limit: Option<u32>,
+}
+
+impl Params for MessagesSearch {
+    fn ask(self) -> Result<Asked, Refused> {
+        Ok(Asked::Call(Call::MessagesSearch {
+            query: self.query,
+            channel: optional_id("channel", self.channel.as_deref())?,
+            cursor: self.cursor,
+            limit: rows(self.limit, FOUND_PAGE)?,
         }))
     }
 }

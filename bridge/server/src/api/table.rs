@@ -2,8 +2,9 @@
 //! is not, and then it is none of these.
 
 use homing_link::{
-    Call, ChannelView, ChannelsPage, Code, Devices, Found, GroupChanged, LinkMade, MembersPage,
-    MessageView, MessagesPage, Opened, PresencePage, Receipts, Refused, Sent, UserView, UsersPage,
+    Call, ChannelView, ChannelsPage, Code, Devices, Found, FoundMessages, GroupChanged, LinkMade,
+    MembersPage, MessageView, MessagesPage, Opened, PresencePage, Receipts, Refused, Sent,
+    UserView, UsersPage,
 };
 use homing_wire::body;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -127,6 +128,12 @@ pub(crate) static METHODS: &[Method] = &[
         "One message",
         "message",
         &[Code::NotFound],
+    ),
+    method::<params::MessagesSearch, FoundMessages>(
+        "messages.search",
+        "Messages of the user's own channels by their words, or by the names of their files, the newest first",
+        "found",
+        &[Code::NotAllowed, Code::NotFound],
     ),
     method::<params::MessagesSend, Sent>(
         "messages.send",

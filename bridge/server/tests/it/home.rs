@@ -307,6 +307,12 @@ impl State {
                 Ok(Answer::Sent(answer))
             }
             Call::MessagesHide { .. } => Ok(Answer::Done),
+            Call::MessagesSearch { query, channel, cursor, limit } => {
+                let has = |m: &&MessageView| channel.is_none_or(|channel| m.channel == channel);
+                let messages = self.log.iter().rev().filter(has).take(limit as usize).cloned();
+                let (messages, indexing) = (messages.collect(), cursor.is_some());
+                Ok(Answer::FoundMessages(FoundMessages { messages, cursor: Some(query), indexing }))
+            }
             Call::ReceiptsRead { channel, pos } | Call::ReceiptsDelivered { channel, pos } => {
                 notices.push(Notice::Receipt {
                     channel,

@@ -75,6 +75,7 @@ async fn every_method_is_answered() {
         ("presence.watch", json!({"users": ["Bob@acme.example", "eve@globex.example"]})),
         ("presence.unwatch", json!({"users": ["bob@acme.example"]})),
         ("typing.set", json!({"channel": channel, "typing": true})),
+        ("messages.search", json!({"query": "\"é", "channel": channel, "cursor": "c", "limit": 1})),
     ] {
         answers.push(alice.ok(method, params).await);
         called.push(method);
@@ -85,6 +86,8 @@ async fn every_method_is_answered() {
     assert_eq!(message["body"], text("hello"));
     assert_eq!(message["pos"], 1);
     assert_eq!(answers[4]["messages"], json!([message]));
+    let found = json!({"messages": [message], "cursor": "\"é", "indexing": true});
+    assert_eq!(answers.last(), Some(&found));
     assert_eq!(answers[5], json!({}));
     assert_eq!(answers[8]["address"], "bob@acme.example");
     assert_eq!(answers[9], homing_bridge::openrpc());
@@ -184,7 +187,7 @@ async fn what_is_not_json_rpc() {
         (r#"{"jsonrpc":"2.0","id":{},"method":"rpc.discover"}"#, -32600, json!(null)),
         (r#"{"jsonrpc":"2.0","id":6,"id":6,"method":"rpc.discover"}"#, -32600, json!(null)),
         (r#"{"jsonrpc":"2.0","id":6,"method":"a","method":"rpc.discover"}"#, -32600, json!(6)),
-        (r#"{"jsonrpc":"2.0","id":8,"method":"messages.search"}"#, -32601, json!(8)),
+        (r#"{"jsonrpc":"2.0","id":8,"method":"media.copy"}"#, -32601, json!(8)),
         (r#"{"jsonrpc":"2.0","id":9,"method":"channels.list","params":[1]}"#, -32602, json!(9)),
         (r#"{"jsonrpc":"2.0","id":9,"method":"channels.get"}"#, -32602, json!(9)),
     ] {
@@ -300,6 +303,10 @@ async fn parameters_are_checked() {
         ("messages.list", json!({"channel": channel, "before": 1, "after": 1}), "one_place"),
         ("messages.list", json!({"channel": channel, "before_order": "x"}), "invalid_order"),
         ("messages.list", json!({"channel": channel, "after": -1}), "invalid_params"),
+        ("messages.search", json!({"channel": channel}), "invalid_params"),
+        ("messages.search", json!({"query": 7}), "invalid_params"),
+        ("messages.search", json!({"query": "x", "channel": "here"}), "invalid_id"),
+        ("messages.search", json!({"query": "x", "limit": 101}), "invalid_limit"),
         ("receipts.read", json!({"channel": channel, "pos": "1"}), "invalid_params"),
         ("users.get", json!({"address": "a@b@c.example"}), "invalid_user"),
         ("users.search", json!({"query": "x".repeat(101)}), "invalid_query"),

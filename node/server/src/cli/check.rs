@@ -19,6 +19,7 @@ use crate::control::{Control, ControlReply, PeerRow};
 use crate::keys::{AdminToken, Keys};
 use crate::node::{Displaced, check_folder, check_life};
 use crate::operator::{Operator, now_ms};
+use crate::search::life;
 use crate::wiring;
 
 /// How long anything on the network may take to answer.
@@ -136,6 +137,7 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<()> {
             "the node is not started on this store",
         ))?;
     }
+    report.put(search(&config, home.life.as_ref(), home.running))?;
     report.put(clock(home.last_stamp_ms))?;
     report.put(disk(&config))?;
     report.put(flushes(&config.home.data))?;
@@ -182,6 +184,8 @@ impl Report {
 #[derive(Default)]
 struct Found {
     running: bool,
+    /// Of what life a search index must be, and up to where it should go: of a stopped node.
+    life: Option<(String, u64)>,
     last_stamp_ms: Option<u64>,
     peers: Vec<PeerRow>,
     displaced: Option<Displaced>,
@@ -218,6 +222,7 @@ fn stopped_store(config: &Config, keys: &Keys, found: &mut Found) -> Finding {
     match wiring::open_store(config, keys.home_id()) {
         Ok(store) => {
             let meta = store.meta();
+            found.life = Some((life(meta.home, meta.epoch), meta.change));
             found.last_stamp_ms = Some(meta.stamp.ms()).filter(|ms| *ms > 0);
             found.displaced = check_life(&config.store_folder(), meta.epoch).err();
             Finding::ok(
@@ -233,6 +238,39 @@ fn stopped_store(config: &Config, keys: &Keys, found: &mut Found) -> Finding {
             "store",
             error.to_string(),
             "it opened a moment ago: does the node start?",
+        ),
+    }
+}
+
+/// The index of messages' words. Nothing about it is a failure: it is made again from the messages.
+fn search(config: &Config, life: Option<&(String, u64)>, running: bool) -> Finding {
+    if !config.search.enabled {
+        return Finding::ok("search", "switched off (search.enabled)");
+    }
+    let Some((life, change)) = life else {
+        return match running {
+            true => {
+                Finding::ok("search", "kept by the running node; see homing_search_… of /metrics")
+            }
+            false => Finding::warn("search", "not looked at", "see the store, above"),
+        };
+    };
+    let folder = config.search_folder();
+    match homing_search::inspect(&folder, life) {
+        Ok(None) => Finding::ok("search", "no index yet: it is made when the node starts"),
+        Ok(Some(state)) => {
+            let behind = if state.upto == *change {
+                "up to date"
+            } else {
+                "it catches up when the node starts"
+            };
+            let (documents, kib) = (state.documents, state.bytes >> 10);
+            Finding::ok("search", format!("{documents} messages in the index, {kib} KiB; {behind}"))
+        }
+        Err(error) => Finding::warn(
+            "search",
+            format!("the index in {} is damaged: {error}", folder.display()),
+            "it is made anew from the messages when the node starts",
         ),
     }
 }

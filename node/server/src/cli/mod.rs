@@ -179,7 +179,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             let options = ServeOptions { config_file, json, log, testing };
             Box::pin(serve(config, options)).await
         }
-        Command::Check(args) => check::run(args).await,
+        Command::Check(args) => Box::pin(check::run(args)).await,
         Command::User(args) => user::run(args).await,
         Command::Invite(args) => invite::run(args).await,
         Command::Home(args) => home::run(args).await,

@@ -5,6 +5,7 @@ mod change;
 mod chat;
 mod group;
 mod own;
+mod search;
 mod show;
 mod tail;
 
@@ -192,6 +193,11 @@ enum Command {
         #[command(subcommand)]
         what: own::DeviceCommand,
     },
+    /// Find messages by their words, or by the names of their files, the newest first.
+    #[command(
+        after_help = "Example:\n  homing client search 'quarterly rep'\n  homing client search budget --in bob@globex.example --json"
+    )]
+    Search(search::SearchArgs),
     /// Find people of your own home by the beginnings of their names.
     #[command(after_help = "Example:\n  homing client find smi --json")]
     Find {
@@ -292,6 +298,7 @@ async fn run_command(args: ClientArgs) -> anyhow::Result<()> {
         Command::Pin(of) => own::pin(&session, &screen, of).await,
         Command::Unread(of) => own::unread(&session, &screen, of).await,
         Command::Device { what } => own::device(&session, &screen, what).await,
+        Command::Search(args) => search::run(&session, &screen, args).await,
         Command::Find { query } => own::find(&session, &screen, &query).await,
         Command::Password => own::password(&session, &screen).await,
         Command::Read { with, pos } => read(&session, &screen, &with, pos).await,

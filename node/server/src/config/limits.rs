@@ -53,6 +53,8 @@ section! {
         blocks: usize = 5_000, in 1..=100_000;
         /// People found by one users.search: more than fit a screen; another letter says whom is meant.
         users_found: usize = 50, in 1..=1_000;
+        /// Bytes of what is searched for by one messages.search, in UTF-8: a long sentence.
+        search_query_bytes: usize = 1_024, in 16..=16_384;
         /// Bytes of what one user is writing in one channel, kept for all devices: longer texts are files.
         draft_bytes: usize = 16 << 10, in 0..=65_536;
         /// Channels that one user has pinned: more than fit a screen.

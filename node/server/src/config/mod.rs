@@ -19,7 +19,7 @@ pub use sample::{render, sample};
 pub use sections::{
     ADMIN_ADDRESS, Admin, Bridge, Engine, Federation, FederationMode, FirstContact, Format, Groups,
     HTTP_ADDRESS, Home, Level, Link, Log, Media, P2P_PORT, P2p, Push, Registration,
-    RegistrationMode, Retention, Store, Testing, p2p_listen,
+    RegistrationMode, Retention, Search, Store, Testing, p2p_listen,
 };
 pub use settings::Expected;
 pub use values::{Age, Identity, IdentityError, PeerAddress, Pin, PublicUrl};
@@ -47,6 +47,8 @@ pub struct Config {
     pub link: Link,
     /// Where messages are kept.
     pub store: Store,
+    /// Finding messages.
+    pub search: Search,
     /// New accounts.
     pub registration: Registration,
     /// Other homes.
@@ -187,6 +189,7 @@ macro_rules! each_section {
         $do!(admin);
         $do!(link);
         $do!(store);
+        $do!(search);
         $do!(registration);
         $do!(federation);
         $do!(groups);
@@ -271,6 +274,11 @@ impl Config {
     /// The directory of the store.
     pub fn store_folder(&self) -> PathBuf {
         self.home.data.join("store")
+    }
+
+    /// The directory of the search index.
+    pub fn search_folder(&self) -> PathBuf {
+        self.home.data.join("search")
     }
 
     /// The file of the admin token.

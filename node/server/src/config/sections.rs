@@ -104,6 +104,23 @@ section! {
     }
 }
 
+section! {
+    /// Finding messages by their words. The index is beside the store, and is made again from it where it is missing.
+    Search = "search" {
+        /// Whether there is a search. Where not, messages.search is refused, and DIR/search may be removed.
+        enabled: bool = true;
+        /// Memory for messages that are being put into the index: what is full is written. More helps only while it is made.
+        memory_mb: usize = 32, in 16..=4_096;
+        /// A message is found so long after it was stored, at most, while there is not much to do; each time costs some
+        /// flushes of the disk.
+        commit_ms: u64 = 1_000, in 10..=60_000;
+        /// Searches at once; more wait. They take processor time, some milliseconds each, which sending needs too.
+        at_once: usize = 2, in 1..=1_024;
+        /// Searches of one user at once, those that wait included; more are refused for a moment. People type one.
+        of_user: usize = 4, in 1..=128;
+    }
+}
+
 choice! {
     /// Who may make an account.
     RegistrationMode {

@@ -213,6 +213,9 @@ impl Hub {
                 let user = self.home.user(&user);
                 Ok(Outcome::Read(ReadJob::Message { channel, id, senders, user, known }))
             }
+            Call::MessagesSearch { query, channel, cursor, limit } => {
+                self.messages_search(&user, &query, channel, cursor.as_deref(), limit)
+            }
             Call::MessagesHide { channel, id, ref sender, op } => {
                 self.head_for_member(&user, channel)?;
                 let senders = match sender {
@@ -668,7 +671,11 @@ impl Hub {
         Ok(self.store.peers()?.iter().any(|p| p.home == user.home))
     }
 
-    fn head_for_member(&mut self, user: &Local, channel: ChannelId) -> Result<Pos, Stop> {
+    pub(super) fn head_for_member(
+        &mut self,
+        user: &Local,
+        channel: ChannelId,
+    ) -> Result<Pos, Stop> {
         let me = self.home.user(user);
         let store = self.store.clone();
         match self.home.channel(&*store, channel)? {

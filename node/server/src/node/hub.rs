@@ -40,6 +40,7 @@ use super::retention::{Retention, RetentionLimits};
 use super::show::Shower;
 use super::spread::{Gossip, GossipLimits, TELLINGS, Teller};
 use crate::control::PeersLive;
+use crate::search::Search;
 
 /// What the hub keeps to.
 #[derive(Clone, Debug)]
@@ -72,6 +73,10 @@ pub(super) struct HubLimits {
     pub users_found: usize,
     /// Reading calls at the disk at once; more wait in their session's place.
     pub reads_at_once: usize,
+    /// Searches at once, likewise.
+    pub searches_at_once: usize,
+    /// Bytes of what is searched for.
+    pub search_query_bytes: usize,
     /// Messages a second of one user, in the long run.
     pub sends_per_s: u32,
     /// Messages of one user at once, after a pause.
@@ -161,6 +166,10 @@ pub(super) struct Hub {
     pub(super) wanted: BTreeSet<HomeId>,
     pub(super) gatekeeper: Arc<Gatekeeper>,
     pub(super) reads: Arc<Semaphore>,
+    /// Searches are apart: they take processor time, and nobody shall wait for a page of a chat because of them.
+    pub(super) searches: Arc<Semaphore>,
+    /// Finds messages by their words, where the home does.
+    pub(super) search: Option<Arc<Search>>,
     pub(super) signer: Signer,
     pub(super) passwords: Arc<Passwords>,
     /// Signing keys of the homes that have said hello.
@@ -267,6 +276,8 @@ pub(super) struct HubParts {
     pub(super) signer: Signer,
     /// What checks passwords.
     pub(super) passwords: Arc<Passwords>,
+    /// Finds messages by their words, where the home does.
+    pub(super) search: Option<Arc<Search>>,
     /// Where couriers and readers run.
     pub runtime: tokio::runtime::Handle,
     /// Where everything but calls comes in.
@@ -339,6 +350,8 @@ impl Hub {
             wanted: BTreeSet::new(),
             gatekeeper: parts.gatekeeper,
             reads: Arc::new(Semaphore::new(parts.limits.reads_at_once)),
+            searches: Arc::new(Semaphore::new(parts.limits.searches_at_once)),
+            search: parts.search,
             retention: parts.limits.retention.map(|l| Retention::new(l, (parts.now)(), newest_ms)),
             device_round: DeviceRound::new((parts.now)(), newest_ms, parts.limits.token_idle_ms),
             limits: parts.limits,

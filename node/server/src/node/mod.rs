@@ -29,6 +29,7 @@ mod read;
 mod receiver;
 mod repair;
 mod retention;
+mod search;
 mod serve;
 mod show;
 mod spread;

@@ -19,6 +19,7 @@ use tracing::error;
 
 use super::calls::no_message;
 use super::find::found;
+use super::search::SearchJob;
 use super::show::{Shower, shows, unfit};
 
 /// What to read.
@@ -50,6 +51,8 @@ pub(super) enum ReadJob {
     Users { list: UserList, owner: Local, after: Option<UserRef>, limit: u32 },
     /// People of this home, by beginnings of words.
     Found { wanted: Vec<String>, limit: usize, home: HomeId },
+    /// Messages by their words.
+    Search(Box<SearchJob>),
     /// Who has got how far with a message.
     Receipts {
         channel: ChannelId,
@@ -73,7 +76,7 @@ pub(super) struct Known {
     /// Of a group: what the member may see; none: everything.
     spans: Vec<Span>,
     /// Of a group: what counts.
-    roster: Option<Arc<SignedRoster>>,
+    pub(super) roster: Option<Arc<SignedRoster>>,
 }
 
 impl Known {
@@ -89,12 +92,12 @@ impl Known {
     }
 
     /// Whether the member may see what stands there.
-    fn has(&self, pos: Pos) -> bool {
+    pub(super) fn has(&self, pos: Pos) -> bool {
         let seen = self.spans.is_empty() || self.spans.iter().any(|span| span.has(pos));
         pos > self.pruned && seen
     }
 
-    fn message(&self, message: &Folded, user: &UserRef, shower: &Shower) -> MessageView {
+    pub(super) fn message(&self, message: &Folded, user: &UserRef, shower: &Shower) -> MessageView {
         let entry = &message.entry;
         let rejection = self.rejected.iter().find(|(pos, _)| *pos == entry.pos);
         let reason = rejection.map(|(_, reason)| reason.as_str());
@@ -113,6 +116,7 @@ impl ReadJob {
             Self::Found { wanted, limit, home } => {
                 found(store, &wanted, limit, home, shower).map(Ok)
             }
+            Self::Search(job) => job.run(store, shower).map(Ok),
             Self::Messages { channel, head, place, limit, max_bytes, user, chains, known } => {
                 let limit = limit as usize;
                 let page = Page { store, channel, head, limit, max_bytes, user, known };
@@ -501,7 +505,7 @@ fn order_of(row: &EntryRow) -> Order {
 }
 
 /// The same with the edits that it may be shown with.
-fn weight_folded(message: &Folded) -> usize {
+pub(super) fn weight_folded(message: &Folded) -> usize {
     let edits = message.edits.iter().map(|edit| edit.event.body.len()).sum::<usize>();
     let reactions = message.fold.as_ref().map_or(0, |fold| fold.reactions.len());
     weight(&message.entry) + edits + 128 * reactions

@@ -40,6 +40,7 @@ use crate::jobs::Jobs;
 use crate::keys::{AdminToken, Keys};
 use crate::logs::LogLevel;
 use crate::metrics::Metrics;
+use crate::search::{IndexerThread, Search};
 use crate::wiring;
 
 /// How a node is started.
@@ -132,6 +133,11 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
     let (requests, request_queue) = mpsc::channel(config.limits.requests_queue);
     let (input, input_queue) = mpsc::channel(config.limits.requests_queue);
     let passwords = Arc::new(Passwords::new(password_limits(&config)));
+    let (search, indexer) = match config.search.enabled {
+        true => Search::start(wiring::search(&config), store.clone())
+            .map(|(s, i)| (Some(s), Some(i)))?,
+        false => (None, None),
+    };
     let hub = Hub::new(HubParts {
         home,
         store: store.clone(),
@@ -142,6 +148,7 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
         gatekeeper: gatekeeper.clone(),
         signer: Arc::new(keys.signing.clone()),
         passwords: passwords.clone(),
+        search: search.clone(),
         runtime: tokio::runtime::Handle::current(),
         input: input.clone(),
         now,
@@ -181,7 +188,7 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
         node: Arc::new(ControlDoor(input.clone())),
         store: store.clone(),
         jobs: Jobs::new(Place::of(&config, &options.config_file), store.clone()),
-        metrics: Metrics::new(sources(&metrics, &store, &net, &bridge)),
+        metrics: Metrics::new(sources(&metrics, &store, &net, &bridge, search)),
     });
     let stop_admin = CancellationToken::new();
     let admin_address = admin_listener.local_addr()?;
@@ -208,7 +215,8 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
     stop_admin.cancel();
     let within = Duration::from_millis(config.limits.drain_ms);
     let failed = result.is_err();
-    let stopped = tokio::time::timeout(within, stop(bridge, input, net, store, failed)).await;
+    let stopped =
+        tokio::time::timeout(within, stop(bridge, input, net, store, indexer, failed)).await;
     if stopped.is_err() {
         warn!("stopped before everybody was told: drain_ms is over; nothing answered is lost");
     }
@@ -221,6 +229,7 @@ async fn stop(
     input: mpsc::Sender<Input>,
     net: NetHandle,
     store: Arc<dyn Store>,
+    indexer: Option<IndexerThread>,
     failed: bool,
 ) {
     if let Some(bridge) = Arc::into_inner(bridge) {
@@ -234,7 +243,14 @@ async fn stop(
         let _hub_is_gone = drained.await;
     }
     net.shutdown().await;
-    let closed = tokio::task::spawn_blocking(move || store.close()).await;
+    let closed = tokio::task::spawn_blocking(move || {
+        // It reads the store to its end.
+        if let Some(indexer) = indexer {
+            indexer.stop();
+        }
+        store.close()
+    })
+    .await;
     match closed {
         Ok(Ok(())) => info!("stopped"),
         Ok(Err(error)) => {
@@ -366,6 +382,8 @@ fn hub_limits(config: &Config) -> HubLimits {
         draft_bytes: limits.draft_bytes,
         users_found: limits.users_found,
         reads_at_once: limits.reads_at_once,
+        searches_at_once: config.search.at_once,
+        search_query_bytes: limits.search_query_bytes,
         sends_per_s: limits.sends_per_s,
         sends_burst: limits.sends_burst,
         token_idle_ms: limits.token_idle_days * 24 * 3_600_000,
@@ -413,11 +431,13 @@ fn sources(
     store: &Arc<dyn Store>,
     net: &NetHandle,
     bridge: &Arc<Bridge>,
+    search: Option<Arc<Search>>,
 ) -> Vec<crate::metrics::Source> {
     let (node, store, net) = (node.clone(), store.clone(), net.clone());
     let bridge = Arc::downgrade(bridge);
     vec![
         Box::new(move || node.families()),
+        Box::new(move || search.as_ref().map_or_else(Vec::new, |search| search.families())),
         Box::new(move || crate::metrics::of_store(&store.stats())),
         Box::new(move || crate::metrics::of_net(&net.stats())),
         Box::new(move || {

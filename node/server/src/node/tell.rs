@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::hub::{Hub, HubError, Output};
+use super::read::ReadJob;
 use super::show::shows;
 
 impl Hub {
@@ -180,7 +181,14 @@ impl Hub {
                     let (reply, result) = oneshot::channel();
                     self.put(session, ToClient::Later { call: number, result });
                     let (store, shower) = (self.store.clone(), self.shower.clone());
-                    let places = self.reads.clone();
+                    let places = match *job {
+                        ReadJob::Search(_) => self.searches.clone(),
+                        ReadJob::Messages { .. }
+                        | ReadJob::Message { .. }
+                        | ReadJob::Users { .. }
+                        | ReadJob::Found { .. }
+                        | ReadJob::Receipts { .. } => self.reads.clone(),
+                    };
                     self.runtime.spawn(async move {
                         let Ok(_place) = places.acquire_owned().await else { return };
                         let read = tokio::task::spawn_blocking(move || {

@@ -21,7 +21,6 @@ mod segment;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -47,8 +46,9 @@ use crate::journal::position::Position;
 use crate::journal::record::Encoder;
 use crate::journal::segment::{FoundSegment, SegmentHeader, Segments};
 use crate::keys::{self, Key, kind};
+use crate::tap::Taps;
 use crate::view::{self, View};
-use crate::{FORMAT, Meta, Store, StoreError, StoreStats, batch};
+use crate::{FORMAT, Meta, Store, StoreError, StoreStats, Tap, batch};
 
 /// Settings of a [`JournalStore`].
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ struct Shared {
     /// The first error; every commit answers it from then on.
     failed: OnceLock<StoreError>,
     /// Who wants every batch, too.
-    tap: Mutex<Option<Sender<Batch>>>,
+    taps: Taps,
 }
 
 impl JournalStore {
@@ -215,7 +215,7 @@ impl JournalStore {
             signal: Signal::new(config.checkpoint_bytes),
             disk,
             failed: OnceLock::new(),
-            tap: Mutex::default(),
+            taps: Taps::default(),
         });
         let store = Self { shared, threads: Mutex::default(), _lock: lock };
         store.spawn("store-fill", |shared| shared.filler.run())?;
@@ -279,16 +279,18 @@ impl Store for JournalStore {
         // Nothing is written yet, and nothing has failed.
         journal.check_size()?;
         shared.write(&mut journal, batch).map_err(|error| shared.fail(error))?;
-        let mut tap = shared.tap.lock();
-        // Whoever listens no longer needs no more.
-        tap.take_if(|tap| tap.send(batch.clone()).is_err());
+        shared.taps.tell(batch);
         Ok(())
     }
 
-    fn tap(&self, batches: Option<Sender<Batch>>) {
-        // Between two commits.
-        let _journal = self.shared.journal.lock();
-        *self.shared.tap.lock() = batches;
+    fn tap(&self, tap: Arc<dyn Tap>) {
+        let _between_two_commits = self.shared.journal.lock();
+        self.shared.taps.add(tap);
+    }
+
+    fn untap(&self, tap: &Arc<dyn Tap>) {
+        let _between_two_commits = self.shared.journal.lock();
+        self.shared.taps.remove(tap);
     }
 
     fn meta(&self) -> Meta {

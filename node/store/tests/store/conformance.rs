@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use homing_core::{Batch, ChainEnd, Fold, ListRow, LogEntry, MessageKey, Reader, Write};
-use homing_store::{JournalConfig, JournalStore, MemoryStore, Store};
+use homing_store::{JournalConfig, JournalStore, MemoryStore, Store, Tap};
 use homing_wire::{Epoch, Hash, HomeId, Pos, Seq, Stamp, UserRef};
+use parking_lot::Mutex;
 
 use crate::sample::{self, EPOCH, HOME};
 
@@ -125,6 +126,7 @@ suite!(
     an_erased_body_replaces_its_entry,
     change_and_stamp_are_of_the_newest_batch,
     a_closed_store_reads_but_commits_nothing,
+    every_tap_is_told_of_every_batch_while_it_is_there,
 );
 
 fn batch(writes: Vec<Write>) -> Batch {
@@ -740,4 +742,35 @@ fn a_closed_store_reads_but_commits_nothing<E: Engine>() {
         assert!(store.account(&sample::local("alice")).unwrap().is_some());
     });
     commit(&engine, vec![Write::Account(Box::new(sample::account("bob")))]);
+}
+
+/// Notes the batches' change numbers.
+#[derive(Default)]
+struct Told(Mutex<Vec<u64>>);
+
+impl Tap for Told {
+    fn committed(&self, batch: &Batch) {
+        self.0.lock().push(batch.change);
+    }
+}
+
+fn every_tap_is_told_of_every_batch_while_it_is_there<E: Engine>() {
+    let engine = E::create();
+    let commit = |change| {
+        let batch = Batch { change, stamp: Stamp(change), writes: Vec::new() };
+        engine.store().commit(&batch).unwrap();
+    };
+    let (first, second) = (Arc::new(Told::default()), Arc::new(Told::default()));
+    let (one, two): (Arc<dyn Tap>, Arc<dyn Tap>) = (first.clone(), second.clone());
+    commit(1);
+    engine.store().tap(one.clone());
+    commit(2);
+    engine.store().tap(two.clone());
+    commit(3);
+    engine.store().untap(&one);
+    commit(4);
+    engine.store().untap(&two);
+    commit(5);
+    assert_eq!(*first.0.lock(), [2, 3]);
+    assert_eq!(*second.0.lock(), [3, 4]);
 }

@@ -1,14 +1,13 @@
 //! A store that can be held up at a commit, as a slow disk does, or fail there, as a power cut does.
 
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
 use homing_core::{
     Account, Batch, ChannelState, Device, EntryRow, Fault, Fold, Invite, ListRow, LogEntry,
     MessageKey, OpDone, OwnView, PeerState, Reader, TokenHash, UserList,
 };
-use homing_store::{MemoryStore, Meta, Store, StoreError, StoreStats};
+use homing_store::{MemoryStore, Meta, Store, StoreError, StoreStats, Tap};
 use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, UserRef};
 use parking_lot::{Condvar, Mutex};
 
@@ -71,8 +70,12 @@ impl Store for Disk {
         self.inner.commit(batch)
     }
 
-    fn tap(&self, batches: Option<Sender<Batch>>) {
-        self.inner.tap(batches);
+    fn tap(&self, tap: Arc<dyn Tap>) {
+        self.inner.tap(tap);
+    }
+
+    fn untap(&self, tap: &Arc<dyn Tap>) {
+        self.inner.untap(tap);
     }
 
     fn meta(&self) -> Meta {
