@@ -27,8 +27,12 @@ fn local(name: &str) -> Local {
 
 /// A home of alice's on that store, who writes to bob.
 fn home(store: &MemoryStore) -> Home {
+    home_in(store, EPOCH)
+}
+
+fn home_in(store: &MemoryStore, epoch: Epoch) -> Home {
     let stamp = Stamp(0);
-    let mut home = Home::new(HOME, EPOCH, Policy::default(), 0, stamp, NOW_MS, store).unwrap();
+    let mut home = Home::new(HOME, epoch, Policy::default(), 0, stamp, NOW_MS, store).unwrap();
     for (name, id) in [("alice", 7), ("bob", 8)] {
         let new = NewAccount {
             local: local(name),
@@ -47,6 +51,10 @@ fn home(store: &MemoryStore) -> Home {
 
 /// What alice has said to bob, not committed yet, and where.
 fn said(home: &mut Home, store: &MemoryStore, number: u128) -> (Batch, ChannelId) {
+    worded(home, store, number, "needle")
+}
+
+fn worded(home: &mut Home, store: &MemoryStore, number: u128, word: &str) -> (Batch, ChannelId) {
     let command = SendCommand {
         sender: local("alice"),
         target: Target::To(homing_wire::UserRef::new(HOME, local("bob"))),
@@ -54,7 +62,7 @@ fn said(home: &mut Home, store: &MemoryStore, number: u128) -> (Batch, ChannelId
         fresh_id: MessageId(Uuid::from_u128(number)),
         op: None,
         kind: Kind::Text,
-        body: Bytes::from(format!(r#"{{"type":"text","text":"needle {number}"}}"#)),
+        body: Bytes::from(format!(r#"{{"type":"text","text":"{word} {number}"}}"#)),
         mentions: Vec::new(),
         about: None,
     };
@@ -135,6 +143,28 @@ fn an_index_that_is_ahead_of_its_store_is_made_anew() {
         let (search, indexer) = Search::start(limits(dir.path()), store.clone()).unwrap();
         let found = until_found(&search, channel.unwrap(), many as usize);
         assert_eq!(found, (1..=many as u64).rev().collect::<Vec<_>>());
+        indexer.stop();
+    }
+}
+
+/// A restored home has other messages at the same places.
+#[test]
+fn an_index_of_another_life_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let later = Epoch(EPOCH.0 + 1);
+    for (epoch, words, found) in
+        [(EPOCH, &["needle"][..], &[1][..]), (later, &["other", "other", "needle"], &[3])]
+    {
+        let store = Arc::new(MemoryStore::new(HOME, epoch));
+        let mut home = home_in(&store, epoch);
+        let mut channel = None;
+        for (number, word) in (1..).zip(words) {
+            let (batch, at) = worded(&mut home, &store, number, word);
+            store.commit(&batch).unwrap();
+            channel = Some(at);
+        }
+        let (search, indexer) = Search::start(limits(dir.path()), store).unwrap();
+        assert_eq!(until_found(&search, channel.unwrap(), found.len()), found);
         indexer.stop();
     }
 }
