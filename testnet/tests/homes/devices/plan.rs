@@ -28,24 +28,24 @@ pub(super) enum Deed {
     Restart { home: usize, killed: bool },
 }
 
-/// Any deed. Restarts are few: each is some tenths of a second, and all cases of a run share the homes.
+/// Any deed. Restarts are few: each takes a second, and meets all cases that are under way.
 pub(super) fn deed() -> impl Strategy<Value = Deed> {
     let device = 0..DEVICES;
     let flag = any::<bool>;
     prop_oneof![
-        60 => (device.clone(), flag(), prop::bool::weighted(0.2), prop::bool::weighted(0.1))
+        240 => (device.clone(), flag(), prop::bool::weighted(0.2), prop::bool::weighted(0.1))
             .prop_map(|(device, group, mention, twice)| Deed::Send { device, group, mention, twice }),
-        40 => (device.clone(), flag(), prop_oneof![Just(0), 0_u64..6, 0_u64..40], prop::bool::weighted(0.7))
+        160 => (device.clone(), flag(), prop_oneof![Just(0), 0_u64..6, 0_u64..40], prop::bool::weighted(0.7))
             .prop_map(|(device, group, less, read)| Deed::Mark { device, group, less, read }),
-        40 => (device.clone(), flag(), prop_oneof![0_usize..4, 0_usize..40], any::<u8>())
+        160 => (device.clone(), flag(), prop_oneof![0_usize..4, 0_usize..40], any::<u8>())
             .prop_map(|(device, group, back, what)| Deed::Amend { device, group, back, what }),
-        6 => (device.clone(), flag(), 0_usize..10)
+        24 => (device.clone(), flag(), 0_usize..10)
             .prop_map(|(device, group, back)| Deed::Hide { device, group, back }),
-        12 => (device.clone(), flag(), any::<u8>())
+        48 => (device.clone(), flag(), any::<u8>())
             .prop_map(|(device, group, what)| Deed::View { device, group, what }),
-        6 => (device.clone(), prop::bool::weighted(0.4)).prop_map(|(device, on)| Deed::Block { device, on }),
-        30 => device.clone().prop_map(|device| Deed::Listen { device }),
-        24 => (device, 1_u32..30, flag())
+        24 => (device.clone(), prop::bool::weighted(0.4)).prop_map(|(device, on)| Deed::Block { device, on }),
+        120 => device.clone().prop_map(|device| Deed::Listen { device }),
+        96 => (device, 1_u32..30, flag())
             .prop_map(|(device, frames, taken)| Deed::Lose { device, frames, taken }),
         1 => (0_usize..2, flag()).prop_map(|(home, killed)| Deed::Restart { home, killed }),
     ]
