@@ -258,7 +258,10 @@ async fn what_people_say_of_themselves() {
         let [groups, last_seen] = [Some(groups), last_seen].map(|word| word.map(str::to_owned));
         Some(Privacy { groups, last_seen, ..Privacy::default() })
     };
-    let groups = |groups: &str| set(groups, Some("contacts"));
+    let groups = |groups: &str| {
+        let said = set(groups, Some("contacts"));
+        said.map(|said| Privacy { read_receipts: Some(true), ..said })
+    };
     assert_eq!(alice.opened().user.privacy, groups("contacts"));
     let update = UserUpdate { display_name: Some("Alice 🦊".into()), privacy: None };
     let said = alice.update_user(&update).await.unwrap();
