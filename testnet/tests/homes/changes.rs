@@ -83,5 +83,9 @@ async fn what_was_changed_while_the_other_home_was_away_is_seen_there() {
         assert_eq!(all.iter().map(|m| m.id).collect::<Vec<_>>(), [two.id]);
     }
     assert_eq!(history(&alice, channel).await.len(), 2);
+    // Who was told of the message, and comes from before it, hears that it is hidden, though it stands on the same page.
+    let page = bob.messages_after(channel, 0, 50).await.unwrap();
+    let of_one = page.changed.iter().find(|message| message.id == one.id).unwrap();
+    assert_eq!(of_one.status.as_deref(), Some("hidden"));
     party.homes.stop_all().await.unwrap();
 }

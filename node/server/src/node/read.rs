@@ -271,13 +271,13 @@ impl Page<'_> {
         let show = |message: &Folded| self.known.message(message, &self.user, shower);
         let messages = self.fitting(&mut found, up)?;
         let Found { more, next, changed, .. } = found;
-        // What is on the page itself is shown there as it is now.
-        let is_older =
-            |c: &&Folded| messages.iter().all(|message| message.entry.pos != c.entry.pos);
-        let changed = changed.iter().filter(is_older).map(show).collect();
         // What the user has hidden stands in no list.
-        let messages = messages.iter().map(show).filter(|view| view.status != Some("hidden"));
-        let (messages, next) = (messages.collect(), next.0);
+        let listed = messages.iter().map(show).filter(|view| view.status != Some("hidden"));
+        let (messages, next): (Vec<MessageView>, u64) = (listed.collect(), next.0);
+        // What is on the page itself is shown there as it is now. What is hidden is not, and who was told of it before has to
+        // hear that.
+        let is_older = |c: &&Folded| messages.iter().all(|message| message.pos != c.entry.pos.0);
+        let changed = changed.iter().filter(is_older).map(show).collect();
         Ok(Ok(Answer::Messages(MessagesPage { messages, more, next, changed })))
     }
 
