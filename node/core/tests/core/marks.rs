@@ -269,9 +269,9 @@ fn read_ten_then_three_stays_ten() {
     acme.deliver(&mut globex);
     globex.mark("carol", channel, 10, 10).unwrap();
     globex.mark("carol", channel, 3, 3).unwrap();
-    let told = globex.tick().into_iter().find_map(|effect| match effect {
-        Effect::Marks { telling, .. } => Some(telling.marks),
-        _ => None,
+    let told = globex.tick().into_iter().find_map(|effect| {
+        let Effect::Marks { telling, .. } = effect else { return None };
+        Some(telling.marks)
     });
     let ten = told.unwrap();
     assert_eq!((ten.len(), ten[0].delivered.0, ten[0].read.0), (1, 10, 10));

@@ -17,11 +17,9 @@ fn lets_see(node: &mut Node, user: &str, shown: bool) {
 
 /// (delivered, read) as told, quiet, and only what was read.
 fn told(effects: &[Effect]) -> Vec<((u64, u64), bool, bool)> {
-    let marked = effects.iter().filter_map(|effect| match effect {
-        Effect::Marked { mark, quiet, only_read, .. } => {
-            Some(((mark.delivered.0, mark.read.0), *quiet, *only_read))
-        }
-        _ => None,
+    let marked = effects.iter().filter_map(|effect| {
+        let Effect::Marked { mark, quiet, only_read, .. } = effect else { return None };
+        Some(((mark.delivered.0, mark.read.0), *quiet, *only_read))
     });
     marked.collect()
 }
