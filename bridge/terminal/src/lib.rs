@@ -7,6 +7,8 @@
 //!
 //! Answers come through [`homing_client::Client::ask`], between the home's notifications, so that the state sees
 //! everything in the order in which the home said it.
+//!
+//! Whatever else prints for people takes [`harmless_line`] and [`civil`] from here.
 
 mod app;
 mod ask;
@@ -21,3 +23,5 @@ mod time;
 mod view;
 
 pub use run::{Chat, ChatError, Open, run};
+pub use text::harmless_line;
+pub use time::civil;

@@ -38,8 +38,9 @@ pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// The same in one line: new lines are shown as spaces.
-pub(crate) fn harmless_line(text: &str) -> Cow<'_, str> {
+/// What a stranger wrote, in one line, such that it commands no terminal: control characters as pictures, what turns the
+/// rest of the line replaced, new lines as spaces.
+pub fn harmless_line(text: &str) -> Cow<'_, str> {
     let clean = harmless(text);
     if clean.contains('\n') { Cow::Owned(clean.replace('\n', " ")) } else { clean }
 }

@@ -57,10 +57,9 @@ pub(crate) fn last_seen(unix_ms: u64, now_unix_ms: u64) -> String {
     }
 }
 
-/// Year, month and day of the month in the proleptic Gregorian calendar (Howard Hinnant, "chrono-compatible low-level
-/// date algorithms").
-fn civil(day: u64) -> (u64, u64, u64) {
-    // A time that no calendar needs stays one that can be computed.
+/// Year, month and day of the month of a day since 1970, in the proleptic Gregorian calendar (Howard Hinnant,
+/// "chrono-compatible low-level date algorithms"). Of days that no calendar needs, one that can be computed.
+pub fn civil(day: u64) -> (u64, u64, u64) {
     let shifted = day.min(u64::from(u32::MAX)) + 719_468;
     let era = shifted / 146_097;
     let of_era = shifted % 146_097;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 
+use homing_terminal::civil;
 use serde::Serialize;
 
 /// Prints one JSON object on a line.
@@ -49,7 +50,7 @@ pub(super) fn shown(cell: &str) -> String {
 pub(super) fn time(ms: u64) -> String {
     let seconds = ms / 1_000;
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = date(days);
+    let (year, month, day) = civil(days);
     let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
 }
@@ -57,20 +58,6 @@ pub(super) fn time(ms: u64) -> String {
 /// A time that may not be.
 pub(super) fn maybe_time(ms: Option<u64>) -> String {
     ms.map_or_else(|| "-".to_owned(), time)
-}
-
-/// Year, month and day of the days since 1970 (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-fn date(days: u64) -> (u64, u64, u64) {
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let day_of_era = z % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

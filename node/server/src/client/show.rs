@@ -1,9 +1,10 @@
 //! What people see: times, ticks, names; nothing that a sender could make a terminal do.
 
-use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use homing_client::{Body, Channel, ChannelState, Message, Receipt};
+use homing_terminal::civil;
+pub(super) use homing_terminal::harmless_line as harmless;
 use serde::Serialize;
 
 /// A last message is shown this long in a list.
@@ -29,7 +30,7 @@ pub(super) enum Tick {
 /// Says the date when it changes.
 #[derive(Default)]
 pub(super) struct Days {
-    last: Option<i64>,
+    last: Option<u64>,
 }
 
 impl Tick {
@@ -208,24 +209,6 @@ fn say_body(message: &Message, newline: &str) -> String {
     }
 }
 
-/// Control characters as pictures: a sender must not move the reader's cursor, and directional overrides must not
-/// turn the rest of the line.
-pub(super) fn harmless(text: &str) -> Cow<'_, str> {
-    let harmful = |c: char| {
-        (c.is_control() && c != '\t')
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.chars().any(harmful) {
-        return Cow::Borrowed(text);
-    }
-    let picture = |c: char| match u32::from(c) {
-        code @ 0..0x20 => char::from_u32(0x2400 + code).unwrap_or('\u{fffd}'),
-        0x7f => '\u{2421}',
-        _ => '\u{fffd}',
-    };
-    Cow::Owned(text.chars().map(|c| if harmful(c) { picture(c) } else { c }).collect())
-}
-
 /// A time for people, to the minute.
 pub(super) fn when(unix_ms: u64) -> String {
     let (day, time) = split_time(unix_ms);
@@ -238,25 +221,17 @@ fn now_ms() -> u64 {
 }
 
 /// Days since 1970 and the time of day, UTC.
-fn split_time(unix_ms: u64) -> (i64, String) {
+fn split_time(unix_ms: u64) -> (u64, String) {
     let seconds = unix_ms / 1000;
     let of_day = seconds % 86_400;
-    let day = i64::try_from(seconds / 86_400).unwrap_or(i64::MAX);
-    (day, format!("{:02}:{:02}:{:02}", of_day / 3600, of_day / 60 % 60, of_day % 60))
+    let time = format!("{:02}:{:02}:{:02}", of_day / 3600, of_day / 60 % 60, of_day % 60);
+    (seconds / 86_400, time)
 }
 
-/// A day since 1970 in the proleptic Gregorian calendar (Howard Hinnant, "chrono-compatible low-level date algorithms").
-fn date(day: i64) -> String {
-    let shifted = day.min(i64::from(i32::MAX)) + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let day_of_month = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day_of_month:02}")
+/// A day since 1970, as it is sorted.
+fn date(day: u64) -> String {
+    let (year, month, of_month) = civil(day);
+    format!("{year:04}-{month:02}-{of_month:02}")
 }
 
 #[cfg(test)]
@@ -273,12 +248,6 @@ mod tests {
             assert_eq!(date(day), shown);
         }
         assert_eq!(split_time(86_400_000 + 3_723_000), (1, "01:02:03".to_owned()));
-    }
-
-    #[test]
-    fn text_cannot_command_the_terminal() {
-        assert_eq!(harmless("a\u{1b}[2Jb\u{202e}c\u{9b}"), "a␛[2Jb\u{fffd}c\u{fffd}");
-        assert_eq!(harmless("שלום 👩‍👩‍👧 e\u{301}\t"), "שלום 👩‍👩‍👧 e\u{301}\t");
     }
 
     #[test]

@@ -1,202 +1,173 @@
-//! Parameters of what users do with their own: how they see their channels, their devices, their password.
+//! Parameters of people: who they are, and the lists that a user has of others.
 
-use homing_link::{Call, Code, OwnViewChange, Refused, Secret};
+use homing_link::{Call, PrivacyChange, Refused, Secret, UserList};
+use homing_wire::OpId;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use super::{Asked, Params, id, optional_id, wrong};
+use super::{Asked, Params, address, optional_id, rows};
 
-/// `channels.update`
+/// Rows of a page of contacts or blocks, at most and where nothing is said: some 300 bytes each at most.
+const USERS_PAGE: (u32, u32) = (1_000, 200);
+
+/// `users.get`
 #[derive(Deserialize, JsonSchema)]
-pub(in crate::api) struct ChannelsUpdate {
-    /// Which.
-    #[schemars(with = "uuid::Uuid")]
-    channel: String,
-    /// Nothing of it shall be heard up to then, in Unix milliseconds; `null`: it shall again.
-    #[serde(default, deserialize_with = "named")]
-    #[schemars(with = "Option<u64>")]
-    muted_until: Option<Option<u64>>,
-    /// Out of sight, or back.
-    #[serde(default, deserialize_with = "named")]
-    #[schemars(with = "Option<bool>")]
-    archived: Option<Option<bool>>,
-    /// Shown before the others, or no longer.
-    #[serde(default, deserialize_with = "named")]
-    #[schemars(with = "Option<bool>")]
-    pinned: Option<Option<bool>>,
-    /// What the user is writing there; `null` or an empty text: nothing.
-    #[serde(default, deserialize_with = "named")]
-    #[schemars(with = "Option<String>")]
-    draft: Option<Option<String>>,
-    /// Shown as unread, until the user reads up to the end or writes; or no longer.
-    #[serde(default, deserialize_with = "named")]
-    #[schemars(with = "Option<bool>")]
-    marked_unread: Option<Option<bool>>,
+pub(in crate::api) struct UsersGet {
+    /// Whose.
+    address: String,
+}
+
+impl Params for UsersGet {
+    fn ask(self) -> Result<Asked, Refused> {
+        Ok(Asked::Call(Call::UsersGet { address: address("address", &self.address)? }))
+    }
+}
+
+/// `users.update`
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::api) struct UsersUpdate {
+    /// How people shall see the user, 1 to 100 characters.
+    display_name: Option<String>,
+    /// What the user lets others do.
+    privacy: Option<PrivacyChange>,
     /// The client's name for this change.
     #[schemars(with = "Option<uuid::Uuid>")]
     op: Option<String>,
 }
 
-/// Tells `null` from what is absent.
-fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    value: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(value).map(Some)
-}
-
-impl Params for ChannelsUpdate {
+impl Params for UsersUpdate {
     fn ask(self) -> Result<Asked, Refused> {
-        let on = |wish: Option<Option<bool>>| wish.map(Option::unwrap_or_default);
-        let change = OwnViewChange {
-            muted_until: self.muted_until,
-            archived: on(self.archived),
-            pinned: on(self.pinned),
-            draft: self.draft.map(Option::unwrap_or_default),
-            marked_unread: on(self.marked_unread),
-        };
-        if change == OwnViewChange::default() {
-            let message =
-                "muted_until, archived, pinned, draft or marked_unread: what is to change?";
-            return Err(wrong("nothing_to_change", message));
-        }
-        Ok(Asked::Call(Call::ChannelsUpdate {
-            channel: id("channel", &self.channel)?,
-            change,
+        Ok(Asked::Call(Call::UsersUpdate {
+            display_name: self.display_name,
+            privacy: self.privacy.unwrap_or_default(),
             op: optional_id("op", self.op.as_deref())?,
         }))
     }
 }
 
-/// `requests.accept`
+/// `contacts.list`
 #[derive(Deserialize, JsonSchema)]
-pub(in crate::api) struct RequestsAccept {
+pub(in crate::api) struct ContactsList {
     #[serde(flatten)]
-    request: RequestParams,
+    page: UsersPageParams,
 }
 
-/// `requests.decline`
+/// `blocks.list`
 #[derive(Deserialize, JsonSchema)]
-pub(in crate::api) struct RequestsDecline {
+pub(in crate::api) struct BlocksList {
     #[serde(flatten)]
-    request: RequestParams,
+    page: UsersPageParams,
 }
 
 #[derive(Deserialize, JsonSchema)]
-struct RequestParams {
-    /// Which chat.
-    #[schemars(with = "uuid::Uuid")]
-    channel: String,
+struct UsersPageParams {
+    /// `cursor` of the page before.
+    cursor: Option<String>,
+    /// Rows at most; 200 where absent.
+    #[schemars(range(min = 1, max = 1000))]
+    limit: Option<u32>,
+}
+
+impl UsersPageParams {
+    fn ask(self, list: UserList) -> Result<Asked, Refused> {
+        let limit = rows(self.limit, USERS_PAGE)?;
+        Ok(Asked::Call(Call::Listed { list, cursor: self.cursor, limit }))
+    }
+}
+
+impl Params for ContactsList {
+    fn ask(self) -> Result<Asked, Refused> {
+        self.page.ask(UserList::Contacts)
+    }
+}
+
+impl Params for BlocksList {
+    fn ask(self) -> Result<Asked, Refused> {
+        self.page.ask(UserList::Blocks)
+    }
+}
+
+/// `contacts.add`
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::api) struct ContactsAdd {
+    #[serde(flatten)]
+    change: ListParams,
+}
+
+/// `contacts.remove`
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::api) struct ContactsRemove {
+    #[serde(flatten)]
+    change: ListParams,
+}
+
+/// `blocks.add`
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::api) struct BlocksAdd {
+    #[serde(flatten)]
+    change: ListParams,
+}
+
+/// `blocks.remove`
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::api) struct BlocksRemove {
+    #[serde(flatten)]
+    change: ListParams,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct ListParams {
+    /// Whose address, of this home or any other.
+    user: String,
     /// The client's name for this change.
     #[schemars(with = "Option<uuid::Uuid>")]
     op: Option<String>,
 }
 
-impl Params for RequestsAccept {
-    fn ask(self) -> Result<Asked, Refused> {
-        let RequestParams { channel, op } = self.request;
-        let (channel, op) = (id("channel", &channel)?, optional_id("op", op.as_deref())?);
-        Ok(Asked::Call(Call::RequestsAccept { channel, op }))
+impl ListParams {
+    fn ask(&self, list: UserList, add: bool) -> Result<Asked, Refused> {
+        let (user, op) = (address("user", &self.user)?, self.op.as_deref());
+        Ok(Asked::Call(Call::ListChange { list, user, add, op: optional_id("op", op)? }))
     }
 }
 
-impl Params for RequestsDecline {
+impl Params for ContactsAdd {
     fn ask(self) -> Result<Asked, Refused> {
-        let RequestParams { channel, op } = self.request;
-        let (channel, op) = (id("channel", &channel)?, optional_id("op", op.as_deref())?);
-        Ok(Asked::Call(Call::RequestsDecline { channel, op }))
+        self.change.ask(UserList::Contacts, true)
     }
 }
 
-/// `devices.list`
-#[derive(Deserialize, JsonSchema)]
-pub(in crate::api) struct DevicesList {}
-
-impl Params for DevicesList {
+impl Params for ContactsRemove {
     fn ask(self) -> Result<Asked, Refused> {
-        Ok(Asked::Call(Call::DevicesList))
+        self.change.ask(UserList::Contacts, false)
     }
 }
 
-/// `devices.rename`
-#[derive(Deserialize, JsonSchema)]
-pub(in crate::api) struct DevicesRename {
-    #[serde(flatten)]
-    device: DeviceParams,
-    /// What the user calls it, 1 to 128 characters.
-    name: String,
-}
-
-/// `devices.revoke`
-#[derive(Deserialize, JsonSchema)]
-pub(in crate::api) struct DevicesRevoke {
-    #[serde(flatten)]
-    device: DeviceParams,
-}
-
-#[derive(Deserialize, JsonSchema)]
-struct DeviceParams {
-    /// Which.
-    #[schemars(with = "uuid::Uuid")]
-    device: String,
-    /// The client's name for this change.
-    #[schemars(with = "Option<uuid::Uuid>")]
-    op: Option<String>,
-}
-
-impl Params for DevicesRename {
+impl Params for BlocksAdd {
     fn ask(self) -> Result<Asked, Refused> {
-        let Self { device: DeviceParams { device, op }, name } = self;
-        let (device, op) = (id("device", &device)?, optional_id("op", op.as_deref())?);
-        Ok(Asked::Call(Call::DevicesRename { device, name, op }))
+        self.change.ask(UserList::Blocks, true)
     }
 }
 
-impl Params for DevicesRevoke {
+impl Params for BlocksRemove {
     fn ask(self) -> Result<Asked, Refused> {
-        let DeviceParams { device, op } = self.device;
-        let (device, op) = (id("device", &device)?, optional_id("op", op.as_deref())?);
-        Ok(Asked::Call(Call::DevicesRevoke { device, op }))
+        self.change.ask(UserList::Blocks, false)
     }
 }
 
-/// `account.password`
+/// `account.delete`
 #[derive(Deserialize, JsonSchema)]
-pub(in crate::api) struct AccountPassword {
+pub(in crate::api) struct AccountDelete {
     /// The account's password.
-    old: String,
-    /// What it is to be, 8 characters at least.
-    new: String,
-    /// The client's name for this change.
+    password: String,
+    /// The client's name for this change. An account is deleted once in any case.
     #[schemars(with = "Option<uuid::Uuid>")]
     op: Option<String>,
 }
 
-impl Params for AccountPassword {
+impl Params for AccountDelete {
     fn ask(self) -> Result<Asked, Refused> {
-        let op = optional_id("op", self.op.as_deref())?;
-        let (old, new) = (Secret(self.old), Secret(self.new));
-        Ok(Asked::Call(Call::AccountPassword { old, new, op }))
-    }
-}
-
-/// Characters of a search: nobody types longer names.
-const QUERY_CHARS: usize = 100;
-
-/// `users.search`
-#[derive(Deserialize, JsonSchema)]
-pub(in crate::api) struct UsersSearch {
-    /// Beginnings of words of a display name or of the name before the @, in any order and any case; or an address. 100
-    /// characters at most.
-    query: String,
-}
-
-impl Params for UsersSearch {
-    fn ask(self) -> Result<Asked, Refused> {
-        if self.query.chars().count() > QUERY_CHARS {
-            let message = "query has 100 characters at most";
-            let refused = Refused::new(Code::InvalidParams, "invalid_query", message);
-            return Err(refused.with_limit(QUERY_CHARS as u64));
-        }
-        Ok(Asked::Call(Call::UsersSearch { query: self.query }))
+        let _deletes_once: Option<OpId> = optional_id("op", self.op.as_deref())?;
+        Ok(Asked::Call(Call::AccountDelete { password: Secret(self.password) }))
     }
 }
