@@ -54,7 +54,7 @@ pub struct Member {
     /// Something is hidden from the member, and nothing that came later of the other party has been read.
     pub veil: Option<Veil>,
     /// The member, a user of this home, has read on since it lets others see no more of that
-    /// ([`Account::read_receipts`]): they are told of what was read up to here. Over with the first thing that is read
+    /// ([`super::Account::read_receipts`]): they are told of what was read up to here. Over with the first thing that is read
     /// when it lets them see again.
     pub discreet: Option<Pos>,
 }
@@ -157,7 +157,7 @@ impl Member {
     }
 
     /// How far `viewer` is shown that the member has got: itself all of it, others what they are told, and of what was read
-    /// nothing where the viewer does not see that ([`Account::read_receipts`]).
+    /// nothing where the viewer does not see that ([`super::Account::read_receipts`]).
     pub fn mark_for(&self, viewer: &UserRef, sees_reads: bool) -> Mark {
         if self.user == *viewer {
             return self.mark;
