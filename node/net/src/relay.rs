@@ -44,6 +44,11 @@ pub struct Frames(mpsc::Receiver<Held>);
 type Held = (Frame, OwnedSemaphorePermit);
 
 impl Frames {
+    /// Those of a stream that has ended.
+    pub fn ended() -> Self {
+        Self(mpsc::channel(1).1)
+    }
+
     /// The next frame, or `None` when the stream has ended. Cancel safe.
     pub async fn recv(&mut self) -> Option<Frame> {
         // Taking a frame frees its share.

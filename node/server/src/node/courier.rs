@@ -39,7 +39,7 @@ pub(super) struct Satchel {
     more: Notify,
 }
 
-/// Under one lock: a round takes what is owed only while no newer stream waits, or what was put in for the
+/// Under one lock: whoever takes something out looks first whether a newer stream waits, or what was put in for the
 /// new stream would go with the old. Bounded by the channels shared with the peer: it merges by channel.
 #[derive(Default)]
 struct Inside {
@@ -99,7 +99,13 @@ impl Satchel {
 
     /// Keys to be dealt: before the events that were owed after them, which the peer acknowledges.
     fn keys(&self) -> VecDeque<pb::Frame> {
-        let keys = std::mem::take(&mut self.inside.lock().keys);
+        let keys = {
+            let mut inside = self.inside.lock();
+            if inside.link.is_some() {
+                return VecDeque::new();
+            }
+            std::mem::take(&mut inside.keys)
+        };
         let frame = |(group, (number, secret)): (ChannelId, (u64, Secret))| {
             let (channel, key) = (bytes_of(&group), secret.bytes());
             let key = pb::GossipKey { channel, number, key };
@@ -117,7 +123,7 @@ impl Satchel {
 
     fn take_fleeting(&self, metrics: &NodeMetrics) -> Vec<pb::Frame> {
         let mut inside = self.inside.lock();
-        if inside.fleeting.is_empty() {
+        if inside.link.is_some() || inside.fleeting.is_empty() {
             return Vec::new();
         }
         let (frames, told, typed) = inside.fleeting.frames(std::time::Instant::now());
@@ -484,4 +490,35 @@ fn bytes_of(channel: &ChannelId) -> Bytes {
 
 fn chat(parties: &[UserRef; 2]) -> pb::Chat {
     pb::Chat { a: parties[0].to_string(), b: parties[1].to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use homing_core::presence::Watches;
+    use homing_net::Frames;
+
+    use super::*;
+
+    fn link() -> RelayOut {
+        RelayOut { frames: mpsc::channel(1).0, replies: Frames::ended() }
+    }
+
+    /// The hub opens a stream while the courier of the old one is in the middle of a round.
+    #[test]
+    fn what_was_put_in_for_a_new_stream_does_not_go_with_the_old() {
+        let (satchel, metrics) = (Satchel::default(), NodeMetrics::default());
+        let mut work = Work::new(HomeId([1; 32]), CourierLimits::default());
+        satchel.open(ConnectionNo(1), link());
+        assert!(satchel.take_link().is_some() && satchel.empty_into(&mut work));
+        satchel.open(ConnectionNo(2), link());
+        let group = ChannelId(uuid::Uuid::from_u128(7));
+        satchel.key(group, 1, Secret::new([7; 32]));
+        satchel.fleeting(|waits| waits.watch(Watches { anew: true, users: Vec::new() }));
+        assert_eq!(satchel.keys().len(), 0);
+        assert_eq!(satchel.take_fleeting(&metrics).len(), 0);
+        assert!(!satchel.empty_into(&mut work), "the old one ends");
+        assert!(satchel.take_link().is_some() && satchel.empty_into(&mut work));
+        assert_eq!(satchel.keys().len(), 1);
+        assert_eq!(satchel.take_fleeting(&metrics).len(), 1);
+    }
 }
