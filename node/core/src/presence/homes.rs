@@ -17,7 +17,7 @@ use crate::reader::Fault;
 /// Watches of one home that are looked at within [`WINDOW_MS`]; each costs reads. It may come with all of them anew, and
 /// change some.
 const LOOKED_AT: usize = 20_000;
-/// The window of that, in milliseconds. This home sends [`AT_ONCE`] a second.
+/// The window of that, in milliseconds. This home names [`AT_ONCE`] a second, and the last time as many as it may watch.
 const WINDOW_MS: u64 = 10_000;
 
 /// What all other homes watch here.
@@ -38,7 +38,7 @@ struct Peer {
     pairs: usize,
     /// Of whom it may have to be told.
     due: BTreeSet<Local>,
-    /// Who is to be told of again: at most one row for a user.
+    /// Who is to be told of again: one row for each of whom [`Watched::renewal_ms`] names it.
     renewals: BTreeSet<(u64, Local)>,
     told_ms: Option<u64>,
     window_ms: u64,
@@ -54,10 +54,11 @@ struct Watched {
     told: Option<(Seen, u64)>,
     /// It has still to be told who may see.
     seers_differ: bool,
-    /// Somebody was named as one who may see.
+    /// Somebody was named as one who may see, on this stream or an earlier one of the connection: if nobody may any
+    /// more, that has to be said.
     has_seers: bool,
-    /// There is a row among the renewals.
-    awaited: bool,
+    /// When its row among the renewals is.
+    renewal_ms: Option<u64>,
     /// Who of those who watch may be let see otherwise than is noted.
     doubt: Doubt,
 }
@@ -119,6 +120,14 @@ fn merged(one: Doubt, other: &Doubt) -> Doubt {
 }
 
 impl Watched {
+    /// The user is to be looked at then, unless it is sooner anyway.
+    fn await_renewal(&mut self, renewals: &mut BTreeSet<(u64, Local)>, when: u64, user: Local) {
+        if self.renewal_ms.is_none() {
+            self.renewal_ms = Some(when);
+            renewals.insert((when, user));
+        }
+    }
+
     /// Asks the rules once more where there is doubt. Answers how often they were asked.
     fn settle(
         &mut self,
@@ -155,7 +164,7 @@ impl Presence {
         peer.open = true;
         peer.told_ms = None;
         for (user, watched) in &mut peer.users {
-            (watched.told, watched.has_seers, watched.seers_differ) = (None, false, true);
+            (watched.told, watched.seers_differ) = (None, true);
             peer.due.insert(user.clone());
         }
     }
@@ -222,7 +231,10 @@ impl Presence {
         }
         (peer.pairs, self.homes.pairs) = (of_home, of_homes);
         if may.is_empty() {
-            peer.users.remove(user);
+            let watched = peer.users.remove(user);
+            if let Some(when) = watched.and_then(|watched| watched.renewal_ms) {
+                peer.renewals.remove(&(when, user.clone()));
+            }
             peer.due.remove(user);
             if let Some(homes) = self.homes.by_user.get_mut(user) {
                 homes.remove(&home);
@@ -234,11 +246,10 @@ impl Presence {
         }
         self.homes.by_user.entry(user.clone()).or_default().insert(home);
         let watched = peer.users.entry(user.clone()).or_default();
-        if watched.watchers != may {
-            watched.watchers = may;
-            watched.seers_differ = true;
-            peer.due.insert(user.clone());
-        }
+        // Told anew, even where the same users watch: that home may have let go meanwhile what it was told.
+        watched.watchers = may;
+        watched.seers_differ = true;
+        peer.due.insert(user.clone());
         // They were asked about just now.
         watched.doubt = Doubt::Nobody;
         Ok(true)
@@ -274,11 +285,10 @@ impl Peer {
         while self.renewals.first().is_some_and(|(when, _)| *when <= at.steady_ms) {
             let Some((_, user)) = self.renewals.pop_first() else { break };
             let Some(watched) = self.users.get_mut(&user) else { continue };
-            watched.awaited = false;
+            watched.renewal_ms = None;
             match watched.told {
                 Some((Seen { online: true, .. }, when)) if at.steady_ms < when + renew_ms => {
-                    watched.awaited = true;
-                    self.renewals.insert((when + renew_ms, user));
+                    watched.await_renewal(&mut self.renewals, when + renew_ms, user);
                 }
                 Some((Seen { online: true, .. }, _)) | None => {
                     watched.doubt = Doubt::Everybody;
@@ -309,8 +319,8 @@ impl Peer {
                 // Nobody there may see: nothing is said, not even that. Somebody may later.
                 watched.seers_differ = false;
                 let online = lives.seen(&user).is_some_and(|(online, _)| online);
-                if online && !std::mem::replace(&mut watched.awaited, true) {
-                    self.renewals.insert((at.steady_ms + renew_ms, user));
+                if online {
+                    watched.await_renewal(&mut self.renewals, at.steady_ms + renew_ms, user);
                 }
                 continue;
             }
@@ -327,8 +337,8 @@ impl Peer {
             watched.seers_differ = false;
             watched.has_seers = has_seers;
             watched.told = Some((seen, at.steady_ms));
-            if seen.online && !std::mem::replace(&mut watched.awaited, true) {
-                self.renewals.insert((at.steady_ms + renew_ms, user.clone()));
+            if seen.online {
+                watched.await_renewal(&mut self.renewals, at.steady_ms + renew_ms, user.clone());
             }
             let last_ms =
                 if seen.online { lives.seen(&user).map(|(_, ms)| ms) } else { seen.last_ms };

@@ -299,8 +299,9 @@ impl Presence {
     }
 
     /// A session watches users, beside those whom it watches already. Answers how they are, in that order. Refused
-    /// are more than [`PresenceLimits::watched_by_session`] (`too_many_watched`), more than
-    /// [`PresenceLimits::watches`] (`watches_busy`), and users of this home who are not there (`user_not_found`).
+    /// are more than [`PresenceLimits::watched_by_session`], or that many names even of the same users
+    /// (`too_many_watched`), more than [`PresenceLimits::watches`] (`watches_busy`), and users of this home who are not
+    /// there (`user_not_found`).
     pub fn watch(
         &mut self,
         session: u64,
@@ -308,14 +309,13 @@ impl Presence {
         users: &[UserRef],
         rules: &mut dyn Rules,
     ) -> Result<Vec<Seen>, Failure> {
+        self.may_name(users.len())?;
         let known = self.sessions.get(&session).map(|s| &s.watched);
-        let new: BTreeSet<&UserRef> = users
-            .iter()
-            .filter(|who| !known.is_some_and(|known| known.contains_key(*who)))
-            .collect();
-        let most = self.limits.watched_by_session;
-        if known.map_or(0, BTreeMap::len) + new.len() > most {
-            return Err(TOO_MANY_WATCHED.with_limit(most as u64).into());
+        let named: BTreeSet<&UserRef> = users.iter().collect();
+        let is_new = |who: &&&UserRef| !known.is_some_and(|known| known.contains_key(**who));
+        let new: Vec<&UserRef> = named.iter().filter(is_new).copied().collect();
+        if known.map_or(0, BTreeMap::len) + new.len() > self.limits.watched_by_session {
+            return Err(self.too_many_watched());
         }
         if self.watches + new.len() > self.limits.watches {
             return Err(WATCHES_BUSY.with_limit(self.limits.watches as u64).into());
@@ -325,31 +325,46 @@ impl Presence {
                 return Err(NO_USER.about(who).into());
             }
         }
-        let mut answers = Vec::with_capacity(users.len());
+        let many = new.len();
+        let mut looks = BTreeMap::new();
         // All is asked before anything is noted: a fault in the middle changes nothing.
-        for who in users {
+        for who in named {
             let may = self.may_look(user, who, rules)?;
-            answers.push((may, self.shown(user, who, may, rules)?));
+            looks.insert(who, Look { may, shown: self.shown(user, who, may, rules)? });
         }
-        let new: BTreeSet<UserRef> = new.into_iter().cloned().collect();
-        self.watches += new.len();
+        let answers = users.iter().filter_map(|who| Some(looks.get(who)?.shown)).collect();
+        self.watches += many;
         let watcher = self
             .sessions
             .entry(session)
             .or_insert_with(|| Watcher { user: user.clone(), watched: BTreeMap::new() });
         self.by_user.entry(user.clone()).or_default().insert(session);
-        for (who, (may, shown)) in users.iter().zip(&answers) {
+        for (who, look) in looks {
             let key = match self.watched.get_key_value(who) {
                 Some((key, _)) => key.clone(),
                 None => Arc::new(who.clone()),
             };
             self.watched.entry(key.clone()).or_default().insert(session);
-            watcher.watched.insert(key, Look { may: *may, shown: *shown });
-            if who.home != self.home && new.contains(who) {
+            let may = look.may;
+            let before = watcher.watched.insert(key, look);
+            // Whoever looked before may have been let look since, with no tick between.
+            if who.home != self.home && before.is_none_or(|before| before.may != may) {
                 self.others.asked_differs(who);
             }
         }
-        Ok(answers.into_iter().map(|(_, shown)| shown).collect())
+        Ok(answers)
+    }
+
+    /// Whether a call may name so many users: no more than a session watches, so that each costs little.
+    pub fn may_name(&self, many: usize) -> Result<(), Failure> {
+        if many > self.limits.watched_by_session {
+            return Err(self.too_many_watched());
+        }
+        Ok(())
+    }
+
+    fn too_many_watched(&self) -> Failure {
+        TOO_MANY_WATCHED.with_limit(self.limits.watched_by_session as u64).into()
     }
 
     /// A session watches users no longer; whom it did not watch is passed over.
@@ -600,13 +615,17 @@ fn of_home(
     watched: &BTreeMap<Arc<UserRef>, BTreeSet<u64>>,
     home: HomeId,
 ) -> impl Iterator<Item = &Arc<UserRef>> {
-    let from = Local::canonical("0").ok().map(|least| UserRef::new(home, least));
-    let from = from.map_or(Bound::Unbounded, Bound::Included);
-    let range = watched.range::<UserRef, _>((from, Bound::Unbounded));
+    let range = watched.range::<UserRef, _>((first_of(home), Bound::Unbounded));
     range
         .map(|(who, _)| who)
         .skip_while(move |who| who.home < home)
         .take_while(move |who| who.home == home)
+}
+
+/// Where users of a home begin.
+fn first_of(home: HomeId) -> Bound<UserRef> {
+    let least = Local::canonical("0").ok().map(|least| UserRef::new(home, least));
+    least.map_or(Bound::Unbounded, Bound::Included)
 }
 
 /// Whether the pause since the last time is over.

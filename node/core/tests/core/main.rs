@@ -25,6 +25,7 @@ mod node;
 mod own_view;
 mod people;
 mod presence;
+mod presence_again;
 mod presence_rules;
 mod read_receipts;
 mod relay;

@@ -11,32 +11,32 @@ use uuid::Uuid;
 
 use crate::node::{MONDAY_MS, local};
 
-const ACME: HomeId = HomeId([1; 32]);
-const GLOBEX: HomeId = HomeId([2; 32]);
-const HIDDEN: Seen = Seen { online: false, last_ms: None };
-const ONLINE: Seen = Seen { online: true, last_ms: None };
+pub(crate) const ACME: HomeId = HomeId([1; 32]);
+pub(crate) const GLOBEX: HomeId = HomeId([2; 32]);
+pub(crate) const HIDDEN: Seen = Seen { online: false, last_ms: None };
+pub(crate) const ONLINE: Seen = Seen { online: true, last_ms: None };
 
-fn at(ms: u64) -> At {
+pub(crate) fn at(ms: u64) -> At {
     At { steady_ms: ms, wall_ms: MONDAY_MS + ms }
 }
 
-fn device(n: u128) -> DeviceId {
+pub(crate) fn device(n: u128) -> DeviceId {
     DeviceId(Uuid::from_u128(n))
 }
 
-fn gone(ms: u64) -> Seen {
+pub(crate) fn gone(ms: u64) -> Seen {
     Seen { online: false, last_ms: Some(MONDAY_MS + ms) }
 }
 
 /// Everybody may see everybody, but for those pairs.
 #[derive(Default)]
-struct World {
+pub(crate) struct World {
     /// Whom a user of this home hides from.
-    hides_from: BTreeSet<(Local, UserRef)>,
+    pub(crate) hides_from: BTreeSet<(Local, UserRef)>,
     /// Who looks at nobody.
-    blind: BTreeSet<Local>,
-    stored: BTreeMap<Local, u64>,
-    asked: usize,
+    pub(crate) blind: BTreeSet<Local>,
+    pub(crate) stored: BTreeMap<Local, u64>,
+    pub(crate) asked: usize,
 }
 
 impl Rules for World {
@@ -60,64 +60,73 @@ impl Rules for World {
 }
 
 /// A home, as far as presence goes.
-struct Home {
-    id: HomeId,
-    presence: Presence,
-    world: World,
+pub(crate) struct Home {
+    pub(crate) id: HomeId,
+    pub(crate) presence: Presence,
+    pub(crate) world: World,
 }
 
 impl Home {
-    fn new(id: HomeId) -> Self {
+    pub(crate) fn new(id: HomeId) -> Self {
         Self::with(id, PresenceLimits::default())
     }
 
-    fn with(id: HomeId, limits: PresenceLimits) -> Self {
+    pub(crate) fn with(id: HomeId, limits: PresenceLimits) -> Self {
         Self { id, presence: Presence::new(id, limits), world: World::default() }
     }
 
-    fn user(&self, name: &str) -> UserRef {
+    pub(crate) fn user(&self, name: &str) -> UserRef {
         UserRef::new(self.id, local(name))
     }
 
-    fn watch(&mut self, session: u64, user: &str, users: &[UserRef]) -> Result<Vec<Seen>, Failure> {
+    pub(crate) fn watch(
+        &mut self,
+        session: u64,
+        user: &str,
+        users: &[UserRef],
+    ) -> Result<Vec<Seen>, Failure> {
         self.presence.watch(session, &local(user), users, &mut self.world)
     }
 
-    fn refused(&mut self, session: u64, users: &[UserRef]) -> (&'static str, Option<u64>) {
+    pub(crate) fn refused(
+        &mut self,
+        session: u64,
+        users: &[UserRef],
+    ) -> (&'static str, Option<u64>) {
         match self.watch(session, "alice", users) {
             Err(Failure::Refused(refusal)) => (refusal.reason, refusal.limit),
             other => panic!("not refused: {other:?}"),
         }
     }
 
-    fn tick(&mut self, now: At) -> Told {
+    pub(crate) fn tick(&mut self, now: At) -> Told {
         let seen = self.presence.take_seen(now);
         self.world.stored.extend(seen);
         self.presence.tick(now, &mut self.world).unwrap()
     }
 
     /// Who of the sessions is told what of whom.
-    fn notices(&mut self, now: At) -> Vec<(u64, String, Seen)> {
+    pub(crate) fn notices(&mut self, now: At) -> Vec<(u64, String, Seen)> {
         let notices = self.tick(now).notices;
         notices.into_iter().map(|n| (n.session, n.user.local.to_string(), n.seen)).collect()
     }
 
-    fn reconsider(&mut self, owner: &str, other: Option<&UserRef>) {
+    pub(crate) fn reconsider(&mut self, owner: &str, other: Option<&UserRef>) {
         self.presence.reconsider(&local(owner), other);
     }
 }
 
 /// Two homes that are connected, and what has gone between them.
-struct Pair {
-    acme: Home,
-    globex: Home,
-    updates: usize,
-    frames: usize,
+pub(crate) struct Pair {
+    pub(crate) acme: Home,
+    pub(crate) globex: Home,
+    pub(crate) updates: usize,
+    pub(crate) frames: usize,
 }
 
 impl Pair {
     /// Streams are open both ways.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut pair =
             Self { acme: Home::new(ACME), globex: Home::new(GLOBEX), updates: 0, frames: 0 };
         pair.acme.presence.stream_open(GLOBEX);
@@ -126,14 +135,14 @@ impl Pair {
     }
 
     /// A tick of both, and another a second later; what acme's sessions are told.
-    fn tick(&mut self, now: At) -> Vec<(u64, String, Seen)> {
+    pub(crate) fn tick(&mut self, now: At) -> Vec<(u64, String, Seen)> {
         let later = At { steady_ms: now.steady_ms + 960, wall_ms: now.wall_ms + 960 };
         let mut told = self.tick_once(now);
         told.extend(self.tick_once(later));
         told
     }
 
-    fn tick_once(&mut self, now: At) -> Vec<(u64, String, Seen)> {
+    pub(crate) fn tick_once(&mut self, now: At) -> Vec<(u64, String, Seen)> {
         let acme = self.acme.tick(now);
         let globex = self.globex.tick(now);
         assert_eq!((globex.notices.len(), globex.watches.len()), (0, 0), "nobody watches there");
