@@ -210,6 +210,11 @@ async fn what_nobody_may_watch_and_where_nobody_types() {
         let (found, word, _) = refusal(result);
         assert_eq!((found, word.as_str()), (code, reason), "{users}");
     }
+    // As many copies of one as a frame holds, and to watch them no longer.
+    let copies = vec!["bob@globex.test"; 10_000];
+    for refused in [alice.watch(&copies).await.map(drop), alice.unwatch(&copies).await] {
+        assert_eq!(refusal(refused), (-32009, "too_many_watched".to_owned(), Some(500)));
+    }
     assert_eq!(counted(&party.homes[0], "homing_presence_watches ").await, 0.0);
     // A refusal has changed nothing: there is room for all of it.
     assert_eq!(alice.watch(&many[..500]).await.unwrap().len(), 500);

@@ -253,7 +253,7 @@ pub(crate) static METHODS: &[Method] = &[
         "presence.unwatch",
         "Watches users no longer",
         "page",
-        &[Code::NotFound],
+        &[Code::NotFound, Code::LimitReached],
     ),
     method::<params::TypingSet, Nothing>(
         "typing.set",

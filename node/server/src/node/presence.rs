@@ -81,6 +81,7 @@ impl Hub {
         user: &Local,
         users: &[Address],
     ) -> Result<Outcome, Stop> {
+        self.people.presence.may_name(users.len())?;
         self.spend_watches(user, users.len())?;
         let users = self.watchable(users)?;
         let store = self.store.clone();
@@ -103,6 +104,7 @@ impl Hub {
         session: SessionNo,
         users: &[Address],
     ) -> Result<Outcome, Stop> {
+        self.people.presence.may_name(users.len())?;
         let users = users.iter().map(|user| self.resolve(user)).collect::<Result<Vec<_>, _>>()?;
         self.people.presence.unwatch(session.0, &users);
         Ok(Outcome::Answer(Answer::Presence(PresencePage { presence: Vec::new() })))
@@ -111,11 +113,8 @@ impl Hub {
     /// So many watches of the user's share: each is looked up.
     fn spend_watches(&mut self, user: &Local, many: usize) -> Result<(), Refused> {
         let ((per_s, burst), now_ms) = (WATCHES_OF_USER, self.at().steady_ms);
-        let many = u32::try_from(many).unwrap_or(u32::MAX);
-        if many > burst {
-            // It is refused for what it is.
-            return Ok(());
-        }
+        // Where the operator lets one socket watch more than the burst, a call that names them all takes all of it.
+        let many = u32::try_from(many).unwrap_or(u32::MAX).min(burst);
         let full = || Bucket::full(burst, now_ms);
         let bucket = self.people.watching.entry(user.clone()).or_insert_with(full);
         bucket.take_many(many, per_s, burst, now_ms).map_err(|wait_ms| {
