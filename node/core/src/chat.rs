@@ -365,6 +365,7 @@ impl Home {
             {
                 veil.unlisted = false;
             }
+            self.note_unanswered(id, &user);
             self.looks_different(id, user);
         }
     }

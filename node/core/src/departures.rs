@@ -78,7 +78,11 @@ impl Home {
     ) -> Result<(), Failure> {
         let me = self.user(user);
         let Some(state) = self.channel(reader, group)? else { return Ok(()) };
-        let (Some(of), Some(member)) = (state.group.clone(), state.member(&me).cloned()) else {
+        let (of, member) = (state.group.clone(), state.member(&me).cloned());
+        let (Some(of), Some(member)) = (of, member) else {
+            if deleted {
+                self.end_request(group, &me);
+            }
             return Ok(());
         };
         let Some(roster) = self.roster(group) else { return Ok(()) };

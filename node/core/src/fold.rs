@@ -470,7 +470,8 @@ impl Home {
                 if let Some(note) = self.note_hidden(channel, user, target.clone()) {
                     self.fold_in(reader, channel, &note)?;
                 }
-                self.not_unread(channel, &me, entry.pos);
+                let counted = self.was_counted(reader, &entry)?;
+                self.not_unread(channel, &me, entry.pos, counted);
             }
             Err(Failure::Refused(refusal)) if refusal == NO_MESSAGE => {
                 // Hidden before, perhaps.
@@ -745,14 +746,14 @@ impl Home {
         state.uncounted.drain(..more);
     }
 
-    /// A message is hidden from one user: it is not unread for that one.
-    fn not_unread(&mut self, id: ChannelId, user: &UserRef, pos: Pos) {
+    /// A message is hidden from one user: it is not unread for that one, if it ever was.
+    fn not_unread(&mut self, id: ChannelId, user: &UserRef, pos: Pos, counted: bool) {
         let read = self.read_on_disk(id, user);
         let Some(member) = self.state_mut(id).and_then(|state| state.member_mut(user)) else {
             return;
         };
         member.hidden.retain(|hidden| *hidden > read && *hidden != pos);
-        if pos > read {
+        if counted && pos > read {
             member.hidden.push(pos);
             member.hidden.sort_unstable();
         }

@@ -449,7 +449,7 @@ impl Home {
         if (mine || joins) && tenure.role >= Role::Member && !member.agrees() {
             member.agree(head); // it was asked before the roster was made
         }
-        self.note_invitation(id, user);
+        self.note_unanswered(id, user);
         self.enter(id, new, user);
         if joins {
             self.forget_joining(new.owner, |j| j.group == id && j.user == user.local);

@@ -341,7 +341,7 @@ impl Home {
         if !member.agrees() {
             member.agree(head);
         }
-        self.note_invitation(group, user);
+        self.note_unanswered(group, user);
         self.enter(group, roster, user);
     }
 
@@ -377,7 +377,7 @@ impl Home {
         let Some(member) = state.member_mut(user) else { return };
         member.left = true;
         member.shut(head);
-        self.note_invitation(group, user);
+        self.note_unanswered(group, user);
     }
 
     /// Makes a change in a group of this home.

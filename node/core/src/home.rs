@@ -13,7 +13,6 @@ use crate::cache::Cache;
 use crate::devices::DeviceNews;
 use crate::fold::Folded;
 use crate::ids::RecentIds;
-use crate::invitations::Invitations;
 use crate::lists::ListsOfUsers;
 use crate::log::ChannelSlot;
 use crate::marks::{Risen, Telling, Tellings};
@@ -23,6 +22,7 @@ use crate::state::{
     Account, AccountState, ChannelState, Invite, ListRow, LogEntry, Mark, Member, OpDone,
     PeerState, TokenHash,
 };
+use crate::unanswered::Unanswered;
 use crate::write::{Batch, Write};
 
 /// What a home's operator decides.
@@ -50,6 +50,10 @@ pub struct Policy {
     pub invitations_of_user: usize,
     /// Of all users of this home together.
     pub invitations_of_home: usize,
+    /// First contacts from users of one other home that one user has not answered; more are held back.
+    pub requests_of_user: usize,
+    /// Of all users of this home together.
+    pub requests_of_home: usize,
     /// Contacts of one user.
     pub contacts: usize,
     /// Users whom one user has blocked.
@@ -76,6 +80,8 @@ impl Default for Policy {
             fork_after_ms: 7 * 24 * 3_600_000,
             invitations_of_user: 50,
             invitations_of_home: 2_000,
+            requests_of_user: 100,
+            requests_of_home: 100_000,
             contacts: 5_000,
             blocks: 5_000,
             draft_bytes: 16 << 10,
@@ -263,7 +269,7 @@ pub struct Home {
     /// Rows of lists that are not in memory, until they are committed.
     list_rows: VecDeque<(u64, Local, ListRow)>,
     pub(crate) owed: BTreeMap<HomeId, BTreeMap<ChannelId, u64>>,
-    pub(crate) invitations: Invitations,
+    pub(crate) unanswered: Unanswered,
     /// Homes ever met.
     pub(crate) peers: BTreeMap<HomeId, PeerState>,
     /// Those that have still to be asked what they hold. Nothing is pushed to them before.
@@ -304,9 +310,9 @@ impl Home {
         for (peer, channel, since) in reader.owed()? {
             owed.entry(peer).or_default().insert(channel, since);
         }
-        let mut invitations = Invitations::default();
-        for (owner, user, group) in reader.open_invitations()? {
-            invitations.add(owner, &user, group);
+        let mut unanswered = Unanswered::default();
+        for (home, user, channel) in reader.unanswered()? {
+            unanswered.add(home, &user, channel);
         }
         let mut letters: BTreeMap<HomeId, BTreeMap<u64, Bytes>> = BTreeMap::new();
         for (peer, number, letter) in reader.letters()? {
@@ -338,7 +344,7 @@ impl Home {
             device_news: DeviceNews::default(),
             list_rows: VecDeque::new(),
             owed,
-            invitations,
+            unanswered,
             peers,
             reconciling,
             asked_in_vain: BTreeMap::new(),

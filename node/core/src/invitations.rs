@@ -1,16 +1,11 @@
 //! Invitations that another home's rosters bring: who has to be asked, who is answered for, and how many may be open. Other
 //! homes make as many groups as they like, and each that asks somebody here is kept and shown until it is answered.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use homing_wire::{
-    Change, ChannelId, Command, HomeId, Letter, Local, OpId, Role, Roster, Tenure, UserRef,
-};
+use homing_wire::{Change, Command, Letter, Local, OpId, Role, Roster, Tenure, UserRef};
 
 use crate::home::Home;
 use crate::reader::{Fault, Reader};
 use crate::state::{AccountState, GroupsFrom};
-use crate::write::Write;
 
 /// What becomes of an invitation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,61 +18,10 @@ pub(crate) enum Answer {
     No,
 }
 
-/// Invitations that users of this home have not answered, by the home whose group it is.
-#[derive(Default)]
-pub(crate) struct Invitations {
-    open: BTreeMap<HomeId, OfHome>,
-    /// Declined because too many are open, by this process.
-    declined: u64,
-}
-
-#[derive(Default)]
-struct OfHome {
-    of_user: BTreeMap<Local, BTreeSet<ChannelId>>,
-    count: usize,
-}
-
-impl Invitations {
-    pub(crate) fn add(&mut self, owner: HomeId, user: &Local, group: ChannelId) -> bool {
-        let of_home = self.open.entry(owner).or_default();
-        let new = match of_home.of_user.get_mut(user) {
-            Some(groups) => groups.insert(group),
-            None => of_home.of_user.insert(user.clone(), BTreeSet::from([group])).is_none(),
-        };
-        of_home.count += usize::from(new);
-        new
-    }
-
-    fn remove(&mut self, owner: HomeId, user: &Local, group: ChannelId) -> bool {
-        let Some(of_home) = self.open.get_mut(&owner) else { return false };
-        let Some(groups) = of_home.of_user.get_mut(user) else { return false };
-        let known = groups.remove(&group);
-        if groups.is_empty() {
-            of_home.of_user.remove(user);
-        }
-        of_home.count -= usize::from(known);
-        if of_home.count == 0 {
-            self.open.remove(&owner);
-        }
-        known
-    }
-
-    /// Of one home's groups: how many of a user, and of all, leaving out that group's.
-    fn others(&self, owner: &HomeId, user: &Local, group: ChannelId) -> (usize, usize) {
-        let Some(of_home) = self.open.get(owner) else { return (0, 0) };
-        let groups = of_home.of_user.get(user);
-        let this = usize::from(groups.is_some_and(|groups| groups.contains(&group)));
-        (groups.map_or(0, BTreeSet::len) - this, of_home.count - this)
-    }
-}
-
 impl Home {
     /// How many invitations are open; and how many this process has declined because too many were.
     pub fn invitations(&self) -> (usize, u64) {
-        (
-            self.invitations.open.values().map(|of_home| of_home.count).sum(),
-            self.invitations.declined,
-        )
+        (self.unanswered.invitations.len(), self.unanswered.declined)
     }
 
     /// What becomes of a user of this home whom another home's roster newly names. `let_in`: the user has said yes before.
@@ -104,7 +48,8 @@ impl Home {
             Some(false) => Answer::No,
             Some(true) if vouched => Answer::Yes,
             Some(true) | None => {
-                let (of_user, of_home) = self.invitations.others(&roster.owner, user, group);
+                let (of_user, of_home) =
+                    self.unanswered.invitations.others(&roster.owner, user, group);
                 let room = of_user < self.policy.invitations_of_user
                     && of_home < self.policy.invitations_of_home;
                 if room { Answer::Ask } else { Answer::No }
@@ -150,7 +95,7 @@ impl Home {
         let account = self.account(reader, user)?;
         let active = account.is_some_and(|account| account.state == AccountState::Active);
         if active && self.answers(reader, user, &tenure.by)? != Some(false) {
-            self.invitations.declined += 1;
+            self.unanswered.declined += 1;
         }
         let since = roster.named_since(&tenure.user).unwrap_or(tenure.from);
         let fence = Some(self.written(roster.group, &self.id));
@@ -176,25 +121,5 @@ impl Home {
         let op = OpId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, &name));
         let command = Command { group, op, user: user.clone(), change };
         self.post(roster.owner, &Letter::Command(command)).is_ok()
-    }
-
-    /// Notes whether a user of this home has still to answer an invitation into a group, after anything of that changed.
-    pub(crate) fn note_invitation(&mut self, group: ChannelId, user: &UserRef) {
-        let own = self.id;
-        let Some(state) = self.state(group) else { return };
-        let Some(owner) = state.group.as_ref().map(|of| of.owner).filter(|owner| *owner != own)
-        else {
-            return;
-        };
-        let open = user.home == own && state.member(user).is_some_and(|m| m.is_asked());
-        let changed = if open {
-            self.invitations.add(owner, &user.local, group)
-        } else {
-            self.invitations.remove(owner, &user.local, group)
-        };
-        if changed {
-            let user = user.local.clone();
-            self.write(Write::OpenInvitation { owner, user, group, open });
-        }
     }
 }

@@ -46,6 +46,7 @@ mod requests;
 mod roster;
 mod state;
 mod typing;
+mod unanswered;
 mod write;
 
 pub use chat::{SendCommand, SentReply, Target};

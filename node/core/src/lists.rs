@@ -233,7 +233,9 @@ impl Home {
         }
         if let Some(member) = self.state_mut(id).and_then(|s| s.member_mut(&me)) {
             member.blocking = blocking;
-            if member.is_listed() {
+            let listed = member.is_listed();
+            self.note_unanswered(id, &me);
+            if listed {
                 self.looks_different(id, me);
             }
         }

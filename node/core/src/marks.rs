@@ -341,12 +341,16 @@ impl Home {
         let Some(member) = state.member_mut(me) else { return Ok(()) };
         member.reads_on(shown);
         // Only what others wrote since makes the move worth telling, or that nothing was told before.
-        let news = entry.pos.0 - member.mark.read.0 > 1 || !member.accepted;
+        let was_in = member.accepted;
+        let news = entry.pos.0 - member.mark.read.0 > 1 || !was_in;
         member.mark = Mark { delivered: entry.pos, read: entry.pos };
         member.read_counted = entry.counted;
         member.mentions.clear();
         member.accepted = true;
         debug_assert_eq!(me.home, home, "a home stores in its own users' names");
+        if !was_in {
+            self.note_unanswered(channel, me);
+        }
         // The mark goes to disk with the message, whose notice says as much.
         self.mark_is_held(channel, me, news);
         Ok(())
@@ -421,6 +425,7 @@ impl Home {
                 member.accepted = true;
                 member.mark.delivered = head;
             }
+            self.note_unanswered(channel, me);
             self.tell_own_mark(channel, me);
             self.looks_different(channel, me.clone());
         }

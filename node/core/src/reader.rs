@@ -92,8 +92,8 @@ pub trait Reader {
     fn invites(&self) -> Result<Vec<Invite>, Fault>;
     /// Everything that is owed: (peer, channel, since in Unix milliseconds).
     fn owed(&self) -> Result<Vec<(HomeId, ChannelId, u64)>, Fault>;
-    /// All invitations that users have not answered: (the group's home, user, group).
-    fn open_invitations(&self) -> Result<Vec<(HomeId, Local, ChannelId)>, Fault>;
+    /// All that other homes have asked users and that is not answered: (the other home, user, channel).
+    fn unanswered(&self) -> Result<Vec<(HomeId, Local, ChannelId)>, Fault>;
     /// A group's newest roster, signed.
     fn roster(&self, channel: ChannelId) -> Result<Option<Bytes>, Fault>;
     /// All letters that wait: (peer, number, letter).

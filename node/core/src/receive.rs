@@ -50,8 +50,9 @@ pub struct RangeReply {
     pub refused: Option<&'static str>,
     /// How many events were new here.
     pub applied: usize,
-    /// A stamp is too far ahead of this home's clock: the range is to come again later.
-    pub held_back: bool,
+    /// The range is to come again later, and why: `held_back`, a stamp is too far ahead of this home's clock;
+    /// `requests_full`, too many first contacts of that home wait for an answer; `first_contact`, this one has had its few words.
+    pub held_back: Option<&'static str>,
     /// The roster that an event names is not here, nor perhaps the group: the range is to come again after it.
     pub need_roster: bool,
 }
@@ -63,14 +64,28 @@ impl RangeReply {
             rejected: Vec::new(),
             refused: None,
             applied: 0,
-            held_back: false,
+            held_back: None,
             need_roster: false,
         }
+    }
+
+    fn held_back(have: Seq, reason: &'static str) -> Self {
+        Self { held_back: Some(reason), ..Self::from(have) }
     }
 
     fn refused(reason: &'static str) -> Self {
         Self { refused: Some(reason), ..Self::from(Seq(0)) }
     }
+}
+
+/// What comes of the first range of a chat.
+enum Contact {
+    /// The chat is here now.
+    Made,
+    /// Nothing of it is taken, and why.
+    Refused(&'static str),
+    /// There is no room for one more first contact of that home.
+    Later,
 }
 
 /// How a range came here.
@@ -147,6 +162,9 @@ impl Home {
             Ok(Opening::Unknown) => {
                 let [a, b] = parties;
                 let (ours, theirs) = if a.home == self.id { (a, b) } else { (b, a) };
+                if self.is_full_of_requests(reader, &ours.local, theirs)? {
+                    return Ok(Ok(RangeReply::held_back(Seq(0), "requests_full")));
+                }
                 self.make_contact(reader, ours, theirs, theirs)?;
             }
             Err(fault) => return Ok(Err(fault)),
@@ -224,12 +242,20 @@ impl Home {
         }
         let too_early = |event: &&Event| event.header.stamp.ms() > self.now_ms + STAMP_ACCEPT_MS;
         if way != Way::Adoption && new.iter().any(too_early) {
-            return Ok(Ok(RangeReply { held_back: true, ..RangeReply::from(end.seq) }));
+            return Ok(Ok(RangeReply::held_back(end.seq, "held_back")));
+        }
+        // A stranger's words beyond the few wait at that home until one is accepted: rejected, they would be lost. Not part of
+        // a range is taken: what proves it is at its end.
+        if self.words_left(id, peer, origin, way).is_some_and(|left| new.len() as u64 > left) {
+            return Ok(Ok(RangeReply::held_back(end.seq, "first_contact")));
         }
         if !known {
             match self.first_contact(reader, range, way)? {
-                Ok(Some(reason)) => return Ok(Ok(RangeReply::refused(reason))),
-                Ok(None) => {}
+                Ok(Contact::Made) => {}
+                Ok(Contact::Refused(reason)) => return Ok(Ok(RangeReply::refused(reason))),
+                Ok(Contact::Later) => {
+                    return Ok(Ok(RangeReply::held_back(end.seq, "requests_full")));
+                }
                 Err(fault) => return Ok(Err(fault)),
             }
         }
@@ -353,25 +379,27 @@ impl Home {
     }
 
     /// Makes the chat that a peer's user opens with one of ours, or that ours opened in an earlier life.
-    /// Answers why not, if not.
     fn first_contact(
         &mut self,
         reader: &dyn Reader,
         range: &RangeIn,
         way: Way,
-    ) -> Result<Result<Option<&'static str>, PeerFault>, Fault> {
+    ) -> Result<Result<Contact, PeerFault>, Fault> {
         let [a, b] = &range.parties;
         let (ours, theirs) = if a.home == self.id { (a, b) } else { (b, a) };
-        let Some(Ok(first)) = range.events.first() else { return Ok(Ok(None)) };
+        let Some(Ok(first)) = range.events.first() else { return Ok(Ok(Contact::Made)) };
         let writer = if way == Way::Adoption { ours } else { theirs };
         if first.header.user() != *writer {
             return Ok(Err(PeerFault("not_a_member")));
         }
         if !self.takes_messages(reader, &ours.local)? {
-            return Ok(Ok(Some("unknown_channel")));
+            return Ok(Ok(Contact::Refused("unknown_channel")));
+        }
+        if writer == theirs && self.is_full_of_requests(reader, &ours.local, theirs)? {
+            return Ok(Ok(Contact::Later));
         }
         self.make_contact(reader, ours, theirs, writer)?;
-        Ok(Ok(None))
+        Ok(Ok(Contact::Made))
     }
 
     fn make_contact(
@@ -387,6 +415,7 @@ impl Home {
         if let Some(member) = self.state_mut(id).and_then(|s| s.member_mut(ours)) {
             member.accepted = accepted;
         }
+        self.note_unanswered(id, ours);
         let change = self.changed(id);
         self.follows(Effect::Channel { channel: id, change });
         Ok(())
@@ -498,7 +527,7 @@ impl Home {
         let header = &event.header;
         let mut end = self.end_of(id, header.origin, header.epoch);
         let named = end.roster;
-        let verdict = match self.judge(id, event, &end, way) {
+        let verdict = match self.judge(id, event, &end) {
             None => self.repeats_an_id(reader, id, event)?,
             reason => reason,
         };
@@ -530,6 +559,8 @@ impl Home {
             if way == Way::Adoption {
                 if !changes {
                     self.move_own_mark(reader, id, &header.user(), &entry)?;
+                } else if !id.is_group() {
+                    self.accept_by_writing(id, &header.user());
                 }
                 self.remember_id(reader, &entry)?;
                 self.owe_adopted(id, &entry);
@@ -570,14 +601,25 @@ impl Home {
         Ok((known || self.place_in(reader, id, key)?.is_some()).then_some("id_reused"))
     }
 
+    /// How many more events of a first contact are taken while it waits for a yes; `None`: as many as there are.
+    fn words_left(&self, id: ChannelId, peer: HomeId, origin: HomeId, way: Way) -> Option<u64> {
+        let (waits, written) = match self.state(id) {
+            Some(state) => {
+                let mut ours = state.members.iter().filter(|m| m.user.home == self.id);
+                (ours.any(|m| !m.accepted), state.written_by(&origin))
+            }
+            None => (self.policy.first_contact_request, 0),
+        };
+        // What a restored home has lost may be the yes, by word: it fetches what it had.
+        if !waits || id.is_group() || way == Way::Adoption || self.reconciling.contains(&peer) {
+            return None;
+        }
+        // Of all lives: a new one does not give a stranger more words.
+        Some(self.policy.first_contact_messages.saturating_sub(written))
+    }
+
     /// Why an event of a sound chain is rejected, if it is.
-    fn judge(
-        &self,
-        id: ChannelId,
-        event: &Event,
-        end: &ChainEnd,
-        way: Way,
-    ) -> Option<&'static str> {
+    fn judge(&self, id: ChannelId, event: &Event, end: &ChainEnd) -> Option<&'static str> {
         let header = &event.header;
         let state = self.state(id)?;
         let sender = header.user();
@@ -595,15 +637,6 @@ impl Home {
             }
         } else if state.member(&sender).is_none() {
             return Some("not_a_member");
-        }
-        let waiting = state.group.is_none()
-            && state.members.iter().any(|m| m.user.home == self.id && !m.accepted);
-        // Of all lives: a new one does not give a stranger more words.
-        if way != Way::Adoption
-            && waiting
-            && state.written_by(&end.origin) >= self.policy.first_contact_messages
-        {
-            return Some("first_contact");
         }
         match header.kind {
             Kind::Text

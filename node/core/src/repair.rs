@@ -508,7 +508,7 @@ impl Repair {
             self.chain = Some(fetch);
             return Ok(Ok(()));
         }
-        if reply.refused.is_some() || reply.held_back || reply.have < first {
+        if reply.refused.is_some() || reply.held_back.is_some() || reply.have < first {
             self.falls_short(home.id(), origin);
             return Ok(Ok(()));
         }

@@ -46,8 +46,13 @@ impl Home {
             if let Some(member) = state.member_mut(&me) {
                 member.accepted = true;
                 member.mark.delivered = head;
+                // Where all is hidden, the yes could not be told: it is by the first message.
+                if let Some(veil) = &mut member.veil {
+                    veil.from = veil.from.max(Pos(2));
+                }
             }
         }
+        self.note_unanswered(channel, &me);
         self.tell_own_mark(channel, &me);
         self.looks_different_to_oneself(reader, channel, me, true)?;
         self.note_own_op(user, op);
@@ -84,10 +89,22 @@ impl Home {
                 member.veil = Some(Veil { from, last, active_at, unlisted: true, lifted: None });
             }
         }
+        self.note_unanswered(channel, &me);
         self.clear_own_view(reader, user, channel)?;
         self.looks_different_to_oneself(reader, channel, me, true)?;
         self.note_own_op(user, op);
         Ok(())
+    }
+
+    /// Nobody answers a first contact any more: it is no request.
+    pub(crate) fn end_request(&mut self, channel: ChannelId, me: &UserRef) {
+        if !self.state(channel).and_then(|s| s.member(me)).is_some_and(Member::is_request) {
+            return;
+        }
+        if let Some(member) = self.state_mut(channel).and_then(|s| s.member_mut(me)) {
+            member.blocking = true;
+        }
+        self.note_unanswered(channel, me);
     }
 
     /// A user who writes to somebody, or accepts, has declined no longer.
@@ -107,6 +124,26 @@ impl Home {
             member.blocking = false;
         }
         Ok(())
+    }
+
+    /// How many first contacts are not answered.
+    pub fn requests(&self) -> usize {
+        self.unanswered.requests.len()
+    }
+
+    /// Whether so many first contacts of that home wait already that no more is taken of it: another may be as soon as one is
+    /// answered. Whoever is blocked asks nothing, and must not learn it by this.
+    pub(crate) fn is_full_of_requests(
+        &mut self,
+        reader: &dyn Reader,
+        ours: &Local,
+        theirs: &UserRef,
+    ) -> Result<bool, Fault> {
+        let chat = ChannelId::chat(&self.user(ours), theirs);
+        let (of_user, of_home) = self.unanswered.requests.others(&theirs.home, ours, chat);
+        let policy = &self.policy;
+        let full = of_user >= policy.requests_of_user || of_home >= policy.requests_of_home;
+        Ok(full && policy.first_contact_request && !self.has_blocked(reader, ours, theirs)?)
     }
 
     /// Whether a chat of a user is accepted; `None`: a repeated `op` has decided it.

@@ -69,14 +69,15 @@ pub enum Write {
         /// Since when; `None`: nothing.
         since: Option<u64>,
     },
-    /// A user of this home is asked into a group of another, and has not answered; or has.
-    OpenInvitation {
-        /// The group's home.
-        owner: HomeId,
-        /// Who.
+    /// A user of this home is asked something by another: into a group of that home, or to hear a first contact. It is not
+    /// answered, or is.
+    Unanswered {
+        /// The group's home, or that of whoever began the chat.
+        home: HomeId,
+        /// Who is asked.
         user: Local,
-        /// Into which group.
-        group: ChannelId,
+        /// The group, or the chat.
+        channel: ChannelId,
         /// Whether the answer is open.
         open: bool,
     },

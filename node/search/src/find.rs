@@ -334,7 +334,11 @@ impl<'w, 's> Merged<'w, 's> {
         let may_stop_at = |stamp: u64| stamp < top;
         for at in 0..self.walks.len() {
             self.walks[at].start(top);
-            self.go_on(at, &mut left, may_stop_at, &mut stopped);
+            // Each has its share: one part in which nothing is found for long must not take what the others need to get on.
+            let mut share = left / (self.walks.len() - at);
+            left -= share;
+            self.go_on(at, &mut share, may_stop_at, &mut stopped);
+            left += share;
         }
         let limit = self.search.limit;
         let (mut stamp, mut full) = (top, false);

@@ -29,6 +29,8 @@ pub fn policy(config: &Config) -> Policy {
         fork_after_ms: config.groups.fork_after_ms,
         invitations_of_user: config.groups.invitations_of_user,
         invitations_of_home: config.groups.invitations_of_home,
+        requests_of_user: config.federation.requests_of_user,
+        requests_of_home: config.federation.requests_of_home,
         contacts: l.contacts,
         blocks: l.blocks,
         draft_bytes: l.draft_bytes,

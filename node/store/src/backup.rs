@@ -281,8 +281,8 @@ fn go_through(store: &dyn Store, out: &mut Out<'_>) -> Result<(), BackupError> {
     for (peer, channel, since) in store.owed()? {
         part.add(out, Write::Owed { peer, channel, since: Some(since) })?;
     }
-    for (owner, user, group) in store.open_invitations()? {
-        part.add(out, Write::OpenInvitation { owner, user, group, open: true })?;
+    for (home, user, channel) in store.unanswered()? {
+        part.add(out, Write::Unanswered { home, user, channel, open: true })?;
     }
     for (user, op) in store.ops_before(u64::MAX >> 16, OPS)? {
         if let Some(done) = store.op(&user, op)? {
@@ -483,7 +483,7 @@ mod tag {
     pub(super) const ROSTER: u8 = 13;
     pub(super) const LETTER: u8 = 14;
     pub(super) const LETTER_GONE: u8 = 15;
-    pub(super) const OPEN_INVITATION: u8 = 16;
+    pub(super) const UNANSWERED: u8 = 16;
     pub(super) const FOLD: u8 = 20;
     pub(super) const OWN_VIEW: u8 = 17;
     pub(super) const DRAFT: u8 = 18;
@@ -520,8 +520,8 @@ fn encode_batch(batch: &Batch) -> Vec<u8> {
             Write::Invite(invite) => (tag::INVITE, stored(invite.as_ref())),
             Write::InviteGone(code) => (tag::INVITE_GONE, to_bytes(code)),
             Write::Owed { peer, channel, since } => (tag::OWED, to_bytes(&(peer, channel, since))),
-            Write::OpenInvitation { owner, user, group, open } => {
-                (tag::OPEN_INVITATION, to_bytes(&(owner, user, group, open)))
+            Write::Unanswered { home, user, channel, open } => {
+                (tag::UNANSWERED, to_bytes(&(home, user, channel, open)))
             }
             Write::Peer(peer) => (tag::PEER, stored(peer.as_ref())),
             Write::Roster { channel, signed } => (tag::ROSTER, to_bytes(&(channel, signed))),
@@ -587,9 +587,9 @@ fn decode_batch(mut content: Bytes) -> Option<Batch> {
                 let (peer, channel, since) = from_bytes(&content)?;
                 Write::Owed { peer, channel, since }
             }
-            tag::OPEN_INVITATION => {
-                let (owner, user, group, open) = from_bytes(&content)?;
-                Write::OpenInvitation { owner, user, group, open }
+            tag::UNANSWERED => {
+                let (home, user, channel, open) = from_bytes(&content)?;
+                Write::Unanswered { home, user, channel, open }
             }
             tag::PEER => Write::Peer(Box::new(values::decode(&content).ok()?)),
             tag::ROSTER => {
@@ -697,7 +697,7 @@ pub fn restore_batch(
             | Write::Invite(_)
             | Write::InviteGone(_)
             | Write::Owed { .. }
-            | Write::OpenInvitation { .. }
+            | Write::Unanswered { .. }
             | Write::Listed { .. }
             | Write::Seen { .. }
             | Write::Roster { .. }

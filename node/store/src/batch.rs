@@ -63,8 +63,8 @@ pub(crate) fn translate(
                 Some(since) => sink.put(&Key::owed(*peer, *channel), &OwedSince(*since)),
                 None => sink.delete(&Key::owed(*peer, *channel)),
             },
-            Write::OpenInvitation { owner, user, group, open } => {
-                let key = Key::open_invitation(*owner, user, *group);
+            Write::Unanswered { home, user, channel, open } => {
+                let key = Key::unanswered(*home, user, *channel);
                 if *open {
                     sink.put(&key, &IsOpen);
                 } else {
@@ -143,7 +143,7 @@ fn superseded(batch: &Batch) -> Vec<bool> {
             | Write::Invite(_)
             | Write::InviteGone(_)
             | Write::Owed { .. }
-            | Write::OpenInvitation { .. }
+            | Write::Unanswered { .. }
             | Write::Peer(_)
             | Write::Roster { .. }
             | Write::Letter { .. }

@@ -30,8 +30,8 @@ pub(crate) mod kind {
     /// By which words people are found.
     pub(crate) const WORD: u8 = b'n';
     pub(crate) const OWED: u8 = b'o';
-    /// An invitation that is not answered.
-    pub(crate) const OPEN_INVITATION: u8 = b'q';
+    /// An invitation or a first contact that is not answered.
+    pub(crate) const UNANSWERED: u8 = b'q';
     pub(crate) const PEER: u8 = b'p';
     /// A group's newest roster.
     pub(crate) const ROSTER: u8 = b'g';
@@ -178,9 +178,9 @@ impl Key {
         Self::of(kind::OWED, &[&peer.0, channel.as_bytes()])
     }
 
-    pub(crate) fn open_invitation(owner: HomeId, user: &Local, group: ChannelId) -> Self {
+    pub(crate) fn unanswered(home: HomeId, user: &Local, channel: ChannelId) -> Self {
         let user = user.as_str().as_bytes();
-        Self::of(kind::OPEN_INVITATION, &[&owner.0, user, &[0], group.as_bytes()])
+        Self::of(kind::UNANSWERED, &[&home.0, user, &[0], channel.as_bytes()])
     }
 
     pub(crate) fn peer(home: HomeId) -> Self {
@@ -284,13 +284,13 @@ pub(crate) fn parse_owed(key: &[u8]) -> Option<(HomeId, ChannelId)> {
     Some((HomeId(*key.get(1..)?.first_chunk::<32>()?), parse_channel(key)?))
 }
 
-/// The group's home, who is asked, and the group of an open invitation's key.
-pub(crate) fn parse_open_invitation(key: &[u8]) -> Option<(HomeId, Local, ChannelId)> {
-    let (owner, rest) = key.get(1..)?.split_first_chunk::<32>()?;
-    let (user, group) = rest.split_last_chunk::<16>()?;
+/// The other home, who is asked, and the channel of what is not answered.
+pub(crate) fn parse_unanswered(key: &[u8]) -> Option<(HomeId, Local, ChannelId)> {
+    let (home, rest) = key.get(1..)?.split_first_chunk::<32>()?;
+    let (user, channel) = rest.split_last_chunk::<16>()?;
     let user = std::str::from_utf8(user.strip_suffix(&[0])?).ok()?;
     let user = Local::canonical(user).ok()?;
-    Some((HomeId(*owner), user, ChannelId::from_slice(group).ok()?))
+    Some((HomeId(*home), user, ChannelId::from_slice(channel).ok()?))
 }
 
 /// Peer and number of a letter's key.
@@ -325,8 +325,8 @@ mod tests {
         let key = Key::word(&"ö".repeat(24), &other.local);
         assert_eq!(parse_word(&key), Some(other.local.clone()));
         let group = ChannelId::from_slice(&[0; 16]).unwrap();
-        let key = Key::open_invitation(other.home, &other.local, group);
-        assert_eq!(parse_open_invitation(&key), Some((other.home, other.local, group)));
+        let key = Key::unanswered(other.home, &other.local, group);
+        assert_eq!(parse_unanswered(&key), Some((other.home, other.local, group)));
     }
 
     #[test]

@@ -292,12 +292,10 @@ pub(crate) fn owed(view: &impl View) -> Result<Vec<(HomeId, ChannelId, u64)>, Fa
         .collect()
 }
 
-pub(crate) fn open_invitations(view: &impl View) -> Result<Vec<(HomeId, Local, ChannelId)>, Fault> {
-    view.list::<IsOpen>("open invitation", &Key::all(kind::OPEN_INVITATION))?
+pub(crate) fn unanswered(view: &impl View) -> Result<Vec<(HomeId, Local, ChannelId)>, Fault> {
+    view.list::<IsOpen>("unanswered", &Key::all(kind::UNANSWERED))?
         .into_iter()
-        .map(|(key, IsOpen)| {
-            keys::parse_open_invitation(&key).ok_or_else(|| bad_key("open invitation"))
-        })
+        .map(|(key, IsOpen)| keys::parse_unanswered(&key).ok_or_else(|| bad_key("unanswered")))
         .collect()
 }
 
@@ -535,8 +533,8 @@ macro_rules! reader {
             fn owed(&self) -> Result<Vec<(HomeId, ChannelId, u64)>, Fault> {
                 view::owed(self.view())
             }
-            fn open_invitations(&self) -> Result<Vec<(HomeId, Local, ChannelId)>, Fault> {
-                view::open_invitations(self.view())
+            fn unanswered(&self) -> Result<Vec<(HomeId, Local, ChannelId)>, Fault> {
+                view::unanswered(self.view())
             }
             fn roster(&self, channel: ChannelId) -> Result<Option<bytes::Bytes>, Fault> {
                 view::roster(self.view(), channel)

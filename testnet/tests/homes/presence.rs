@@ -439,6 +439,16 @@ async fn ten_thousand_words_towards_a_home_that_is_away_are_kept_nowhere() {
     let written = counted(&party.homes[0], "homing_step_writes_total").await - writes;
     assert!(written <= 5.0 + seconds / 50.0, "{written} writes");
 
+    // The last of them may be told with the second's end, which must not be when the home is back: once Carol, who is here, has
+    // heard what was set later, it is over.
+    let (_carol, mut carol_hears) = party.client(0, "carol").await;
+    let beside = say(&alice, "carol@acme.test", "hello").await.channel;
+    for typing in [true, false] {
+        alice.set_typing(beside, typing).await.unwrap();
+    }
+    assert!(typing(&mut carol_hears).await.typing);
+    assert!(!typing(&mut carol_hears).await.typing);
+
     say(&alice, BOB, "and one message").await;
     party.homes[1].start().await.unwrap();
     let (bob, _) = party.client(1, "bob").await;

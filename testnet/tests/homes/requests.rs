@@ -5,6 +5,7 @@ use homing_client::{
 };
 use homing_testnet::homes::PASSWORD;
 
+use crate::gossip::reaches;
 use crate::party::{Party, history, next, next_message, say, text};
 
 async fn strangers(names: &[&str]) -> Party {
@@ -142,4 +143,40 @@ async fn a_request_is_declined_until_the_user_writes() {
     let shown: Vec<String> = history(&alice, channel).await.iter().map(text).collect();
     assert_eq!(shown, ["hello", "who are you?", "0", "1", "2", "3", "4", "5", "6"]);
     assert_eq!(history(&carol, channel).await.len(), 11);
+}
+
+/// One more than a user has room for waits at its own home, is kept over kills of both, and comes as soon as there is room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_too_many_waits_at_its_home() {
+    let environment = [
+        ("HOMING_FEDERATION__FIRST_CONTACT", "request"),
+        ("HOMING_FEDERATION__REQUESTS_OF_USER", "1"),
+    ];
+    let mut party = Party::with(&["acme.test", "globex.test"], &environment).await;
+    let (alice, mut alice_hears) = party.client(0, "alice").await;
+    let (carol, _) = party.client(1, "carol").await;
+    let (dave, _) = party.client(1, "dave").await;
+    let carols = say(&carol, "alice@acme.test", "carol here").await.channel;
+    assert_eq!(text(&next_message(&mut alice_hears).await), "carol here");
+    let daves = say(&dave, "alice@acme.test", "dave here").await.channel;
+    let full = "homing_relay_events_rejected_total{reason=\"requests_full\"}";
+    reaches(&party.homes[0], full, 1.0).await;
+    reaches(&party.homes[0], "homing_requests_open", 1.0).await;
+    assert_eq!(refusal(alice.channel(daves).await).1, "channel_not_found");
+    // Carol's own five words are not held back by it.
+    say(&carol, "alice@acme.test", "still carol").await;
+    assert_eq!(text(&next_message(&mut alice_hears).await), "still carol");
+
+    for at in [0, 1] {
+        party.homes[at].kill().await.unwrap();
+    }
+    for at in [0, 1] {
+        party.homes[at].start().await.unwrap();
+    }
+    let (alice, mut alice_hears) = party.client(0, "alice").await;
+    reaches(&party.homes[0], full, 1.0).await;
+    alice.decline_request(carols).await.unwrap();
+    assert_eq!(text(&next_message(&mut alice_hears).await), "dave here");
+    let view = alice.channel(daves).await.unwrap();
+    assert_eq!((view.state, view.unread), (ChannelState::Request, 1));
 }

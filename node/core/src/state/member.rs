@@ -111,6 +111,11 @@ impl Member {
         !self.accepted && !self.left && !self.agrees()
     }
 
+    /// Whether the member of a chat, a user of this home, is shown a first contact and has not answered it.
+    pub fn is_request(&self) -> bool {
+        !self.accepted && !self.blocking && self.is_listed()
+    }
+
     /// The member of a group agrees: what comes above `head` can be seen.
     pub(crate) fn agree(&mut self, head: Pos) {
         self.spans.push(Span { above: head, upto: None });

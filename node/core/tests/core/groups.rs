@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use homing_core::{LetterReply, Sealer};
 use homing_wire::{
-    Change, Command, HomeId, Letter, OpId, Policy, Role, RosterHistory, UserRef, Who,
+    Change, Command, HomeId, Letter, OpId, Policy, Role, RosterHistory, Target, UserRef, Who,
 };
 use uuid::Uuid;
 
@@ -179,6 +179,32 @@ fn newcomers_see_what_was_written_since_they_came() {
     for who in [&cat, &late] {
         assert_eq!(state.unread(state.member(who).unwrap()), 1, "what was before is not unread");
     }
+}
+
+/// What was before one came counts for nothing, and hiding it takes nothing away from what does count.
+#[test]
+fn hiding_what_never_counted_leaves_unread_as_it_is() {
+    let mut world = World::new(3, &["ann"]);
+    let anns: Vec<UserRef> = (0..3).map(|home| world.user(home, "ann")).collect();
+    let group = world.create(0, vec![anns[1].clone()]);
+    world.join(&anns[1], group);
+    world.say(&anns[0], group, "before").unwrap();
+    let all = Policy { history: RosterHistory::All, ..Policy::default() };
+    let update = Change::Update { name: None, policy: Some(all), roles: Vec::new() };
+    world.done(&anns[0], group, update);
+    world.done(&anns[0], group, Change::Invite(vec![anns[2].clone()]));
+    world.flow();
+    world.join(&anns[2], group);
+    world.asks(2, 0);
+    world.flow();
+    assert_eq!(world.words(&anns[2], group), ["before"]);
+    world.say(&anns[0], group, "after").unwrap();
+    world.flow();
+    let before = world.shown(&anns[0], group)[0].1;
+    let node = &mut world.nodes[2];
+    assert_eq!(node.unread("ann", group), 1);
+    node.hide("ann", group, &Target { sender: anns[0].clone(), id: before }).unwrap();
+    assert_eq!(node.unread("ann", group), 1);
 }
 
 #[test]

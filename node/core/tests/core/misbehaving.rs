@@ -308,18 +308,35 @@ fn a_new_life_gives_a_stranger_no_more_words() {
     let mut globex = Node::new(2, Policy::default(), &["carol"]);
     let (carol, mallory) = (globex.user("carol"), UserRef::new(HomeId([66; 32]), local("mallory")));
     let parties = [mallory.clone(), carol.clone()];
-    let mut kept = 0;
-    for life in 0..20 {
+    let channel = ChannelId::chat(&mallory, &carol);
+    let brings = |globex: &mut Node, life: u64, count| {
         let mut first = Forge::new(&mallory, &carol, globex.now);
         first.header.epoch = Epoch(first.header.epoch.0 + life);
         first.header.id = crate::node::v7(globex.now, 1_000 * (life + 1));
-        match globex.receive(mallory.home, &first.chain(parties.clone(), 3)) {
-            Ok(reply) => kept += reply.applied,
+        let reply = globex.receive(mallory.home, &first.chain(parties.clone(), count));
+        globex.settle();
+        reply
+    };
+    assert_eq!(brings(&mut globex, 0, 6).unwrap().held_back, Some("first_contact"));
+    assert!(globex.home.channel(&globex.store, channel).unwrap().is_none(), "nothing is kept");
+    assert_eq!(brings(&mut globex, 0, 3).unwrap().applied, 3);
+    assert_eq!(brings(&mut globex, 1, 2).unwrap().applied, 2);
+    for life in 2..40 {
+        let reply = brings(&mut globex, life, 1).unwrap();
+        assert_eq!((reply.held_back, reply.applied), (Some("first_contact"), 0));
+    }
+    assert_eq!((globex.words(channel).len(), globex.state(channel).chains.len()), (5, 2));
+
+    // She says yes: now there may be more, but not of lives without end.
+    globex.send("carol", &mallory, "what?");
+    for life in 2..40 {
+        match brings(&mut globex, life, 1) {
+            Ok(reply) => assert_eq!((reply.applied, life < 16), (1, true)),
             Err(fault) => assert_eq!((fault.0, life >= 16), ("too_many_lives", true)),
         }
-        globex.settle();
     }
-    assert_eq!(kept, 5);
-    let channel = ChannelId::chat(&mallory, &carol);
-    assert_eq!(globex.state(channel).chains.len(), 16);
+    assert_eq!(
+        globex.state(channel).chains.iter().filter(|c| c.origin == mallory.home).count(),
+        16
+    );
 }

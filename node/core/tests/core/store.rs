@@ -135,12 +135,12 @@ impl TestStore {
                     };
                     touched.push(*channel);
                 }
-                Write::OpenInvitation { owner, user, group, open } => {
-                    let row = (*owner, user.clone(), *group);
+                Write::Unanswered { home, user, channel, open } => {
+                    let row = (*home, user.clone(), *channel);
                     let changed =
                         if *open { self.asked.insert(row) } else { self.asked.remove(&row) };
-                    assert!(changed, "an invitation is noted once");
-                    touched.push(*group);
+                    assert!(changed, "what is not answered is noted once");
+                    touched.push(*channel);
                 }
                 Write::Roster { channel, signed } => {
                     self.rosters.insert(*channel, signed.clone());
@@ -341,11 +341,14 @@ impl TestStore {
                 assert!(row.changed == state.changed || differs);
             }
         }
-        let of = state.group.as_ref().filter(|of| of.owner != home);
-        let local = state.members.iter().filter(|m| m.user.home == home);
-        for (of, member) in of.into_iter().flat_map(|of| local.clone().map(move |m| (of, m))) {
-            let row = (of.owner, member.user.local.clone(), id);
-            assert_eq!(self.asked.contains(&row), member.is_asked(), "an open invitation");
+        for member in state.members.iter().filter(|m| m.user.home == home) {
+            let (asker, open) = match &state.group {
+                Some(of) => (Some(of.owner), member.is_asked()),
+                None => (state.other(&member.user).map(|m| m.user.home), member.is_request()),
+            };
+            let Some(asker) = asker.filter(|asker| *asker != home) else { continue };
+            let row = (asker, member.user.local.clone(), id);
+            assert_eq!(self.asked.contains(&row), open, "what is not answered");
         }
         for cursor in &state.cursors {
             let written = state.chain(&home, cursor.epoch).map_or(Seq(0), |c| c.seq);
@@ -619,7 +622,7 @@ impl Reader for TestStore {
     fn invites(&self) -> Result<Vec<Invite>, Fault> {
         Ok(self.invites.values().cloned().collect())
     }
-    fn open_invitations(&self) -> Result<Vec<(HomeId, Local, ChannelId)>, Fault> {
+    fn unanswered(&self) -> Result<Vec<(HomeId, Local, ChannelId)>, Fault> {
         Ok(self.asked.iter().cloned().collect())
     }
 

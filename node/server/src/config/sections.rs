@@ -170,6 +170,12 @@ section! {
         mode: FederationMode = FederationMode::Open;
         /// "request": a stranger's first messages, five at most, wait for a yes; "accept": taken at once.
         first_contact: FirstContact = FirstContact::Request;
+        /// First contacts from users of one other home that one user has not answered. Of what comes beyond nothing is taken: it
+        /// waits at that home until one is accepted, declined or blocked. More than a hundred nobody looks through.
+        requests_of_user: usize = 100, in 1..=1_000_000;
+        /// The same of all users of this home together. Each is a chat on the disk with five messages at most, until it is
+        /// answered: a home that does not mean well fills some hundred MB, and a large one has room for what people do not answer.
+        requests_of_home: usize = 100_000, in 1..=1_000_000_000;
         /// Homes never talked to: names or home ids.
         deny: Vec<HomeRef> = Vec::new();
         /// Homes whose names you vouch for; `homing home trust NAME IDENTITY ADDRESS` writes them.

@@ -29,6 +29,67 @@ pub(super) enum Outcome {
     Waits,
 }
 
+/// What a call makes of the home's data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Weight {
+    /// Nothing that lasts, or it has a limit of its own.
+    Nothing,
+    /// Rows, but none that grow with each call: this may be done on a full disk, too, for it may be what makes room.
+    Changes,
+    /// More of it.
+    Grows,
+}
+
+impl Weight {
+    fn of(call: &Call) -> Self {
+        match call {
+            Call::Open { .. }
+            | Call::ChannelsList { .. }
+            | Call::ChannelsGet { .. }
+            | Call::MessagesList { .. }
+            | Call::MessagesGet { .. }
+            | Call::MessagesSearch { .. }
+            | Call::ReceiptsDelivered { .. }
+            | Call::ReceiptsRead { .. }
+            | Call::ReceiptsGet { .. }
+            | Call::UsersSearch { .. }
+            | Call::UsersGet { .. }
+            | Call::PresenceWatch { .. }
+            | Call::PresenceUnwatch { .. }
+            | Call::TypingSet { .. }
+            | Call::Listed { .. }
+            | Call::GroupsMembers { .. }
+            | Call::DevicesList
+            | Call::AccountPassword { .. }
+            | Call::AccountDelete { .. } => Self::Nothing,
+            Call::RequestsAccept { .. }
+            | Call::RequestsDecline { .. }
+            | Call::UsersUpdate { .. }
+            | Call::GroupsRemove { .. }
+            | Call::GroupsUnlink { .. }
+            | Call::GroupsLeave { .. }
+            | Call::DevicesRename { .. }
+            | Call::DevicesRevoke { .. } => Self::Changes,
+            Call::ChannelsUpdate { change, .. } => match &change.draft {
+                Some(draft) if !draft.is_empty() => Self::Grows,
+                Some(_) | None => Self::Changes,
+            },
+            Call::ListChange { add, .. } if !add => Self::Changes,
+            Call::ListChange { .. }
+            | Call::ChannelsOpen { .. }
+            | Call::MessagesHide { .. }
+            | Call::MessagesSend { .. }
+            | Call::GroupsCreate { .. }
+            | Call::GroupsInvite { .. }
+            | Call::GroupsJoin { .. }
+            | Call::GroupsJoinLink { .. }
+            | Call::GroupsLink { .. }
+            | Call::GroupsFork { .. }
+            | Call::GroupsUpdate { .. } => Self::Grows,
+        }
+    }
+}
+
 /// Why a call has no answer: the caller's fault, or the end of the hub.
 pub(super) enum Stop {
     Refused(Refused),
@@ -149,6 +210,9 @@ impl Hub {
             return self.open(session, token, since.as_deref(), cursor.as_deref());
         }
         let (user, device) = self.signed_in(session)?;
+        if looked_up.is_none() {
+            self.admit(&user, Weight::of(&call), now)?;
+        }
         match call {
             Call::Open { .. } => Err(bad_token().into()),
             Call::ChannelsList { cursor, limit, archived } => {
@@ -349,10 +413,6 @@ impl Hub {
     ) -> Result<Outcome, Stop> {
         let now = self.now_ms();
         let store = self.store.clone();
-        self.check_disk()?;
-        if looked_up.is_none() {
-            self.spend(user, now)?;
-        }
         let Call::MessagesSend { target, id, op, body } = call else {
             return Err(bad_token().into());
         };
@@ -414,12 +474,20 @@ impl Hub {
     }
 
     /// Nothing that grows is taken while there is little room.
-    pub(super) fn check_disk(&self) -> Result<(), Refused> {
+    fn check_disk(&self) -> Result<(), Refused> {
         if !self.store.disk_low() {
             return Ok(());
         }
         let message = "the home's disk is nearly full: its operator must make room";
         Err(Refused::new(Code::Busy, "disk_full", message).with_retry_after_ms(10_000))
+    }
+
+    /// Whatever changes something is written and kept for a while, as a message is: it counts as one.
+    fn admit(&mut self, user: &Local, weight: Weight, now: u64) -> Result<(), Refused> {
+        if weight == Weight::Grows {
+            self.check_disk()?;
+        }
+        if weight == Weight::Nothing { Ok(()) } else { self.spend(user, now) }
     }
 
     /// What a wrong clock stamps, other homes do not take, or show in a wrong place.
@@ -485,7 +553,7 @@ impl Hub {
     }
 
     /// One message of the user's share, or a change that costs as much.
-    pub(super) fn spend(&mut self, user: &Local, now: u64) -> Result<(), Refused> {
+    fn spend(&mut self, user: &Local, now: u64) -> Result<(), Refused> {
         let (per_s, burst) = (self.limits.sends_per_s, self.limits.sends_burst);
         let bucket = self.buckets.entry(user.clone()).or_insert_with(|| Bucket::full(burst, now));
         bucket.take(per_s, burst, now).map_err(|wait_ms| {

@@ -107,11 +107,6 @@ impl Hub {
         let OwnViewChange { muted_until, archived, pinned, draft, marked_unread } = change;
         let change = ViewChange { muted_until, archived, pinned, draft, marked_unread };
         let (now, store) = (self.now_ms(), self.store.clone());
-        // It is written as a message is. What takes something away may always be.
-        if change.draft.as_ref().is_some_and(|draft| !draft.is_empty()) {
-            self.check_disk()?;
-        }
-        self.spend(user, now)?;
         self.home.update_view(&*store, now, user, channel, &change, op)?;
         self.channel_view(user, channel)
     }

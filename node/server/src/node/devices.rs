@@ -15,6 +15,11 @@ const ACCOUNTS: usize = 64;
 /// All have been looked at: the next time comes after so long, in milliseconds. A token lives for days.
 const REST_MS: u64 = 3_600_000;
 
+/// An `op` is repeated within a week or not at all (API, "Calls").
+const OPS_KEPT_MS: u64 = 7 * 24 * 3_600_000;
+/// `op`s that one tick takes away: more than a busy home makes in a second.
+const OPS_AT_ONCE: usize = 10_000;
+
 /// How far the clock may run ahead of itself before it is not believed: it is set now and then.
 const CLOCK_JUMP: Duration = Duration::from_secs(3_600);
 
@@ -137,6 +142,17 @@ impl Hub {
             }
             (self.device_round.gone, self.device_round.next_at) = (0, now.saturating_add(REST_MS));
         }
+        Ok(())
+    }
+
+    /// Takes away `op`s that nobody may repeat any more.
+    pub(super) fn forget_ops(&mut self, now: u64) -> Result<(), HubError> {
+        // A clock that may be wrong forgets nothing. What is still under way may be found twice, which harms nothing.
+        if !self.may_expire(now) {
+            return Ok(());
+        }
+        let old = self.store.ops_before(now.saturating_sub(OPS_KEPT_MS), OPS_AT_ONCE)?;
+        self.home.forget_ops(old);
         Ok(())
     }
 }

@@ -188,13 +188,9 @@ impl Hub {
         let last = last.map_or(Seq(0), |event| event.header.seq);
         let verdict = match self.range_came(origin, range)? {
             Ok(reply) => {
-                let not_taken = reply.refused.or(if reply.need_roster {
-                    Some("need_roster")
-                } else if reply.held_back {
-                    Some("held_back")
-                } else {
-                    (reply.have < last).then_some("gap")
-                });
+                let need_roster = reply.need_roster.then_some("need_roster");
+                let gap = (reply.have < last).then_some("gap");
+                let not_taken = reply.refused.or(need_roster).or(reply.held_back).or(gap);
                 if let Some(reason) = not_taken {
                     self.metrics.gossip_ignored(reason);
                 }
@@ -343,7 +339,7 @@ mod tests {
             rejected: rejected.to_vec(),
             refused: None,
             applied: 1,
-            held_back: false,
+            held_back: None,
             need_roster: false,
         };
         heard.put(group(1), epoch, &reply(3, &[]));

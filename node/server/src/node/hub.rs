@@ -478,12 +478,14 @@ impl Hub {
         let (open, declined) = self.home.invitations();
         self.metrics.invitations_open.store(open as u64, Ordering::Relaxed);
         self.metrics.invitations_declined.store(declined, Ordering::Relaxed);
+        self.metrics.requests_open.store(self.home.requests() as u64, Ordering::Relaxed);
         self.collect_effects(None)?;
         self.retry_repairs()?;
         self.give_up_waiting();
         self.depart()?;
         self.sweep(now)?;
         self.expire_devices(now)?;
+        self.forget_ops(now)?;
         self.tend_people()?;
         self.tend_gossip()?;
         let gone: Vec<SessionNo> =

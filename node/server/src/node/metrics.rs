@@ -42,6 +42,8 @@ pub struct NodeMetrics {
     pub invitations_open: AtomicU64,
     /// Those that were declined because too many are open.
     pub invitations_declined: AtomicU64,
+    /// First contacts from other homes that nobody has answered.
+    pub requests_open: AtomicU64,
     /// Events fetched from peers by repair.
     pub repaired: AtomicU64,
     /// Entries removed by retention.
@@ -174,6 +176,11 @@ impl NodeMetrics {
                 "Invitations declined because groups.invitations_of_user or invitations_of_home are open",
                 read(&self.invitations_declined),
             ),
+            Family::gauge(
+                "requests_open",
+                "First contacts from other homes that users have not answered",
+                read(&self.requests_open) as f64,
+            ),
             Family::counter(
                 "repair_events",
                 "Events fetched from other homes after a restore or a long absence",
@@ -215,11 +222,7 @@ impl NodeMetrics {
 
     /// What a peer brought and this home did not take: single events, or the whole range.
     pub(super) fn not_taken(&self, reply: &RangeReply) {
-        let whole = [
-            reply.refused,
-            reply.held_back.then_some("held_back"),
-            reply.need_roster.then_some("need_roster"),
-        ];
+        let whole = [reply.refused, reply.held_back, reply.need_roster.then_some("need_roster")];
         let events = reply.rejected.iter().map(|(_, reason)| *reason);
         for reason in events.chain(whole.into_iter().flatten()) {
             count(&self.rejections, reason);

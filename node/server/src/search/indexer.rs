@@ -418,7 +418,7 @@ impl Indexer {
             self.prune(*channel, writer)?;
         }
         if whole {
-            self.upto = self.upto.max(self.store.meta().change);
+            self.upto = self.upto.max(news.upto);
         }
         self.commit(writer)
     }

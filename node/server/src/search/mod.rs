@@ -172,7 +172,7 @@ impl Tap for Search {
                 | Write::Invite(_)
                 | Write::InviteGone(_)
                 | Write::Owed { .. }
-                | Write::OpenInvitation { .. }
+                | Write::Unanswered { .. }
                 | Write::Peer(_)
                 | Write::Roster { .. }
                 | Write::Letter { .. }

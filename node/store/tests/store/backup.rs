@@ -113,7 +113,7 @@ fn same(a: &dyn Store, b: &dyn Store) {
     }
     assert_eq!(a.invites().unwrap(), b.invites().unwrap());
     assert_eq!(a.owed().unwrap(), b.owed().unwrap());
-    assert_eq!(a.open_invitations().unwrap(), b.open_invitations().unwrap());
+    assert_eq!(a.unanswered().unwrap(), b.unanswered().unwrap());
     let ops = a.ops_before(u64::MAX >> 16, 10_000).unwrap();
     assert_eq!(ops, b.ops_before(u64::MAX >> 16, 10_000).unwrap());
     for (user, op) in ops {
@@ -125,8 +125,8 @@ fn same(a: &dyn Store, b: &dyn Store) {
 }
 
 fn asked(user: &str, n: u64, open: bool) -> Write {
-    let (owner, user) = (sample::peer(2).home, sample::local(user));
-    Write::OpenInvitation { owner, user, group: sample::channel(n), open }
+    let (home, user) = (sample::peer(2).home, sample::local(user));
+    Write::Unanswered { home, user, channel: sample::channel(n), open }
 }
 
 /// One of every kind of write.

@@ -116,7 +116,7 @@ suite!(
     a_batch_twice_is_harmless,
     ops_are_found_by_age,
     what_is_owed_goes_when_nothing_is,
-    invitations_are_open_until_they_are_answered,
+    what_is_asked_stays_until_it_is_answered,
     own_views_are_a_users_own,
     people_are_found_by_beginnings_of_words,
     entries_come_back_byte_for_byte,
@@ -165,7 +165,7 @@ fn an_empty_store_has_nothing<E: Engine>() {
         assert_eq!(store.invite(sample::token(1)).unwrap(), None);
         assert_eq!(store.invites().unwrap(), []);
         assert_eq!(store.owed().unwrap(), []);
-        assert_eq!(store.open_invitations().unwrap(), []);
+        assert_eq!(store.unanswered().unwrap(), []);
         assert_eq!(store.peers().unwrap(), []);
         assert_eq!(store.op(&sample::local("alice"), sample::op(1)).unwrap(), None);
         assert_eq!(store.ops_before(u64::MAX, 10).unwrap(), []);
@@ -535,19 +535,19 @@ fn people_are_found_by_beginnings_of_words<E: Engine>() {
     });
 }
 
-fn invitations_are_open_until_they_are_answered<E: Engine>() {
+fn what_is_asked_stays_until_it_is_answered<E: Engine>() {
     let mut engine = E::create();
-    let asked = |owner, user, n, open| {
-        let (owner, user, group) = (HomeId([owner; 32]), sample::local(user), sample::channel(n));
-        Write::OpenInvitation { owner, user, group, open }
+    let asked = |home, user, n, open| {
+        let (home, user, channel) = (HomeId([home; 32]), sample::local(user), sample::channel(n));
+        Write::Unanswered { home, user, channel, open }
     };
     let both_of = |user, n| vec![asked(1, user, n, true), asked(2, user, n, true)];
     commit(&engine, [both_of("alice", 1), both_of("al", 1), both_of("alice", 2)].concat());
     commit(&engine, vec![asked(1, "alice", 1, false), asked(2, "al", 1, false)]);
     both(&mut engine, |store| {
-        let found = store.open_invitations().unwrap().into_iter();
-        let found: Vec<_> = found.map(|(owner, user, group)| (owner.0[0], user, group)).collect();
-        let row = |owner, user, n| (owner, sample::local(user), sample::channel(n));
+        let found = store.unanswered().unwrap().into_iter();
+        let found: Vec<_> = found.map(|(home, user, channel)| (home.0[0], user, channel)).collect();
+        let row = |home, user, n| (home, sample::local(user), sample::channel(n));
         let expected =
             [row(1, "al", 1), row(1, "alice", 2), row(2, "alice", 1), row(2, "alice", 2)];
         assert_eq!(found, expected);

@@ -181,8 +181,8 @@ impl Reader for Disk {
     fn owed(&self) -> Result<Vec<(HomeId, ChannelId, u64)>, Fault> {
         self.inner.owed()
     }
-    fn open_invitations(&self) -> Result<Vec<(HomeId, Local, ChannelId)>, Fault> {
-        self.inner.open_invitations()
+    fn unanswered(&self) -> Result<Vec<(HomeId, Local, ChannelId)>, Fault> {
+        self.inner.unanswered()
     }
     fn roster(&self, channel: ChannelId) -> Result<Option<Bytes>, Fault> {
         self.inner.roster(channel)
