@@ -268,6 +268,38 @@ async fn the_terminal_is_given_back_whatever_ends_it() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_hangs_up_has_said_what_was_typed() {
+    let mut party = signed_in(&["acme.test"], &[(0, "alice"), (0, "bob")]).await;
+    let mut alice = Terminal::chat(&party, 0, "alice", &["bob"], SIZE);
+    alice.shows("nothing has been written here").await;
+    let typed: Vec<String> = (1..=5).map(|n| format!("line {n}")).collect();
+    for line in &typed {
+        alice.press(&format!("{line}{ENTER}"));
+    }
+    // All are taken, and at most the first is at the home.
+    alice.shows("you: line 5").await;
+    alice.signal(Signal::HUP);
+    let (status, _) = alice.end().await;
+    assert!(status.success(), "{status}");
+    let (bob, _) = party.client(0, "bob").await;
+    let channel = bob.open_chat("alice@acme.test").await.unwrap().channel;
+    let got = history(&bob, channel).await;
+    assert_eq!(got.iter().map(text).collect::<Vec<_>>(), typed);
+
+    // Where the home is not there it is told.
+    let mut alice = Terminal::chat(&party, 0, "alice", &["bob"], SIZE);
+    alice.shows("you: line 5 ✓").await;
+    party.homes[0].kill().await.unwrap();
+    alice.shows("reconnecting …").await;
+    alice.press(&format!("in vain{ENTER}"));
+    alice.shows("in vain … not sent yet").await;
+    alice.signal(Signal::HUP);
+    let (status, screen) = alice.end().await;
+    assert_eq!(status.code(), Some(1));
+    assert!(screen.contains("1 messages were not sent"), "{screen}");
+}
+
 /// Otherwise each such failure takes its full patience and is taken for another.
 #[tokio::test(flavor = "multi_thread")]
 #[should_panic(expected = "no bob and has ended: exit status: 1")]
