@@ -514,3 +514,23 @@ fn the_archive_is_behind_a_key() {
         asks(&mut app).iter().any(|ask| matches!(ask, Ask::View { update: u, .. } if *u == update))
     );
 }
+
+#[test]
+fn whoever_hides_the_last_message_on_the_screen_stays_where_they_are() {
+    let mut app = chat(json!({"head": 100}));
+    open_with(&mut app, (1..=100).map(message).collect());
+    draw(&mut app);
+    press(&mut app, KeyCode::PageUp, NONE);
+    press(&mut app, KeyCode::PageUp, NONE);
+    let screen = draw(&mut app);
+    let numbers = screen.split("number ").skip(1);
+    let last: u64 =
+        numbers.filter_map(|rest| rest.split_whitespace().next()?.parse().ok()).max().unwrap();
+    assert!(last < 80, "{screen}");
+    let gone = message(last);
+    let of = homing_client::MessageRef { id: gone.id, sender: gone.sender };
+    answer(&mut app, Ask::Hide { channel: one(), of }, Answer::Done);
+    let screen = draw(&mut app);
+    let shows = |n: u64| screen.lines().any(|row| row.ends_with(&format!("number {n}")));
+    assert!(shows(last - 1) && !shows(last) && !shows(100), "{screen}");
+}
