@@ -534,3 +534,64 @@ fn whoever_hides_the_last_message_on_the_screen_stays_where_they_are() {
     let shows = |n: u64| screen.lines().any(|row| row.ends_with(&format!("number {n}")));
     assert!(shows(last - 1) && !shows(last) && !shows(100), "{screen}");
 }
+
+/// What is asked for of the open conversation.
+fn pages(app: &mut App) -> Vec<Ask> {
+    asks(app).into_iter().filter(|ask| matches!(ask, Ask::Messages { .. })).collect()
+}
+
+#[test]
+fn whoever_comes_back_begins_where_it_is_new_though_it_is_not_held_any_more() {
+    let mut app = app(
+        (80, 24),
+        vec![
+            channel(1, json!({"head": 1_400, "read": 1_400})),
+            channel(2, json!({"with": "carol@acme.test"})),
+        ],
+    );
+    app.look_at(one());
+    let asked = pages(&mut app).remove(0);
+    answer(&mut app, asked, Answer::Messages(crate::scene::page(1_301..=1_400, true, 1_301)));
+    // So far up that the newest are held no more.
+    for low in (1..1_301).rev().step_by(100).map(|to| to - 99) {
+        let window = app.open_window().unwrap();
+        let (generation, page) = (window.generation, Page::Before(window.low()));
+        let ask = Ask::Messages { channel: one(), page, generation };
+        answer(&mut app, ask, Answer::Messages(crate::scene::page(low..low + 100, low > 1, low)));
+    }
+    assert!(!app.open_window().unwrap().reaches_end);
+    app.look_at(Uuid::from_u128(2));
+    for pos in 1_401..=1_600 {
+        tell(&mut app, Event::Message(Box::new(message(pos))));
+    }
+    asks(&mut app);
+    app.look_at(one());
+    let asked = pages(&mut app);
+    let [Ask::Messages { page: Page::After(1_400), .. }] = asked[..] else { panic!("{asked:?}") };
+    draw(&mut app);
+    assert!(!asks(&mut app).iter().any(|ask| matches!(ask, Ask::Read { .. })));
+    let page = crate::scene::page(1_401..=1_500, true, 1_500);
+    answer(&mut app, asked[0].clone(), Answer::Messages(page));
+    let screen = draw(&mut app);
+    assert!(screen.contains("── unread") && screen.contains("number 1401"), "{screen}");
+    let read = asks(&mut app).into_iter().find_map(|ask| match ask {
+        Ask::Read { pos, .. } => Some(pos),
+        _ => None,
+    });
+    assert!(matches!(read, Some(1_401..1_430)), "{read:?}");
+
+    // Left before its page has come, and come back to when there is more than that page holds.
+    let mut app = chat(json!({"head": 10, "read": 10}));
+    app.look_at(one());
+    assert!(matches!(pages(&mut app)[..], [Ask::Messages { page: Page::Latest, .. }]));
+    app.look_at(one());
+    assert!(pages(&mut app).is_empty(), "once is enough");
+    tell(
+        &mut app,
+        Event::Channel(Box::new(channel(1, json!({"head": 300, "read": 10, "unread": 290})))),
+    );
+    app.look_at(one());
+    assert!(matches!(pages(&mut app)[..], [Ask::Messages { page: Page::After(10), .. }]));
+    app.look_at(one());
+    assert!(pages(&mut app).is_empty(), "once is enough");
+}
