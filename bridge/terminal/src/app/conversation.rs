@@ -14,7 +14,6 @@ impl App {
     pub(crate) fn look_at(&mut self, id: Uuid) {
         self.leave();
         let Some(channel) = self.channels.get(id) else { return };
-        let (read, unread, head) = (channel.read, channel.unread, channel.head);
         let (marked, asking) = (channel.marked_unread, is_asking(channel));
         let draft = channel.draft.clone().unwrap_or_default();
         self.show_archive = channel.archived;
@@ -28,6 +27,13 @@ impl App {
             let update = ViewUpdate { marked_unread: Some(false), ..ViewUpdate::default() };
             self.ask(Ask::View { channel: id, update, done: None });
         }
+        self.begin(id);
+    }
+
+    /// Shows a conversation from where it is new, or its end.
+    pub(super) fn begin(&mut self, id: Uuid) {
+        let Some(channel) = self.channels.get(id) else { return };
+        let (read, unread, head) = (channel.read, channel.unread, channel.head);
         // More than a page that is new: the user begins where it begins.
         let far = unread > 0 && head.saturating_sub(read) > PAGE;
         let new = (unread > 0).then_some(read);

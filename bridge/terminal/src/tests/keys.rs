@@ -595,3 +595,48 @@ fn whoever_comes_back_begins_where_it_is_new_though_it_is_not_held_any_more() {
     app.look_at(one());
     assert!(pages(&mut app).is_empty(), "once is enough");
 }
+
+#[test]
+fn what_was_missed_is_read_when_it_was_on_the_screen() {
+    let reads = |app: &mut App| -> Vec<u64> {
+        let asks = asks(app).into_iter();
+        asks.filter_map(|ask| if let Ask::Read { pos, .. } = ask { Some(pos) } else { None })
+            .collect()
+    };
+    let mut app = chat(json!({"head": 3, "read": 3}));
+    open_with(&mut app, (1..=3).map(message).collect());
+    draw(&mut app);
+    assert_eq!(reads(&mut app), [0; 0]);
+    // Something before it is not here yet, and it is not shown until then.
+    tell(&mut app, Event::Message(Box::new(message(5))));
+    let asked = asks(&mut app);
+    draw(&mut app);
+    assert_eq!(reads(&mut app), [0; 0]);
+    let asked = asked.into_iter().find(|ask| matches!(ask, Ask::Messages { .. })).unwrap();
+    answer(&mut app, asked, Answer::Messages(crate::scene::page(4..=5, false, 5)));
+    let screen = draw(&mut app);
+    assert!(screen.contains("number 5") && !screen.contains("── unread"), "{screen}");
+    assert_eq!(reads(&mut app), [5]);
+    // More than a screen came during an outage: it begins where that does.
+    let mut opened = crate::scene::opened();
+    opened.channels = vec![channel(1, json!({"head": 60, "read": 5, "unread": 55}))];
+    tell(&mut app, Event::Lost(Error::Stopped));
+    tell(&mut app, Event::Opened(Box::new(opened.clone())));
+    let asked = pages(&mut app).remove(0);
+    draw(&mut app);
+    assert_eq!(reads(&mut app), [0; 0]);
+    answer(&mut app, asked, Answer::Messages(crate::scene::page(6..=60, false, 60)));
+    let screen = draw(&mut app);
+    assert!(screen.contains("── unread") && screen.contains("number 6\n"), "{screen}");
+    let read = reads(&mut app);
+    assert!(matches!(read[..], [10..=30]), "{read:?}");
+    wait(&mut app, 2_000);
+    press(&mut app, KeyCode::End, CONTROL);
+    draw(&mut app);
+    assert_eq!(reads(&mut app), [60], "whoever goes to the end passes over the rest");
+    // So much that it is not caught up with.
+    opened.channels = vec![channel(1, json!({"head": 1_060, "read": 60, "unread": 1_000}))];
+    tell(&mut app, Event::Opened(Box::new(opened)));
+    let asked = pages(&mut app);
+    assert!(matches!(asked[..], [Ask::Messages { page: Page::After(60), .. }]), "{asked:?}");
+}
