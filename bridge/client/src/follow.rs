@@ -79,51 +79,76 @@ pub enum Update {
 pub struct Follower {
     client: Client,
     events: Events,
+    /// How far what is in `ready` reaches.
     place: Place,
+    /// How far what was handed out does.
+    handed: Place,
     /// Reached when `missed` is empty; until then `place.sync` stays behind.
     sync_after_missed: Option<Arc<str>>,
     /// Channels with something not yet seen.
     missed: VecDeque<Uuid>,
-    ready: VecDeque<Update>,
+    ready: VecDeque<Ready>,
     /// Every channel must be listed anew before what was missed is known.
-    relist: Option<Relist>,
+    relist: bool,
 }
 
-#[derive(Clone, Copy)]
-enum Relist {
-    SameLife,
-    NewLife,
+/// What is handed out next: updates, each followed by the places that are reached with it.
+enum Ready {
+    Update(Update),
+    Channel(Uuid, ChannelPlace),
+    Sync(Arc<str>),
+    NewLife(String),
+}
+
+impl Place {
+    /// The store's positions mean nothing any more: every channel is gone through from its first message. What
+    /// came back from other homes may be new although it stands below what was seen.
+    fn begin_life(&mut self, life: String) {
+        self.life = life;
+        for channel in self.channels.values_mut() {
+            channel.pos = 0;
+            channel.earlier.clone_from(&channel.order);
+        }
+    }
 }
 
 impl Follower {
     /// Connects and begins at `from`. The options' `since` and `life` are set here.
     pub async fn start(mut options: Options, from: From) -> Result<Self, Error> {
-        let (since, life, channels) = match &from {
-            From::Place(place) => {
-                (Some(Arc::clone(&place.sync)), Some(place.life.clone()), place.channels.clone())
-            }
-            From::Now | From::Start => (None, None, HashMap::new()),
+        let (since, life) = match &from {
+            From::Place(place) => (Some(Arc::clone(&place.sync)), Some(place.life.clone())),
+            From::Now | From::Start => (None, None),
         };
         options.since = since;
         options.life = life;
         let (client, events) = Client::connect(options).await?;
         let opened = client.opened().clone();
+        let place = match &from {
+            From::Place(place) => place.clone(),
+            From::Now | From::Start => Place {
+                life: opened.life.clone(),
+                sync: Arc::clone(&opened.sync),
+                channels: HashMap::new(),
+            },
+        };
         let mut follower = Self {
             events,
-            place: Place { life: opened.life.clone(), sync: Arc::clone(&opened.sync), channels },
+            handed: place.clone(),
+            place,
             sync_after_missed: None,
             missed: VecDeque::new(),
             ready: VecDeque::new(),
-            relist: None,
+            relist: false,
             client,
         };
         match from {
-            From::Place(place) => {
-                follower.place.life = place.life;
-                follower.place.sync = place.sync;
+            From::Place(_) => {
                 follower.opened(opened);
                 // The first connection is no return, unless to another store.
-                follower.ready.retain(|update| !matches!(update, Update::Back { new_life: false }));
+                let is_return = |ready: &Ready| {
+                    matches!(ready, Ready::Update(Update::Back { new_life: false }))
+                };
+                follower.ready.retain(|ready| !is_return(ready));
             }
             From::Now => {
                 for channel in follower.client.all_channels().await? {
@@ -135,13 +160,17 @@ impl Follower {
                     follower.place.channels.insert(channel.channel, seen);
                 }
                 // What came since the sign-in is new, although the list has counted it already.
-                while let Some(event) = follower.events.try_next() {
-                    if let Event::Message(message) = &event
+                let early: Vec<Event> = std::iter::from_fn(|| follower.events.try_next()).collect();
+                for event in &early {
+                    if let Event::Message(message) = event
                         && message.at.is_none()
                         && let Some(place) = follower.place.channels.get_mut(&message.channel)
                     {
                         place.pos = place.pos.min(message.pos.saturating_sub(1));
                     }
+                }
+                follower.handed = follower.place.clone();
+                for event in early {
                     follower.event(event);
                 }
             }
@@ -165,22 +194,18 @@ impl Follower {
 
     /// How far the updates handed out reach.
     pub fn place(&self) -> &Place {
-        &self.place
+        &self.handed
     }
 
     /// The next update; `Err` when the connection is gone for good. Cancel safe: nothing is lost.
     pub async fn next(&mut self) -> Result<Update, Error> {
         loop {
-            if let Some(update) = self.ready.pop_front() {
+            if let Some(update) = self.hand_out() {
                 return Ok(update);
             }
-            if let Some(why) = self.relist {
+            if self.relist {
                 let channels = self.client.all_channels().await?;
-                self.relist = None;
-                match why {
-                    Relist::SameLife => {}
-                    Relist::NewLife => self.forget_positions(),
-                }
+                self.relist = false;
                 let sync =
                     self.sync_after_missed.clone().unwrap_or_else(|| Arc::clone(&self.place.sync));
                 self.miss(channels, sync);
@@ -193,7 +218,8 @@ impl Follower {
                 continue;
             }
             if let Some(sync) = self.sync_after_missed.take() {
-                self.place.sync = sync;
+                self.place.sync = Arc::clone(&sync);
+                self.handed.sync = sync;
             }
             match self.events.next().await {
                 Some(Event::Ended(error)) => return Err(error),
@@ -203,49 +229,72 @@ impl Follower {
         }
     }
 
+    /// The next update, if one is ready; with it everything is reached that stands before the one after it.
+    fn hand_out(&mut self) -> Option<Update> {
+        let mut update = None;
+        while let Some(next) = self.ready.pop_front() {
+            match next {
+                Ready::Update(next) if update.is_none() => update = Some(next),
+                Ready::Update(next) => {
+                    self.ready.push_front(Ready::Update(next));
+                    break;
+                }
+                Ready::Channel(channel, place) => {
+                    self.handed.channels.insert(channel, place);
+                }
+                Ready::Sync(sync) => self.handed.sync = sync,
+                Ready::NewLife(life) => self.handed.begin_life(life),
+            }
+        }
+        update
+    }
+
+    fn push(&mut self, update: Update) {
+        self.ready.push_back(Ready::Update(update));
+    }
+
+    /// What was pushed so far reaches so far in that channel.
+    fn reach(&mut self, channel: Uuid) {
+        if let Some(place) = self.place.channels.get(&channel) {
+            self.ready.push_back(Ready::Channel(channel, place.clone()));
+        }
+    }
+
     fn event(&mut self, event: Event) {
         let sync = event.sync().cloned();
         match event {
-            Event::Message(message) => {
-                let update = self.see(message);
-                self.ready.extend(update);
-            }
-            Event::Receipt(receipt) => self.ready.push_back(Update::Receipt(receipt)),
-            Event::Channel(channel) => self.ready.push_back(Update::Channel(channel)),
-            Event::Lost(error) => self.ready.push_back(Update::Lost(error)),
+            Event::Message(message) => self.see(message),
+            Event::Receipt(receipt) => self.push(Update::Receipt(receipt)),
+            Event::Channel(channel) => self.push(Update::Channel(channel)),
+            Event::Lost(error) => self.push(Update::Lost(error)),
             Event::Opened(opened) => return self.opened(*opened),
             other @ (Event::Presence(_)
             | Event::Typing(_)
             | Event::Other { .. }
             | Event::Answered { .. }
             | Event::Ended(_)) => {
-                self.ready.push_back(Update::Other(other));
+                self.push(Update::Other(other));
             }
         }
         if let Some(sync) = sync {
-            self.place.sync = sync;
+            self.place.sync = Arc::clone(&sync);
+            self.ready.push_back(Ready::Sync(sync));
         }
     }
 
     fn opened(&mut self, opened: Opened) {
         let new_life = self.place.life != opened.life;
-        self.ready.push_back(Update::Back { new_life });
-        self.place.life.clone_from(&opened.life);
+        self.push(Update::Back { new_life });
+        if new_life {
+            self.place.begin_life(opened.life.clone());
+            self.ready.push_back(Ready::NewLife(opened.life));
+        }
         if opened.resync || new_life {
-            self.relist = Some(if new_life { Relist::NewLife } else { Relist::SameLife });
+            self.relist = true;
             self.missed.clear();
             self.sync_after_missed = Some(opened.sync);
         } else {
             self.miss(opened.channels, opened.sync);
-        }
-    }
-
-    /// The store's positions mean nothing any more: every channel is gone through from its first message. What
-    /// came back from other homes may be new although it stands below what was seen.
-    fn forget_positions(&mut self) {
-        for place in self.place.channels.values_mut() {
-            place.pos = 0;
-            place.earlier = place.order.clone();
         }
     }
 
@@ -265,39 +314,53 @@ impl Follower {
             return;
         };
         let before = self.place.channels.get(&channel).map_or(0, |place| place.pos);
-        for message in page.messages {
-            let update = self.see(Box::new(message));
-            self.ready.extend(update);
+        // First what changed: whoever stops between two messages of the page goes on from the place of the first, and
+        // would not hear of it again.
+        for message in page.changed {
+            self.push(Update::Changed(Box::new(message)));
         }
-        self.ready.extend(page.changed.into_iter().map(|m| Update::Changed(Box::new(m))));
+        for message in page.messages {
+            self.see(Box::new(message));
+        }
         let place = self.place.channels.entry(channel).or_default();
         place.pos = place.pos.max(page.next);
         // A page that does not move would be asked for for ever.
         if page.more && place.pos > before {
             self.missed.push_front(channel);
         }
+        self.reach(channel);
     }
 
-    fn see(&mut self, message: Box<Message>) -> Option<Update> {
-        let place = self.place.channels.entry(message.channel).or_default();
+    fn see(&mut self, message: Box<Message>) {
+        let channel = message.channel;
+        let place = self.place.channels.entry(channel).or_default();
         // A page that went further has shown it as it is now.
         if message.at.is_some_and(|at| at <= place.pos) {
-            return None;
+            return;
         }
-        if message.pos <= place.pos {
+        let update = place.see(message);
+        self.push(update);
+        self.reach(channel);
+    }
+}
+
+impl ChannelPlace {
+    /// What a message is to somebody who has got so far, and is so far now.
+    fn see(&mut self, message: Box<Message>) -> Update {
+        if message.pos <= self.pos {
             // Where nothing else came between, this was all.
-            if message.at == Some(place.pos + 1) {
-                place.pos += 1;
+            if message.at == Some(self.pos + 1) {
+                self.pos += 1;
             }
-            return Some(Update::Changed(message));
+            return Update::Changed(message);
         }
-        place.pos = message.pos;
-        if place.earlier.as_deref().is_some_and(|earlier| message.order.as_str() <= earlier) {
-            return Some(Update::Again(message));
+        self.pos = message.pos;
+        if self.earlier.as_deref().is_some_and(|earlier| message.order.as_str() <= earlier) {
+            return Update::Again(message);
         }
-        if place.order.as_deref().is_none_or(|order| order < message.order.as_str()) {
-            place.order = Some(message.order.clone());
+        if self.order.as_deref().is_none_or(|order| order < message.order.as_str()) {
+            self.order = Some(message.order.clone());
         }
-        Some(Update::New(message))
+        Update::New(message)
     }
 }

@@ -365,6 +365,99 @@ async fn a_follower_goes_on_where_another_stopped() {
     tokio::join!(serving, following);
 }
 
+/// Whoever stops in the middle of a page goes on there, and hears again of nothing but what changed.
+#[tokio::test]
+async fn a_place_is_that_of_what_was_handed_out() {
+    let (home, options) = FakeHome::new().await;
+    let place: homing_client::Place = serde_json::from_value(json!({
+        "life": "a", "sync": "a.4", "channels": {fake::CHAT: {"pos": 4, "order": "00000004"}},
+    }))
+    .unwrap();
+    let page = || {
+        json!({"messages": [message(5, "five"), message(7, "seven")], "more": false, "next": 9,
+            "changed": [message(1, "one, edited")]})
+    };
+    let serving = async {
+        let (mut socket, _) = home.accept_open("a.9", json!([channel(9)])).await;
+        let list = socket.call("messages.list").await;
+        socket.answer(&list, page()).await;
+        // The program ends here, and comes again.
+        let (mut again, open) = home.accept_open("a.9", json!([channel(9)])).await;
+        assert_eq!(open.params["since"], "a.4");
+        let list = again.call("messages.list").await;
+        assert_eq!(list.params["after"], 5);
+        let page = json!({"messages": [message(7, "seven")], "more": false, "next": 9,
+            "changed": [message(1, "one, edited")]});
+        again.answer(&list, page).await;
+        (socket, again)
+    };
+    let following = async {
+        let pos = |follower: &Follower| follower.place().channels.values().next().unwrap().pos;
+        let mut follower =
+            Follower::start(options.clone(), From::Place(place.clone())).await.unwrap();
+        assert!(matches!(follower.next().await.unwrap(), Update::Changed(m) if m.pos == 1));
+        assert_eq!(*follower.place(), place);
+        assert!(matches!(follower.next().await.unwrap(), Update::New(m) if m.pos == 5));
+        assert_eq!((pos(&follower), follower.place().sync.as_ref()), (5, "a.4"));
+        let stored = follower.place().clone();
+        drop(follower);
+
+        let mut follower = Follower::start(options, From::Place(stored)).await.unwrap();
+        assert!(matches!(follower.next().await.unwrap(), Update::Changed(m) if m.pos == 1));
+        assert!(matches!(follower.next().await.unwrap(), Update::New(m) if m.pos == 7));
+        assert_eq!(pos(&follower), 9, "the last one of a page takes what is behind it along");
+        follower
+    };
+    tokio::join!(serving, following);
+}
+
+#[tokio::test]
+async fn what_comes_while_a_follower_begins_is_not_passed_over_by_its_place() {
+    let (home, options) = FakeHome::new().await;
+    let serving = async {
+        let (mut socket, _) = home.accept_open("a.1", json!([])).await;
+        let list = socket.call("channels.list").await;
+        for pos in 3..=5 {
+            socket.notify("message", told(pos, "early", &format!("a.{pos}"))).await;
+        }
+        socket.answer(&list, json!({"channels": [channel(5)], "sync": "a.5"})).await;
+        socket
+    };
+    let following = async {
+        let mut follower = Follower::start(options, From::Now).await.unwrap();
+        let at = |follower: &Follower| {
+            let place = follower.place();
+            (place.channels.values().next().unwrap().pos, place.sync.to_string())
+        };
+        assert_eq!(at(&follower), (2, "a.1".to_owned()));
+        for pos in 3..=5 {
+            assert!(matches!(follower.next().await.unwrap(), Update::New(m) if m.pos == pos));
+            assert_eq!(at(&follower), (pos, format!("a.{pos}")));
+        }
+    };
+    tokio::join!(serving, following);
+}
+
+/// Else a program that ends before it has gone through the new life takes its old positions for those of the new one.
+#[tokio::test]
+async fn a_place_of_a_new_life_has_no_position_of_the_old_one() {
+    let (home, options) = FakeHome::new().await;
+    let place: homing_client::Place = serde_json::from_value(json!({
+        "life": "before", "sync": "before.4", "channels": {fake::CHAT: {"pos": 40, "order": "00000004"}},
+    }))
+    .unwrap();
+    let (started, _socket) = tokio::join!(
+        Follower::start(options, From::Place(place.clone())),
+        home.accept_open("a.9", json!([]))
+    );
+    let mut follower = started.unwrap();
+    assert_eq!(*follower.place(), place);
+    assert!(matches!(follower.next().await.unwrap(), Update::Back { new_life: true }));
+    let seen = follower.place().channels.values().next().unwrap();
+    assert_eq!((follower.place().life.as_str(), seen.pos), ("a", 0));
+    assert_eq!(seen.earlier.as_deref(), Some("00000004"));
+}
+
 /// A message came late and stands below what was seen; it is not passed over, and nothing seen is told as new.
 #[tokio::test]
 async fn after_a_new_life_every_channel_is_gone_through_from_its_first_message() {

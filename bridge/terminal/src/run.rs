@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::app::{App, Connection, Happening, Wish};
+use crate::app::{App, Happening, Wish};
 use crate::ask::Ask;
 use crate::terminal::{self, Screen};
 use crate::time::Moment;
@@ -28,7 +28,7 @@ const AT_ONCE: usize = 256;
 /// Keys that wait to be dealt with. Nobody types so fast; a terminal that is pasted into without saying so waits itself.
 const KEYS_WAITING: usize = 256;
 
-/// How long the home has to answer what is under way when the user goes.
+/// How long the home has to take what waits, and to answer what is under way, when the user goes.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What to begin with.
@@ -99,11 +99,25 @@ pub async fn run(chat: Chat) -> Result<(), ChatError> {
     let ended = begun.until_ended(&mut app, &mut screen).await;
     // The user has the terminal back while the home is told.
     drop(screen);
+    let until = tokio::time::Instant::now() + FAREWELL;
+    let ended = match ended {
+        Ok(Ended::Quit) => Ok(()),
+        Ok(Ended::Stopped) => begun.send_out(&mut app, until).await,
+        Err(error) => Err(error),
+    };
     let Begun { calls, .. } = begun;
     drop(calls);
-    // What is under way is sent once more by nobody: it has this long.
-    let _closed_or_late = tokio::time::timeout(FAREWELL, client.close()).await;
+    // What is under way is sent once more by nobody.
+    let _closed_or_late = tokio::time::timeout_at(until, client.close()).await;
     ended
+}
+
+/// How the loop ended.
+enum Ended {
+    /// The user wanted it, and was asked about what would be lost.
+    Quit,
+    /// Somebody wanted it at once, and nobody was asked.
+    Stopped,
 }
 
 struct Begun {
@@ -157,31 +171,27 @@ enum Woken {
 }
 
 impl Begun {
-    async fn until_ended(&mut self, app: &mut App, screen: &mut Screen) -> Result<(), ChatError> {
+    async fn until_ended(
+        &mut self,
+        app: &mut App,
+        screen: &mut Screen,
+    ) -> Result<Ended, ChatError> {
         loop {
             if self.calls.make(app, self.started) {
-                return Ok(());
+                return Ok(Ended::Quit);
             }
             let shown = screen.draw(app)?;
             app.happen(Happening::Shown(Box::new(shown)), self.now());
             if self.calls.make(app, self.started) {
-                return Ok(());
+                return Ok(Ended::Quit);
             }
             let mut woken = self.wake(app.deadline()).await?;
             for _ in 0..AT_ONCE {
-                match woken {
-                    Woken::Stopped => return self.stop_now(app),
-                    Woken::Happened(happening) => app.happen(happening, self.now()),
-                    Woken::Answered(ticket, answer) => {
-                        if let Some(ask) = self.calls.asked.remove(&ticket) {
-                            let answer = answer.and_then(|reply| ask.read(&reply));
-                            app.happen(Happening::Answered(ask, Box::new(answer)), self.now());
-                        }
-                    }
-                    Woken::Nothing => {}
+                if self.take(app, woken) {
+                    return Ok(Ended::Stopped);
                 }
                 if self.calls.make(app, self.started) {
-                    return Ok(());
+                    return Ok(Ended::Quit);
                 }
                 match self.more()? {
                     Some(next) => woken = next,
@@ -191,19 +201,49 @@ impl Begun {
         }
     }
 
-    /// Drafts are kept and nobody is left waiting for what is typed; what was not sent is told.
-    fn stop_now(&mut self, app: &mut App) -> Result<(), ChatError> {
+    /// Tells the state. `true`: this is to end at once.
+    fn take(&mut self, app: &mut App, woken: Woken) -> bool {
+        match woken {
+            Woken::Stopped => return true,
+            Woken::Happened(happening) => app.happen(happening, self.now()),
+            Woken::Answered(ticket, answer) => {
+                if let Some(ask) = self.calls.asked.remove(&ticket) {
+                    let answer = answer.and_then(|reply| ask.read(&reply));
+                    app.happen(Happening::Answered(ask, Box::new(answer)), self.now());
+                }
+            }
+            Woken::Nothing => {}
+        }
+        false
+    }
+
+    /// Drafts are kept, and what waits is sent, each after the answer to the one before it: what the home has not taken by
+    /// then is told.
+    async fn send_out(
+        &mut self,
+        app: &mut App,
+        until: tokio::time::Instant,
+    ) -> Result<(), ChatError> {
         app.end();
-        self.calls.make(app, self.started);
-        match (&app.connection, app.outbox.unsent()) {
-            (_, 0) | (Connection::Online, _) => Ok(()),
-            (Connection::Lost | Connection::Ended(_), unsent) => Err(ChatError::Unsent(unsent)),
+        loop {
+            self.calls.make(app, self.started);
+            if app.outbox.unsent() == 0 {
+                return Ok(());
+            }
+            if self.over || tokio::time::Instant::now() >= until {
+                return Err(ChatError::Unsent(app.outbox.unsent()));
+            }
+            let again = app.outbox.deadline().map_or(until, |ms| self.at(ms).min(until));
+            let woken = tokio::select! {
+                event = self.events.next() => heard(event, &mut self.over),
+                () = tokio::time::sleep_until(again) => Woken::Happened(Happening::Tick),
+            };
+            self.take(app, woken);
         }
     }
 
     async fn wake(&mut self, deadline: Option<u64>) -> Result<Woken, ChatError> {
-        let until = deadline
-            .map(|ms| tokio::time::Instant::from_std(self.started + Duration::from_millis(ms)));
+        let until = deadline.map(|ms| self.at(ms));
         let [terminate, interrupt, hangup] = &mut self.stop;
         tokio::select! {
             biased;
@@ -228,6 +268,10 @@ impl Begun {
             return typed(Some(key)).map(Some);
         }
         Ok(self.events.try_next().map(|event| heard(Some(event), &mut self.over)))
+    }
+
+    fn at(&self, ms: u64) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.started + Duration::from_millis(ms))
     }
 
     fn now(&self) -> Moment {

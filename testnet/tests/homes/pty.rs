@@ -16,6 +16,9 @@ use tokio::sync::watch;
 
 use crate::party::{Party, WITHIN};
 
+/// Put on the line when the program has ended, behind all that it wrote: no screen shows it.
+const END: u8 = 0;
+
 /// A terminal with the program in it. Dropping it is the terminal's end, and the program's.
 pub(crate) struct Terminal {
     child: Child,
@@ -72,6 +75,9 @@ impl Terminal {
             while let Ok(count @ 1..) = reader.read(&mut bytes) {
                 emulator.lock().unwrap().process(&bytes[..count]);
                 drew.send_modify(|times| *times += 1);
+                if bytes[..count].contains(&END) {
+                    return;
+                }
             }
         });
         Self { child, master, slave, screen, drawn }
@@ -83,31 +89,41 @@ impl Terminal {
 
     /// What it shows.
     pub(crate) fn contents(&self) -> String {
-        self.screen.lock().unwrap().screen().contents()
+        contents(&self.screen)
     }
 
-    /// Waits until it shows what is wanted.
+    /// Waits until it shows what is wanted. That the program has ended is no reason to wait on.
     pub(crate) async fn until<T>(
         &mut self,
         what: &str,
         mut wanted: impl FnMut(&str) -> Option<T>,
     ) -> T {
+        let (screen, drawn) = (&self.screen, &mut self.drawn);
         let found = async {
             loop {
-                self.drawn.borrow_and_update();
-                if let Some(found) = wanted(&self.screen.lock().unwrap().screen().contents()) {
+                drawn.borrow_and_update();
+                if let Some(found) = wanted(&contents(screen)) {
                     return Some(found);
                 }
-                if self.drawn.changed().await.is_err() {
+                if drawn.changed().await.is_err() {
                     return None;
                 }
             }
         };
-        let found = tokio::time::timeout(WITHIN, found).await;
-        match found {
+        tokio::pin!(found);
+        let mut ended = String::new();
+        let waiting = async {
+            tokio::select! {
+                found = &mut found => return found,
+                status = self.child.wait() => ended = format!(" and has ended: {}", status.unwrap()),
+            }
+            // What it wrote last may still be on its way through the line.
+            (&self.slave).write_all(&[END]).unwrap();
+            found.await
+        };
+        match tokio::time::timeout(WITHIN, waiting).await {
             Ok(Some(found)) => found,
-            Ok(None) => panic!("it has ended without {what}:\n{}", self.contents()),
-            Err(_) => panic!("no {what}:\n{}", self.contents()),
+            Ok(None) | Err(_) => panic!("no {what}{ended}:\n{}", contents(screen)),
         }
     }
 
@@ -139,31 +155,18 @@ impl Terminal {
         self.screen.lock().unwrap().screen().alternate_screen()
     }
 
-    async fn back(&mut self, is_back: impl Fn() -> bool) {
-        let waiting = async {
-            while !is_back() {
-                if self.drawn.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        tokio::time::timeout(WITHIN, waiting)
-            .await
-            .expect("the screen of before does not come back");
-        assert!(is_back(), "it has ended without giving the screen back");
-    }
-
     /// Waits for its end; the terminal must be as it was before.
     pub(crate) async fn end(mut self) -> (ExitStatus, String) {
         let ended = tokio::time::timeout(WITHIN, self.child.wait()).await;
         let status =
             ended.unwrap_or_else(|_| panic!("it does not end:\n{}", self.contents())).unwrap();
         // What it wrote last may still be on its way through the line.
-        let screen = Arc::clone(&self.screen);
-        let is_back = move || !screen.lock().unwrap().screen().alternate_screen();
-        self.back(is_back).await;
+        (&self.slave).write_all(&[END]).unwrap();
+        let all_read = async { while self.drawn.changed().await.is_ok() {} };
+        tokio::time::timeout(WITHIN, all_read).await.expect("the line is not read to its end");
         let screen = self.screen.lock().unwrap();
         let screen = screen.screen();
+        assert!(!screen.alternate_screen(), "it has ended without giving the screen back");
         assert!(
             !screen.bracketed_paste() && !screen.hide_cursor(),
             "the terminal was not given back"
@@ -175,6 +178,10 @@ impl Terminal {
         );
         (status, screen.contents())
     }
+}
+
+fn contents(screen: &Mutex<vt100::Parser>) -> String {
+    screen.lock().unwrap().screen().contents()
 }
 
 fn cells(count: u16) -> NonZeroU16 {

@@ -11,8 +11,12 @@ const ENTER: &str = "\r";
 const ESC: &str = "\u{1b}";
 const PAGE_UP: &str = "\u{1b}[5~";
 const CTRL_END: &str = "\u{1b}[1;5F";
+const CLEAR: &str = "\u{15}";
 const QUIT: &str = "\u{11}";
 const SIZE: (u16, u16) = (100, 30);
+
+/// Enough for a race between the two to be lost, and not more than a row holds.
+const KEYS_AND_SIZES: usize = 50;
 
 async fn signed_in(names: &[&str], people: &[(usize, &str)]) -> Party {
     let party = Party::of(names).await;
@@ -220,6 +224,20 @@ async fn the_terminal_is_given_back_whatever_ends_it() {
     alice.resize(50, 14);
     alice.hides("│").await;
     alice.shows("bob: ␛]0;owned␇").await;
+    for n in 1..=KEYS_AND_SIZES {
+        // A key that comes together with a new size is a key.
+        let (columns, rows) = (60 + u16::try_from(n % 2).unwrap(), 14);
+        if n % 3 == 0 {
+            alice.press("x");
+            alice.resize(columns, rows);
+        } else {
+            alice.resize(columns, rows);
+            alice.press("x");
+        }
+        alice.shows(&format!("› {}", "x".repeat(n))).await;
+    }
+    alice.press(CLEAR);
+    alice.hides("xx").await;
     alice.resize(20, 5);
     alice.shows("at least 40×12").await;
     alice.resize(160, 50);
@@ -248,6 +266,46 @@ async fn the_terminal_is_given_back_whatever_ends_it() {
         typed.err.contains("chat needs a terminal") && typed.err.lines().count() == 1,
         "{typed:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_hangs_up_has_said_what_was_typed() {
+    let mut party = signed_in(&["acme.test"], &[(0, "alice"), (0, "bob")]).await;
+    let mut alice = Terminal::chat(&party, 0, "alice", &["bob"], SIZE);
+    alice.shows("nothing has been written here").await;
+    let typed: Vec<String> = (1..=5).map(|n| format!("line {n}")).collect();
+    for line in &typed {
+        alice.press(&format!("{line}{ENTER}"));
+    }
+    // All are taken, and at most the first is at the home.
+    alice.shows("you: line 5").await;
+    alice.signal(Signal::HUP);
+    let (status, _) = alice.end().await;
+    assert!(status.success(), "{status}");
+    let (bob, _) = party.client(0, "bob").await;
+    let channel = bob.open_chat("alice@acme.test").await.unwrap().channel;
+    let got = history(&bob, channel).await;
+    assert_eq!(got.iter().map(text).collect::<Vec<_>>(), typed);
+
+    // Where the home is not there it is told.
+    let mut alice = Terminal::chat(&party, 0, "alice", &["bob"], SIZE);
+    alice.shows("you: line 5 ✓").await;
+    party.homes[0].kill().await.unwrap();
+    alice.shows("reconnecting …").await;
+    alice.press(&format!("in vain{ENTER}"));
+    alice.shows("in vain … not sent yet").await;
+    alice.signal(Signal::HUP);
+    let (status, screen) = alice.end().await;
+    assert_eq!(status.code(), Some(1));
+    assert!(screen.contains("1 messages were not sent"), "{screen}");
+}
+
+/// Otherwise each such failure takes its full patience and is taken for another.
+#[tokio::test(flavor = "multi_thread")]
+#[should_panic(expected = "no bob and has ended: exit status: 1")]
+async fn a_chat_that_ends_is_noticed_by_whoever_waits_for_its_screen() {
+    let party = Party::of(&["acme.test"]).await;
+    Terminal::chat(&party, 0, "nobody", &[], SIZE).shows("bob").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

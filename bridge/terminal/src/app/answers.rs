@@ -11,6 +11,7 @@ use super::outbox::{Outgoing, Refused};
 use super::window::{Item, Scroll};
 use super::{App, Connection};
 use crate::ask::{Answer, Ask, Page};
+use crate::view::Rows;
 
 /// When a page is asked for again that did not come: the connection was lost under it.
 const AGAIN_MS: u64 = 1_000;
@@ -220,6 +221,7 @@ impl App {
             return;
         }
         let first = !window.loaded;
+        let followed = window.reaches_end && window.scroll == Scroll::Latest;
         match page {
             Page::Latest => window.take_latest(messages, head),
             Page::Before(_) => {
@@ -229,11 +231,40 @@ impl App {
                 }
                 return;
             }
-            Page::After(_) => window.take_after(messages),
+            Page::After(after) => {
+                window.take_after(messages);
+                if !first && followed {
+                    return self.begin_with_missed(channel, after);
+                }
+            }
         }
         // Whoever comes to something new begins with it.
         if first && let Some(order) = window.first_unread(&me) {
             window.scroll = Scroll::Top { item: Item::Stored(order.to_owned()) };
+        }
+    }
+
+    /// What was missed at the end of the open conversation is read from its beginning, where it is more than a screen:
+    /// what would run past was not seen.
+    fn begin_with_missed(&mut self, channel: Uuid, after: u64) {
+        if self.open != Some(channel) {
+            return;
+        }
+        let read = self.channels.get(channel).map_or(0, |channel| channel.read);
+        let me = self.me.clone();
+        let Some(window) = self.windows.get_mut(&channel) else { return };
+        let before = window.unread_from.replace(read.max(after));
+        let first = window.first_unread(&me).map(|order| Item::Stored(order.to_owned()));
+        let Some(first) = first else {
+            window.unread_from = before;
+            return;
+        };
+        let is_above = Rows::of(self).and_then(|rows| rows.scrolled_to(&first)).is_some();
+        let Some(window) = self.windows.get_mut(&channel) else { return };
+        if is_above {
+            window.scroll = Scroll::Top { item: first };
+        } else {
+            window.unread_from = before;
         }
     }
 

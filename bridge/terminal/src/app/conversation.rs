@@ -14,7 +14,6 @@ impl App {
     pub(crate) fn look_at(&mut self, id: Uuid) {
         self.leave();
         let Some(channel) = self.channels.get(id) else { return };
-        let (read, unread, head) = (channel.read, channel.unread, channel.head);
         let (marked, asking) = (channel.marked_unread, is_asking(channel));
         let draft = channel.draft.clone().unwrap_or_default();
         self.show_archive = channel.archived;
@@ -28,32 +27,27 @@ impl App {
             let update = ViewUpdate { marked_unread: Some(false), ..ViewUpdate::default() };
             self.ask(Ask::View { channel: id, update, done: None });
         }
+        self.begin(id);
+    }
+
+    /// Shows a conversation from where it is new, or its end.
+    pub(super) fn begin(&mut self, id: Uuid) {
+        let Some(channel) = self.channels.get(id) else { return };
+        let (read, unread, head) = (channel.read, channel.unread, channel.head);
+        // More than a page that is new: the user begins where it begins.
+        let far = unread > 0 && head.saturating_sub(read) > PAGE;
+        let new = (unread > 0).then_some(read);
         let me = self.me.clone();
-        match self.windows.get_mut(&id) {
-            None => {
-                // More than a page that is new: the user begins where it begins.
-                let far = unread > 0 && head.saturating_sub(read) > PAGE;
-                let window = self.new_window(id, far.then_some(read));
-                window.unread_from = (unread > 0).then_some(read);
-            }
-            Some(window) => {
-                window.selected = None;
-                window.scroll = Scroll::Latest;
-                if unread > 0 {
-                    window.unread_from = Some(read);
-                    if let Some(order) = window.first_unread(&me) {
-                        window.scroll = Scroll::Top { item: Item::Stored(order.to_owned()) };
-                    }
-                } else {
-                    window.unread_from = None;
-                    if !window.reaches_end && window.loaded {
-                        self.read_anew(id);
-                    }
-                }
-                self.window_order.retain(|held| *held != id);
-                self.window_order.push_back(id);
-            }
+        let goes_on = match self.windows.get_mut(&id) {
+            Some(window) => window.begin(new, far, &me),
+            None => false,
+        };
+        if !goes_on {
+            self.new_window(id, far.then_some(read)).unread_from = new;
+            return;
         }
+        self.window_order.retain(|held| *held != id);
+        self.window_order.push_back(id);
     }
 
     /// Nobody types in the open conversation any more, and what is written there is kept.

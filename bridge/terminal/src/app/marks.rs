@@ -70,10 +70,13 @@ impl App {
         let Some(channel) = self.channels.get(id) else { return };
         let mut pos = self.shown.seen_pos;
         // Behind the last message there may be places of changes, of which there is nothing to see.
-        if self.shown.at_end
-            && self.window(id).is_some_and(|window| window.loaded && window.reaches_end)
+        if let Some(window) = self.window(id)
+            && self.shown.at_end
+            && window.loaded
+            && window.reaches_end
         {
-            pos = pos.max(channel.head);
+            // Before a page that is on its way there is nothing to see of what it brings.
+            pos = pos.max(if window.asked_after { window.high() } else { channel.head });
         }
         let pos = pos.min(channel.head);
         let reading = self.reading.entry(id).or_default();

@@ -151,7 +151,9 @@ impl App {
                 self.window_order.retain(|held| *held != id);
             } else if head > window.high() && window.loaded && window.reaches_end {
                 if head - window.high() > CAUGHT_UP {
-                    self.read_anew(id);
+                    // From its end, or from where it is new.
+                    self.windows.remove(&id);
+                    self.begin(id);
                 } else {
                     self.catch_up(id);
                 }

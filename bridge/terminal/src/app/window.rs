@@ -160,6 +160,25 @@ impl Window {
         self.entries.iter().find(|(_, entry)| new(entry)).map(|(order, _)| order.as_str())
     }
 
+    /// The user comes back: to the first message above `new`, or to the end. `far`: that is more than a page away. `false`:
+    /// what is to be seen there is not held.
+    pub(crate) fn begin(&mut self, new: Option<u64>, far: bool, me: &str) -> bool {
+        self.selected = None;
+        self.scroll = Scroll::Latest;
+        self.unread_from = new;
+        let Some(read) = new else { return !self.loaded || self.reaches_end };
+        if !self.loaded {
+            // The page that is on its way may be another than is wanted now.
+            return if self.asked_after { self.high == read } else { !far };
+        }
+        let first = self.first_unread(me).map(str::to_owned);
+        let Some(first) = first.filter(|_| self.reaches_end && self.low <= read + 1) else {
+            return false;
+        };
+        self.scroll = Scroll::Top { item: Item::Stored(first) };
+        true
+    }
+
     /// The latest page. `head`: what the home had told of by then.
     pub(crate) fn take_latest(&mut self, page: MessagesPage, head: u64) {
         self.low = page.next.max(1);

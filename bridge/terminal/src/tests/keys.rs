@@ -514,3 +514,129 @@ fn the_archive_is_behind_a_key() {
         asks(&mut app).iter().any(|ask| matches!(ask, Ask::View { update: u, .. } if *u == update))
     );
 }
+
+#[test]
+fn whoever_hides_the_last_message_on_the_screen_stays_where_they_are() {
+    let mut app = chat(json!({"head": 100}));
+    open_with(&mut app, (1..=100).map(message).collect());
+    draw(&mut app);
+    press(&mut app, KeyCode::PageUp, NONE);
+    press(&mut app, KeyCode::PageUp, NONE);
+    let screen = draw(&mut app);
+    let numbers = screen.split("number ").skip(1);
+    let last: u64 =
+        numbers.filter_map(|rest| rest.split_whitespace().next()?.parse().ok()).max().unwrap();
+    assert!(last < 80, "{screen}");
+    let gone = message(last);
+    let of = homing_client::MessageRef { id: gone.id, sender: gone.sender };
+    answer(&mut app, Ask::Hide { channel: one(), of }, Answer::Done);
+    let screen = draw(&mut app);
+    let shows = |n: u64| screen.lines().any(|row| row.ends_with(&format!("number {n}")));
+    assert!(shows(last - 1) && !shows(last) && !shows(100), "{screen}");
+}
+
+/// What is asked for of the open conversation.
+fn pages(app: &mut App) -> Vec<Ask> {
+    asks(app).into_iter().filter(|ask| matches!(ask, Ask::Messages { .. })).collect()
+}
+
+#[test]
+fn whoever_comes_back_begins_where_it_is_new_though_it_is_not_held_any_more() {
+    let mut app = app(
+        (80, 24),
+        vec![
+            channel(1, json!({"head": 1_400, "read": 1_400})),
+            channel(2, json!({"with": "carol@acme.test"})),
+        ],
+    );
+    app.look_at(one());
+    let asked = pages(&mut app).remove(0);
+    answer(&mut app, asked, Answer::Messages(crate::scene::page(1_301..=1_400, true, 1_301)));
+    // So far up that the newest are held no more.
+    for low in (1..1_301).rev().step_by(100).map(|to| to - 99) {
+        let window = app.open_window().unwrap();
+        let (generation, page) = (window.generation, Page::Before(window.low()));
+        let ask = Ask::Messages { channel: one(), page, generation };
+        answer(&mut app, ask, Answer::Messages(crate::scene::page(low..low + 100, low > 1, low)));
+    }
+    assert!(!app.open_window().unwrap().reaches_end);
+    app.look_at(Uuid::from_u128(2));
+    for pos in 1_401..=1_600 {
+        tell(&mut app, Event::Message(Box::new(message(pos))));
+    }
+    asks(&mut app);
+    app.look_at(one());
+    let asked = pages(&mut app);
+    let [Ask::Messages { page: Page::After(1_400), .. }] = asked[..] else { panic!("{asked:?}") };
+    draw(&mut app);
+    assert!(!asks(&mut app).iter().any(|ask| matches!(ask, Ask::Read { .. })));
+    let page = crate::scene::page(1_401..=1_500, true, 1_500);
+    answer(&mut app, asked[0].clone(), Answer::Messages(page));
+    let screen = draw(&mut app);
+    assert!(screen.contains("── unread") && screen.contains("number 1401"), "{screen}");
+    let read = asks(&mut app).into_iter().find_map(|ask| match ask {
+        Ask::Read { pos, .. } => Some(pos),
+        _ => None,
+    });
+    assert!(matches!(read, Some(1_401..1_430)), "{read:?}");
+
+    // Left before its page has come, and come back to when there is more than that page holds.
+    let mut app = chat(json!({"head": 10, "read": 10}));
+    app.look_at(one());
+    assert!(matches!(pages(&mut app)[..], [Ask::Messages { page: Page::Latest, .. }]));
+    app.look_at(one());
+    assert!(pages(&mut app).is_empty(), "once is enough");
+    tell(
+        &mut app,
+        Event::Channel(Box::new(channel(1, json!({"head": 300, "read": 10, "unread": 290})))),
+    );
+    app.look_at(one());
+    assert!(matches!(pages(&mut app)[..], [Ask::Messages { page: Page::After(10), .. }]));
+    app.look_at(one());
+    assert!(pages(&mut app).is_empty(), "once is enough");
+}
+
+#[test]
+fn what_was_missed_is_read_when_it_was_on_the_screen() {
+    let reads = |app: &mut App| -> Vec<u64> {
+        let asks = asks(app).into_iter();
+        asks.filter_map(|ask| if let Ask::Read { pos, .. } = ask { Some(pos) } else { None })
+            .collect()
+    };
+    let mut app = chat(json!({"head": 3, "read": 3}));
+    open_with(&mut app, (1..=3).map(message).collect());
+    draw(&mut app);
+    assert_eq!(reads(&mut app), [0; 0]);
+    // Something before it is not here yet, and it is not shown until then.
+    tell(&mut app, Event::Message(Box::new(message(5))));
+    let asked = asks(&mut app);
+    draw(&mut app);
+    assert_eq!(reads(&mut app), [0; 0]);
+    let asked = asked.into_iter().find(|ask| matches!(ask, Ask::Messages { .. })).unwrap();
+    answer(&mut app, asked, Answer::Messages(crate::scene::page(4..=5, false, 5)));
+    let screen = draw(&mut app);
+    assert!(screen.contains("number 5") && !screen.contains("── unread"), "{screen}");
+    assert_eq!(reads(&mut app), [5]);
+    // More than a screen came during an outage: it begins where that does.
+    let mut opened = crate::scene::opened();
+    opened.channels = vec![channel(1, json!({"head": 60, "read": 5, "unread": 55}))];
+    tell(&mut app, Event::Lost(Error::Stopped));
+    tell(&mut app, Event::Opened(Box::new(opened.clone())));
+    let asked = pages(&mut app).remove(0);
+    draw(&mut app);
+    assert_eq!(reads(&mut app), [0; 0]);
+    answer(&mut app, asked, Answer::Messages(crate::scene::page(6..=60, false, 60)));
+    let screen = draw(&mut app);
+    assert!(screen.contains("── unread") && screen.contains("number 6\n"), "{screen}");
+    let read = reads(&mut app);
+    assert!(matches!(read[..], [10..=30]), "{read:?}");
+    wait(&mut app, 2_000);
+    press(&mut app, KeyCode::End, CONTROL);
+    draw(&mut app);
+    assert_eq!(reads(&mut app), [60], "whoever goes to the end passes over the rest");
+    // So much that it is not caught up with.
+    opened.channels = vec![channel(1, json!({"head": 1_060, "read": 60, "unread": 1_000}))];
+    tell(&mut app, Event::Opened(Box::new(opened)));
+    let asked = pages(&mut app);
+    assert!(matches!(asked[..], [Ask::Messages { page: Page::After(60), .. }]), "{asked:?}");
+}

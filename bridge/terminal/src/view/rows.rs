@@ -55,7 +55,11 @@ impl<'a> Rows<'a> {
             Scroll::Latest => self.up_from_end(),
             Scroll::Bottom { item, above } => match self.rows_of(item) {
                 Some(own) => self.up_from(item, own.len().saturating_sub(*above)),
-                None => self.up_from_end(),
+                // It was taken out of sight: the reader stays at what stood above it.
+                None => match self.previous(item) {
+                    Some(above) => self.up_from(&above, usize::MAX),
+                    None => self.up_from_end(),
+                },
             },
             Scroll::Top { item } => {
                 let down = self.down_from(item);
