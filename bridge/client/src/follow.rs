@@ -80,10 +80,10 @@ pub struct Follower {
     client: Client,
     events: Events,
     /// How far what is in `ready` reaches.
-    place: Place,
+    reached: Place,
     /// How far what was handed out does.
-    handed: Place,
-    /// Reached when `missed` is empty; until then `place.sync` stays behind.
+    place: Place,
+    /// Reached when `missed` is empty; until then `reached.sync` stays behind.
     sync_after_missed: Option<Arc<str>>,
     /// Channels with something not yet seen.
     missed: VecDeque<Uuid>,
@@ -133,7 +133,7 @@ impl Follower {
         };
         let mut follower = Self {
             events,
-            handed: place.clone(),
+            reached: place.clone(),
             place,
             sync_after_missed: None,
             missed: VecDeque::new(),
@@ -157,19 +157,19 @@ impl Follower {
                         order: channel.last.map(|message| message.order),
                         earlier: None,
                     };
-                    follower.place.channels.insert(channel.channel, seen);
+                    follower.reached.channels.insert(channel.channel, seen);
                 }
                 // What came since the sign-in is new, although the list has counted it already.
                 let early: Vec<Event> = std::iter::from_fn(|| follower.events.try_next()).collect();
                 for event in &early {
                     if let Event::Message(message) = event
                         && message.at.is_none()
-                        && let Some(place) = follower.place.channels.get_mut(&message.channel)
+                        && let Some(place) = follower.reached.channels.get_mut(&message.channel)
                     {
                         place.pos = place.pos.min(message.pos.saturating_sub(1));
                     }
                 }
-                follower.handed = follower.place.clone();
+                follower.place = follower.reached.clone();
                 for event in early {
                     follower.event(event);
                 }
@@ -194,7 +194,7 @@ impl Follower {
 
     /// How far the updates handed out reach.
     pub fn place(&self) -> &Place {
-        &self.handed
+        &self.place
     }
 
     /// The next update; `Err` when the connection is gone for good. Cancel safe: nothing is lost.
@@ -206,20 +206,22 @@ impl Follower {
             if self.relist {
                 let channels = self.client.all_channels().await?;
                 self.relist = false;
-                let sync =
-                    self.sync_after_missed.clone().unwrap_or_else(|| Arc::clone(&self.place.sync));
+                let sync = self
+                    .sync_after_missed
+                    .clone()
+                    .unwrap_or_else(|| Arc::clone(&self.reached.sync));
                 self.miss(channels, sync);
                 continue;
             }
             if let Some(channel) = self.missed.front() {
-                let seen = self.place.channels.get(channel).map_or(0, |place| place.pos);
+                let seen = self.reached.channels.get(channel).map_or(0, |place| place.pos);
                 let page = self.client.messages_after(*channel, seen, PAGE).await?;
                 self.take(page);
                 continue;
             }
             if let Some(sync) = self.sync_after_missed.take() {
-                self.place.sync = Arc::clone(&sync);
-                self.handed.sync = sync;
+                self.reached.sync = Arc::clone(&sync);
+                self.place.sync = sync;
             }
             match self.events.next().await {
                 Some(Event::Ended(error)) => return Err(error),
@@ -240,10 +242,10 @@ impl Follower {
                     break;
                 }
                 Ready::Channel(channel, place) => {
-                    self.handed.channels.insert(channel, place);
+                    self.place.channels.insert(channel, place);
                 }
-                Ready::Sync(sync) => self.handed.sync = sync,
-                Ready::NewLife(life) => self.handed.begin_life(life),
+                Ready::Sync(sync) => self.place.sync = sync,
+                Ready::NewLife(life) => self.place.begin_life(life),
             }
         }
         update
@@ -255,7 +257,7 @@ impl Follower {
 
     /// What was pushed so far reaches so far in that channel.
     fn reach(&mut self, channel: Uuid) {
-        if let Some(place) = self.place.channels.get(&channel) {
+        if let Some(place) = self.reached.channels.get(&channel) {
             self.ready.push_back(Ready::Channel(channel, place.clone()));
         }
     }
@@ -277,16 +279,16 @@ impl Follower {
             }
         }
         if let Some(sync) = sync {
-            self.place.sync = Arc::clone(&sync);
+            self.reached.sync = Arc::clone(&sync);
             self.ready.push_back(Ready::Sync(sync));
         }
     }
 
     fn opened(&mut self, opened: Opened) {
-        let new_life = self.place.life != opened.life;
+        let new_life = self.reached.life != opened.life;
         self.push(Update::Back { new_life });
         if new_life {
-            self.place.begin_life(opened.life.clone());
+            self.reached.begin_life(opened.life.clone());
             self.ready.push_back(Ready::NewLife(opened.life));
         }
         if opened.resync || new_life {
@@ -301,7 +303,7 @@ impl Follower {
     fn miss(&mut self, channels: Vec<Channel>, sync: Arc<str>) {
         self.sync_after_missed = Some(sync);
         for channel in channels {
-            let seen = self.place.channels.entry(channel.channel).or_default();
+            let seen = self.reached.channels.entry(channel.channel).or_default();
             if channel.head > seen.pos {
                 self.missed.push_back(channel.channel);
             }
@@ -313,7 +315,7 @@ impl Follower {
         let Some(channel) = self.missed.pop_front() else {
             return;
         };
-        let before = self.place.channels.get(&channel).map_or(0, |place| place.pos);
+        let before = self.reached.channels.get(&channel).map_or(0, |place| place.pos);
         // First what changed: whoever stops between two messages of the page goes on from the place of the first, and
         // would not hear of it again.
         for message in page.changed {
@@ -322,7 +324,7 @@ impl Follower {
         for message in page.messages {
             self.see(Box::new(message));
         }
-        let place = self.place.channels.entry(channel).or_default();
+        let place = self.reached.channels.entry(channel).or_default();
         place.pos = place.pos.max(page.next);
         // A page that does not move would be asked for for ever.
         if page.more && place.pos > before {
@@ -333,7 +335,7 @@ impl Follower {
 
     fn see(&mut self, message: Box<Message>) {
         let channel = message.channel;
-        let place = self.place.channels.entry(channel).or_default();
+        let place = self.reached.channels.entry(channel).or_default();
         // A page that went further has shown it as it is now.
         if message.at.is_some_and(|at| at <= place.pos) {
             return;

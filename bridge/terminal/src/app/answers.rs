@@ -175,6 +175,10 @@ impl App {
                     self.say(error.to_string());
                 }
             }
+            // Busy is not no.
+            Ask::Open { .. } if error.retry_after().is_some() => {
+                self.ask_later(again.unwrap_or_default(), ask);
+            }
             Ask::Open { with } => {
                 self.opening.remove(&with.to_ascii_lowercase());
                 self.say(format!("{with}: {error}"));

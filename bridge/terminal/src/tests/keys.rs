@@ -429,8 +429,13 @@ fn after_an_outage_what_was_missed_is_asked_for_and_a_new_life_begins_anew() {
     open_with(&mut app, (1..=3).map(message).collect());
     draw(&mut app);
     asks(&mut app);
+    tell(&mut app, Event::Message(Box::new(message(4))));
+    assert!(app.deadline().is_some());
     tell(&mut app, Event::Lost(Error::Stopped));
     assert!(draw(&mut app).contains("reconnecting …"));
+    // What is due waits for the connection, and wakes nobody until then.
+    wait(&mut app, 60_000);
+    assert!(app.deadline().is_none_or(|at| at > app.now.ms), "{:?}", app.deadline());
     type_in(&mut app, "while away");
     press(&mut app, KeyCode::Enter, NONE);
     let mut opened = crate::scene::opened();
@@ -438,7 +443,7 @@ fn after_an_outage_what_was_missed_is_asked_for_and_a_new_life_begins_anew() {
     tell(&mut app, Event::Opened(Box::new(opened.clone())));
     let asked = asks(&mut app);
     assert!(
-        asked.iter().any(|ask| matches!(ask, Ask::Messages { page: Page::After(3), .. })),
+        asked.iter().any(|ask| matches!(ask, Ask::Messages { page: Page::After(4), .. })),
         "{asked:?}"
     );
     assert!(asked.iter().any(|ask| matches!(ask, Ask::Send { .. })), "{asked:?}");

@@ -272,7 +272,9 @@ async fn run_command(args: ClientArgs) -> anyhow::Result<()> {
         Command::Register { name, invite, display_name } => {
             register(session, &screen, &name, invite.as_deref(), display_name.as_deref()).await
         }
-        Command::Login { name, device_name } => login(session, &screen, &name, &device_name).await,
+        Command::Login { name, device_name } => {
+            Box::pin(login(session, &screen, &name, &device_name)).await
+        }
         Command::Logout => logout(session).await,
         Command::Send { to, text, id } => send(&session, &screen, &to, text, id).await,
         Command::Edit(edit) => change::edit(&session, &screen, edit).await,
