@@ -1,5 +1,6 @@
 //! Messages are found by their words: by whoever is shown them, as they stand now, and after whatever happened to the index.
 
+use std::cmp::Reverse;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,12 +24,20 @@ async fn found(client: &Client, words: &str) -> Vec<String> {
     page(client, &query).await.messages.iter().map(text).collect()
 }
 
-/// Waits until that is found: nobody tells when the index has it, and it is to have it in a moment.
+/// Waits until that is found, the newest first: nobody tells when the index has it, and it is to have it in a moment.
+///
+/// What was sent to two conversations within a millisecond has no order: there the order of `wanted` does not count.
 async fn until_found(client: &Client, words: &str, wanted: &[&str]) {
+    let mut texts = wanted.to_vec();
+    texts.sort_unstable();
     let waiting = async {
         loop {
-            let there = found(client, words).await;
-            if there == wanted {
+            let query = MessageQuery { query: words, limit: Some(100), ..MessageQuery::default() };
+            let there = page(client, &query).await.messages;
+            assert!(there.is_sorted_by_key(|message| Reverse(message.sent_at)), "{words}");
+            let mut there: Vec<String> = there.iter().map(text).collect();
+            there.sort_unstable();
+            if there == texts {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -184,6 +193,8 @@ async fn pages_go_on_where_the_last_one_ended() {
     }
     let before: Vec<String> = (0..60).rev().map(|n| format!("common {n}")).collect();
     until_found(&alice, "common", &before.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    // As one page has them.
+    let before = found(&alice, "common").await;
     let (mut all, mut cursor): (Vec<Message>, Option<String>) = (Vec::new(), None);
     for new in 0.. {
         let query = MessageQuery {
