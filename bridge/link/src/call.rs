@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use homing_wire::body::Body;
 use homing_wire::{Address, ChannelId, DeviceId, GroupLink, MessageId, OpId, Order};
+use uuid::Uuid;
 
 use crate::view::{
     ChannelView, ChannelsPage, Devices, Found, FoundMessages, GroupChanged, GroupPolicy, LinkMade,
-    MembersPage, MessageView, MessagesPage, Opened, PresencePage, PrivacyChange, Receipts,
-    RoleView, Sent, UserView, UsersPage,
+    MediaAnswer, MediaUrl, MembersPage, MessageView, MessagesPage, Opened, PresencePage,
+    PrivacyChange, Receipts, RoleView, Sent, UserView, UsersPage,
 };
 
 /// What a client's session may ask.
@@ -286,6 +287,33 @@ pub enum Call {
         /// The client's name for this change.
         op: Option<OpId>,
     },
+    /// A file that the user has uploaded. Answer: [`Answer::Media`].
+    MediaGet {
+        /// Which.
+        id: Uuid,
+    },
+    /// The file of a message, as one of the user's own. Answer: [`Answer::Media`].
+    MediaCopy {
+        /// Where.
+        channel: ChannelId,
+        /// The message's id.
+        id: MessageId,
+        /// Who sent it, where the same id could be of several.
+        sender: Option<Address>,
+        /// The client's name for this change.
+        op: Option<OpId>,
+    },
+    /// A link to the file of a message that needs no token. Answer: [`Answer::MediaUrl`].
+    MediaUrl {
+        /// Where.
+        channel: ChannelId,
+        /// The message's id.
+        id: MessageId,
+        /// Who sent it, where the same id could be of several.
+        sender: Option<Address>,
+        /// To a smaller image of it, of about so many pixels along its longer side.
+        thumbnail: Option<u32>,
+    },
     /// The user's devices. Answer: [`Answer::Devices`].
     DevicesList,
     /// Calls a device something else. Answer: [`Answer::Done`].
@@ -418,6 +446,10 @@ pub enum Answer {
     Found(Found),
     /// Of [`Call::DevicesList`].
     Devices(Devices),
+    /// Of [`Call::MediaGet`] and [`Call::MediaCopy`].
+    Media(MediaAnswer),
+    /// Of [`Call::MediaUrl`].
+    MediaUrl(MediaUrl),
     /// Of [`Call::GroupsInvite`] and [`Call::GroupsRemove`].
     GroupChanged(GroupChanged),
     /// Of [`Call::GroupsLink`].

@@ -14,6 +14,7 @@
 //! 4. Dropping the session ends it.
 
 mod call;
+mod media;
 mod outbox;
 mod refused;
 mod session;
@@ -22,13 +23,18 @@ mod view;
 pub use call::{
     Answer, Call, Login, OwnViewChange, Place, Register, Secret, SendTarget, Unlinked, UserList,
 };
+pub use media::{
+    ByteStream, Checksum, MediaBytes, MediaFile, MediaLink, NewUpload, OpenMedia, Piece, Reading,
+    UploadStatus,
+};
 pub use outbox::{CloseReason, Notice, OutboxSender, Overflow, ToClient, outbox};
 pub use refused::{Code, Refused};
 pub use session::{BoxFuture, ClientInfo, Link, Request, Session, SessionNo};
 pub use view::{
     ChannelKind, ChannelState, ChannelView, ChannelsPage, DeviceRow, Devices, Found, FoundMessages,
     GroupChanged, GroupPolicy, GroupsFrom, HistoryShown, Limits, LinkMade, LoggedIn, MarkView,
-    MemberRow, MembersPage, MessageView, MessagesPage, Opened, PresencePage, PresenceView, Privacy,
-    PrivacyChange, RawJson, ReactionView, ReceiptRow, Receipts, Registered, RoleView, SeenBy, Sent,
-    SyncPoint, UserResult, UserView, UsersPage, WellKnown, Whoami, Whoever,
+    MediaAnswer, MediaUrl, MediaView, MemberRow, MembersPage, MessageView, MessagesPage, Opened,
+    PresencePage, PresenceView, Privacy, PrivacyChange, RawJson, ReactionView, ReceiptRow,
+    Receipts, Registered, RoleView, SeenBy, Sent, SyncPoint, UserResult, UserView, UsersPage,
+    WellKnown, Whoami, Whoever,
 };

@@ -139,6 +139,8 @@ impl ToClient {
                     Ok(Answer::Devices(p)) => {
                         p.devices.iter().map(|row| row.name.len() + 160).sum()
                     }
+                    Ok(Answer::Media(answer)) => answer.media.name.len() + 512,
+                    Ok(Answer::MediaUrl(link)) => link.url.len(),
                     Ok(
                         Answer::Sent(_)
                         | Answer::Done

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use tokio::sync::mpsc;
 
 use crate::call::{Call, Login, Register};
+use crate::media::MediaLink;
 use crate::outbox::{Outbox, ToClient};
 use crate::refused::{Code, Refused};
 use crate::view::{LoggedIn, Registered, WellKnown};
@@ -65,6 +66,8 @@ pub trait Link: Send + Sync + 'static {
     fn well_known(&self) -> BoxFuture<'_, Result<WellKnown, Refused>>;
     /// Whether the node takes calls; the word says why not.
     fn ready(&self) -> BoxFuture<'_, Result<(), Refused>>;
+    /// Its files; `None`: it keeps none.
+    fn media(&self) -> Option<&dyn MediaLink>;
 }
 
 /// A client's place at a node: the bridge's end.

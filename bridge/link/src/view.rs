@@ -367,6 +367,8 @@ pub struct Limits {
     pub watched: u64,
     /// Rows of a page of messages (count).
     pub page: u64,
+    /// A file that is uploaded.
+    pub upload: u64,
 }
 
 /// The signed-in user.
@@ -627,6 +629,51 @@ pub struct DeviceRow {
     pub last_seen: Option<u64>,
     /// The one that asks.
     pub current: bool,
+}
+
+/// Answer of `media.get` and `media.copy`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "MediaAnswer")]
+pub struct MediaAnswer {
+    /// As a `media` body names it.
+    pub media: MediaView,
+}
+
+/// A file, as a `media` body names it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Media")]
+pub struct MediaView {
+    /// The home that holds it.
+    pub home: String,
+    /// Which.
+    pub id: uuid::Uuid,
+    /// Its BLAKE3, in hexadecimal.
+    pub hash: String,
+    /// Bytes.
+    pub size: u64,
+    /// Its media type, as its bytes say.
+    pub mime: String,
+    /// What it is called.
+    pub name: String,
+    /// Pixels of an image from left to right, as it is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// Pixels of an image from top to bottom, as it is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// A ThumbHash (<https://evanw.github.io/thumbhash/>) of an image, base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
+}
+
+/// Answer of `media.url`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "MediaUrl")]
+pub struct MediaUrl {
+    /// Whoever has it may read the file: relative to the home's HTTP address, unless the home knows how it is reached.
+    pub url: String,
+    /// Until then, in Unix milliseconds.
+    pub expires_at: u64,
 }
 
 /// Answer of `POST /v1/register`.
