@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use homing_wire::limits::{BODY_BYTES, MENTIONS};
 use homing_wire::{
-    ChannelId, Event, Hash, Header, Kind, Local, MessageId, OpId, Order, Pos, Seq, UserRef,
+    ChannelId, Event, Hash, Header, Kind, Local, MediaReference, MessageId, OpId, Order, Pos, Seq,
+    UserRef,
 };
 
 use crate::fold::NO_MESSAGE;
@@ -40,6 +41,8 @@ pub struct SendCommand {
     pub mentions: Vec<UserRef>,
     /// What it is about.
     pub about: Option<homing_wire::Target>,
+    /// Files that it names.
+    pub media: Vec<MediaReference>,
 }
 
 /// Where a message goes.
@@ -142,7 +145,7 @@ impl Home {
                 .into());
         }
         let is_change = matches!(command.kind, Kind::Edit | Kind::Delete | Kind::Reaction);
-        if !is_change && !matches!(command.kind, Kind::Text | Kind::Custom) {
+        if !is_change && !matches!(command.kind, Kind::Text | Kind::Media | Kind::Custom) {
             return Err(Refusal::new(
                 Class::Invalid,
                 "unsupported_body",
@@ -156,6 +159,7 @@ impl Home {
             Target::To(with) => self.chat_id(&me, with)?,
         };
         self.check_mentions(reader, id, &me, &command)?;
+        self.check_media(reader, &command)?;
         match self.channel(reader, id)? {
             Some(state) => {
                 let is_group = state.group.is_some();
@@ -417,7 +421,7 @@ impl Home {
             kind: command.kind,
             target: command.about.clone(),
             mentions: command.mentions.clone(),
-            media: Vec::new(),
+            media: command.media.clone(),
             roster,
             // A body is at most 64 KiB: checked where it came in.
             body_size: u32::try_from(command.body.len()).unwrap_or(u32::MAX),

@@ -510,7 +510,7 @@ impl Home {
     }
 
     /// A message that a member of a channel is shown.
-    fn seen_message(
+    pub(crate) fn seen_message(
         &mut self,
         reader: &dyn Reader,
         id: ChannelId,
@@ -669,6 +669,7 @@ impl Home {
         let recount = gone(before) != gone(&after);
         if recount {
             self.recount(reader, &entry, gone(&after))?;
+            self.name_media(&entry, !gone(&after));
         }
         let mentioned = &entry.event.header.mentions;
         if !mentioned.is_empty() && self.was_counted(reader, &entry)? {

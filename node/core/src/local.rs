@@ -214,6 +214,9 @@ impl Home {
         if let Some(slot) = self.change_channel(channel).filter(|_| all_gone) {
             slot.forget_last();
         }
+        for entry in &old {
+            self.name_media(entry, false);
+        }
         self.write(Write::Pruned { channel, upto });
         if shown || all_gone {
             // Lists of channels show fewer unread, or another last message.

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, UserRef};
+use homing_wire::{ChannelId, DeviceId, Epoch, Hash, HomeId, Local, OpId, Pos, Seq, UserRef};
+use uuid::Uuid;
 
 use crate::fold::Fold;
+use crate::media::{MediaId, MediaState};
 use crate::own_view::OwnView;
 use crate::state::{
     Account, ChannelState, Device, EntryRow, Invite, ListRow, LogEntry, MessageKey, OpDone,
@@ -121,6 +123,19 @@ pub trait Reader {
     fn has_word(&self, word: &str, user: &Local) -> Result<bool, Fault>;
     /// When a user was last seen, in Unix milliseconds, as far as it was stored.
     fn last_seen(&self, user: &Local) -> Result<Option<u64>, Fault>;
+    /// A file of this home.
+    fn media(&self, id: Uuid) -> Result<Option<MediaState>, Fault>;
+    /// Files of this home by rising id, above `after`, at most `limit`.
+    fn medias(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<MediaState>, Fault>;
+    /// Files of this home that hold the same, at most `limit`.
+    fn media_of_hash(&self, hash: Hash, limit: usize) -> Result<Vec<Uuid>, Fault>;
+    /// Where a file is named, in that channel or in any, at most `limit`, by channel and place.
+    fn named(
+        &self,
+        media: MediaId,
+        channel: Option<ChannelId>,
+        limit: usize,
+    ) -> Result<Vec<(ChannelId, Pos)>, Fault>;
     /// What an `op` of a user has done.
     fn op(&self, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault>;
     /// `op`s done before `before_ms`, at most `limit`, so that they can be forgotten.

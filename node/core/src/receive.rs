@@ -574,6 +574,9 @@ impl Home {
                 self.follows(Effect::Message { entry, change });
                 return Ok(None);
             };
+            if fold.deleted == Deleted::ForAll {
+                self.name_media(&entry, false);
+            }
             self.keep_fold(id, entry.pos, fold);
             let message = self.folded(reader, entry)?;
             self.follows(Effect::Changed { message, by: None, change });

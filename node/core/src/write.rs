@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use homing_wire::{ChannelId, DeviceId, HomeId, Local, OpId, Pos, Stamp, UserRef};
+use homing_wire::{ChannelId, DeviceId, Hash, HomeId, Local, OpId, Pos, Stamp, UserRef};
+use uuid::Uuid;
 
 use crate::fold::Fold;
+use crate::media::{MediaId, MediaState};
 use crate::own_view::OwnView;
 use crate::state::{
     Account, ChannelState, Device, Invite, ListRow, LogEntry, OpDone, PeerState, TokenHash,
@@ -151,6 +153,26 @@ pub enum Write {
         user: Local,
         /// When.
         at: Option<u64>,
+    },
+    /// A file of this home.
+    Media(Box<MediaState>),
+    /// It is gone.
+    MediaGone {
+        /// Which.
+        id: Uuid,
+        /// What was in it.
+        hash: Hash,
+    },
+    /// An event names a file, or does so no longer. That a new [`Self::Entry`] names its files is not said again.
+    Named {
+        /// Which file.
+        media: MediaId,
+        /// Where.
+        channel: ChannelId,
+        /// The event's place.
+        pos: Pos,
+        /// It does.
+        there: bool,
     },
     /// What an `op` of a user has done.
     Op {

@@ -29,6 +29,7 @@ use tracing::{debug, warn};
 use crate::control::{self, Control, ControlError, ControlReply};
 use crate::jobs::Jobs;
 use crate::keys::AdminToken;
+use crate::media::Media;
 use crate::metrics::{CONTENT_TYPE, Metrics};
 
 /// Where a [`Control`] is posted.
@@ -69,6 +70,8 @@ pub struct Admin {
     pub store: Arc<dyn Store>,
     /// Backups and the like.
     pub jobs: Jobs,
+    /// Files.
+    pub(crate) media: Option<Arc<Media>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -225,6 +228,14 @@ async fn commanded(admin: &Admin, body: Incoming) -> Result<Response<Body>, Http
 async fn carry_out(admin: &Admin, control: Control) -> Result<ControlReply, ControlError> {
     if Jobs::takes(&control) {
         return admin.jobs.control(control).map(|job| ControlReply::Job { job });
+    }
+    if let Some(media) = &admin.media {
+        if let Control::MediaList { after } = control {
+            return media.list(after).await;
+        }
+        if let Control::MediaPurge { before_ms, cached, dry_run } = control {
+            return media.purge(before_ms, cached, dry_run).await;
+        }
     }
     let Control::UserExport { user, place } = control else {
         return admin.node.control(control).await;

@@ -19,9 +19,10 @@ use homing_wire::{ChannelId, DeviceId, HomeId, HomeName, HomeRef, Local, UserId,
 use serde::{Deserialize, Serialize};
 
 pub use rows::{
-    AccountWord, GroupHomeRow, GroupPersonRow, GroupRow, InviteRow, JobRow, PeerRow, QueueRow,
-    StatusRow, UserRow,
+    AccountWord, GroupHomeRow, GroupPersonRow, GroupRow, InviteRow, JobRow, MediaRow, MediaTotals,
+    PeerRow, QueueRow, StatusRow, UserRow,
 };
+use uuid::Uuid;
 
 use crate::export::{self, ExportPlace, ExportRow};
 use crate::password;
@@ -92,6 +93,20 @@ pub enum Control {
     Verify,
     /// How the last of these stands.
     Job,
+    /// A page of this home's files, and how much is kept.
+    MediaList {
+        /// Those above.
+        after: Option<Uuid>,
+    },
+    /// Remove old files, named or not.
+    MediaPurge {
+        /// What came whole before then; of other homes' files, what was read last before then. Unix milliseconds.
+        before_ms: u64,
+        /// Other homes' files alone.
+        cached: bool,
+        /// Say what would be removed.
+        dry_run: bool,
+    },
     /// Make an invite.
     InviteCreate {
         /// The code, hashed: nobody but its maker sees it.
@@ -176,6 +191,15 @@ pub enum ControlReply {
     Job {
         /// The one begun last.
         job: JobRow,
+    },
+    /// Files of this home.
+    Media {
+        /// By id.
+        files: Vec<MediaRow>,
+        /// How much is kept, or was removed.
+        totals: MediaTotals,
+        /// There are more above the last.
+        more: bool,
     },
     /// One invite.
     Invite(InviteRow),
@@ -369,6 +393,10 @@ pub fn apply(
         Control::Backup { .. } | Control::Verify | Control::Job => {
             let message = "backups are made beside the node, not by it";
             return Err(ControlError::refused("not_here", message));
+        }
+        Control::MediaList { .. } | Control::MediaPurge { .. } => {
+            let message = "files are looked after by the running node: start it";
+            return Err(ControlError::refused("not_running", message));
         }
         Control::UserExport { user, place } => {
             let user = home.user(&user);

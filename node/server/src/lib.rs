@@ -15,6 +15,7 @@ pub mod init;
 pub mod jobs;
 pub mod keys;
 pub mod logs;
+mod media;
 pub mod metrics;
 pub mod node;
 pub mod operator;

@@ -202,6 +202,9 @@ impl Stopped {
         if matches!(control, Control::PeerRetry { .. }) {
             bail!("the node is stopped: it dials when it is started");
         }
+        if matches!(control, Control::MediaList { .. } | Control::MediaPurge { .. }) {
+            bail!("the node is stopped: it looks after its files while it runs; start it");
+        }
         // What `homing check` asks reads alone; so do jobs.
         let reads = Jobs::takes(&control) || matches!(control, Control::Status | Control::PeerList);
         if let (Some(why), false) = (&self.displaced, reads) {

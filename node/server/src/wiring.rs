@@ -145,6 +145,76 @@ pub(crate) fn search(config: &Config) -> SearchLimits {
     }
 }
 
+/// Files. Blocks for a moment: rows of all files are read.
+pub(crate) async fn media(
+    config: &Config,
+    keys: &Keys,
+    directory: &Directory,
+    store: &Arc<dyn Store>,
+    input: &mpsc::Sender<Input>,
+    net: &NetHandle,
+    now: fn() -> u64,
+) -> anyhow::Result<Media> {
+    let m = &config.media;
+    let folder = config.media_folder();
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)))
+        .with_context(|| format!("cannot make {}", folder.display()))?;
+    let s3 = match m.store {
+        MediaStore::Folder => None,
+        MediaStore::S3 => Some(S3Config {
+            endpoint: m.s3_endpoint.as_ref().map(|url| url.as_str().to_owned()),
+            region: m.s3_region.clone(),
+            bucket: m.s3_bucket.clone(),
+            prefix: m.s3_prefix.clone(),
+            access_key_id: m.s3_key_id.clone(),
+            secret_access_key: m.s3_key.0.clone(),
+            allow_http: m
+                .s3_endpoint
+                .as_ref()
+                .is_some_and(|url| url.as_str().starts_with("http://")),
+        }),
+    };
+    let ms = Duration::from_millis;
+    let uploads = UploadLimits {
+        upload_bytes: m.upload_bytes,
+        open_of_user: m.uploads_of_user,
+        expires: ms(m.upload_expires_ms),
+        idle: ms(m.upload_idle_ms),
+        ..UploadLimits::default()
+    };
+    let images = ImageLimits {
+        workers: m.image_workers,
+        waiting: m.images_waiting,
+        pixels: m.image_pixels,
+        memory_bytes: (m.image_memory_mb as u64) << 20,
+        ..ImageLimits::default()
+    };
+    // Of the signing key, so that links outlive a restart; nobody who has one learns anything of the key.
+    let link_key = blake3::derive_key("homing media links v1", &keys.signing.to_bytes());
+    let parts = MediaParts {
+        limits: MediaLimits {
+            upload_bytes: m.upload_bytes,
+            user_bytes: m.user_bytes,
+            home_bytes: m.home_bytes,
+            unnamed_ms: m.unnamed_ms,
+            sweep_ms: m.sweep_ms,
+            link_ms: m.link_ms,
+        },
+        directory: directory.clone(),
+        store: store.clone(),
+        input: input.clone(),
+        net: net.clone(),
+        blobs: Blobs::open(BlobsConfig { folder: folder.clone(), s3 }).await?,
+        uploads: Uploads::open(&folder.join("uploads"), uploads, now).await?,
+        cache: Cache::open(&folder.join("cache"), m.cache_bytes, m.fetches).await?,
+        images: Images::new(images),
+        link_key,
+        now,
+    };
+    Ok(tokio::task::spawn_blocking(move || Media::new(parts)).await??)
+}
+
 /// The default engine. Whose store it must be is for the caller to say.
 pub fn journal(config: &Config) -> JournalConfig {
     let s = &config.store;

@@ -13,14 +13,16 @@
 //! Records are: one header, any number of files and batches, one end. The chain finds every changed byte, and
 //! says where; without the end a file is cut off.
 
+use std::collections::HashMap;
 use std::io::{Read, Write as IoWrite};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use bytes::Bytes;
-use homing_core::{Batch, Fault, LogEntry, UserList, Write};
+use homing_core::{Batch, Deleted, Fault, LogEntry, MediaId, UserList, Write, named_by};
 use homing_wire::{ChannelId, Epoch, HomeId, Local, OpId, Pos, Stamp};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::values::{self, Stored};
 use crate::{Meta, Store, StoreError, Tap, entry};
@@ -289,6 +291,15 @@ fn go_through(store: &dyn Store, out: &mut Out<'_>) -> Result<(), BackupError> {
             part.add(out, Write::Op { user, op, done })?;
         }
     }
+    let mut after: Option<Uuid> = None;
+    loop {
+        let files = store.medias(after, PAGE)?;
+        let Some(last) = files.last() else { break };
+        after = Some(last.id);
+        for file in files {
+            part.add(out, Write::Media(Box::new(file)))?;
+        }
+    }
     let mut after: Option<ChannelId> = None;
     loop {
         let states = store.channels(after, PAGE)?;
@@ -312,11 +323,24 @@ fn go_through(store: &dyn Store, out: &mut Out<'_>) -> Result<(), BackupError> {
                 };
                 let (first, last) = (pos.next(), last.pos);
                 pos = last;
+                // What was deleted names no files, whatever its entry says.
+                let with_files: HashMap<Pos, Vec<MediaId>> = entries
+                    .iter()
+                    .map(|entry| (entry.pos, named_by(entry).map(MediaId::from).collect()))
+                    .filter(|(_, files): &(Pos, Vec<MediaId>)| !files.is_empty())
+                    .collect();
                 for entry in entries {
                     part.add(out, Write::Entry(entry))?;
                 }
                 for (pos, fold) in store.folds(state.id, first, last)? {
-                    let (channel, fold) = (state.id, Arc::new(fold));
+                    let channel = state.id;
+                    let deleted = fold.deleted == Deleted::ForAll;
+                    let files = with_files.get(&pos).filter(|_| deleted);
+                    for media in files.into_iter().flatten() {
+                        let there = false;
+                        part.add(out, Write::Named { media: *media, channel, pos, there })?;
+                    }
+                    let fold = Arc::new(fold);
                     part.add(out, Write::Fold { channel, pos, fold })?;
                 }
             }
@@ -489,6 +513,9 @@ mod tag {
     pub(super) const DRAFT: u8 = 18;
     pub(super) const WORD: u8 = 19;
     pub(super) const SEEN: u8 = 21;
+    pub(super) const MEDIA: u8 = 22;
+    pub(super) const MEDIA_GONE: u8 = 23;
+    pub(super) const NAMED: u8 = 24;
 }
 
 fn next_write(rest: &[u8]) -> Option<(u8, usize)> {
@@ -531,6 +558,11 @@ fn encode_batch(batch: &Batch) -> Vec<u8> {
             Write::LetterGone { peer, number } => (tag::LETTER_GONE, to_bytes(&(peer, number))),
             Write::Op { user, op, done } => (tag::OP, to_bytes(&(user, op, stored(done)))),
             Write::OpGone { user, op } => (tag::OP_GONE, to_bytes(&(user, op))),
+            Write::Media(media) => (tag::MEDIA, stored(media.as_ref())),
+            Write::MediaGone { id, hash } => (tag::MEDIA_GONE, to_bytes(&(id, hash))),
+            Write::Named { media, channel, pos, there } => {
+                (tag::NAMED, to_bytes(&(media.home, media.id, channel, pos, there)))
+            }
             Write::Seen { user, at } => (tag::SEEN, to_bytes(&(user, at))),
             Write::Listed { list, owner, other, since } => {
                 (tag::LISTED, to_bytes(&(list, owner, other, since)))
@@ -590,6 +622,15 @@ fn decode_batch(mut content: Bytes) -> Option<Batch> {
             tag::UNANSWERED => {
                 let (home, user, channel, open) = from_bytes(&content)?;
                 Write::Unanswered { home, user, channel, open }
+            }
+            tag::MEDIA => Write::Media(Box::new(values::decode(&content).ok()?)),
+            tag::MEDIA_GONE => {
+                let (id, hash) = from_bytes(&content)?;
+                Write::MediaGone { id, hash }
+            }
+            tag::NAMED => {
+                let (home, id, channel, pos, there) = from_bytes(&content)?;
+                Write::Named { media: MediaId { home, id }, channel, pos, there }
             }
             tag::PEER => Write::Peer(Box::new(values::decode(&content).ok()?)),
             tag::ROSTER => {
@@ -706,6 +747,9 @@ pub fn restore_batch(
             | Write::OwnView { .. }
             | Write::Draft { .. }
             | Write::Word { .. }
+            | Write::Media(_)
+            | Write::MediaGone { .. }
+            | Write::Named { .. }
             | Write::Op { .. }
             | Write::OpGone { .. } => {}
         }

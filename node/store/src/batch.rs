@@ -4,12 +4,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use homing_core::{Batch, Fault, LogEntry, MessageKey, OpDone, Write};
+use homing_core::{Batch, Fault, LogEntry, MediaId, MessageKey, OpDone, Write, named_by};
 
 use crate::keys::Key;
 use crate::values::{
-    self, DraftRow, IsChange, IsFound, IsOpen, LetterRow, ListedSince, Listing, OpAge, OwedSince,
-    PrunedTo, RosterRow, SeenAt, Stored, TokenOf,
+    self, DraftRow, IsChange, IsFound, IsNamed, IsOpen, LetterRow, ListedSince, Listing, OpAge,
+    OwedSince, PrunedTo, RosterRow, SeenAt, Stored, TokenOf,
 };
 
 /// Takes what a batch changes, in order. Later changes of a key win.
@@ -35,6 +35,10 @@ pub(crate) fn translate(
                 if let Some(target) = entry.changes() {
                     let message = MessageKey::new(&target.sender, &target.id);
                     sink.put(&Key::change(entry.channel(), message, entry.pos), &IsChange);
+                }
+                for media in named_by(entry) {
+                    let key = Key::named(MediaId::from(media), entry.channel(), entry.pos);
+                    sink.put(&key, &IsNamed);
                 }
                 sink.entry(entry);
             }
@@ -103,6 +107,22 @@ pub(crate) fn translate(
                 Some(at) => sink.put(&Key::seen(user), &SeenAt(*at)),
                 None => sink.delete(&Key::seen(user)),
             },
+            Write::Media(media) => {
+                sink.put(&Key::media(media.id), media.as_ref());
+                sink.put(&Key::media_hash(&media.hash, media.id), &IsNamed);
+            }
+            Write::MediaGone { id, hash } => {
+                sink.delete(&Key::media(*id));
+                sink.delete(&Key::media_hash(hash, *id));
+            }
+            Write::Named { media, channel, pos, there } => {
+                let key = Key::named(*media, *channel, *pos);
+                if *there {
+                    sink.put(&key, &IsNamed);
+                } else {
+                    sink.delete(&key);
+                }
+            }
             Write::Op { user, op, done } => {
                 sink.put(&Key::op(user, *op), done);
                 sink.put(&Key::op_age(done.at, user, *op), &OpAge);
@@ -153,6 +173,9 @@ fn superseded(batch: &Batch) -> Vec<bool> {
             | Write::Draft { .. }
             | Write::Word { .. }
             | Write::Seen { .. }
+            | Write::Media(_)
+            | Write::MediaGone { .. }
+            | Write::Named { .. }
             | Write::Op { .. }
             | Write::OpGone { .. } => false,
         })

@@ -3,8 +3,9 @@
 
 use std::ops::Deref;
 
-use homing_core::{MessageKey, TokenHash, UserList};
-use homing_wire::{ChannelId, DeviceId, HomeId, Local, OpId, Pos, UserRef};
+use homing_core::{MediaId, MessageKey, TokenHash, UserList};
+use homing_wire::{ChannelId, DeviceId, Hash, HomeId, Local, OpId, Pos, UserRef};
+use uuid::Uuid;
 
 /// What a key's first byte says. Part of the format.
 pub(crate) mod kind {
@@ -42,6 +43,12 @@ pub(crate) mod kind {
     pub(crate) const TOKEN: u8 = b't';
     /// How a user sees a channel for himself.
     pub(crate) const OWN_VIEW: u8 = b'v';
+    /// A file of this home.
+    pub(crate) const MEDIA: u8 = b'u';
+    /// Where a file is named.
+    pub(crate) const NAMED: u8 = b'A';
+    /// Files of this home by what is in them.
+    pub(crate) const MEDIA_HASH: u8 = b'B';
     pub(crate) const OP: u8 = b'x';
     /// The same `op`s by age.
     pub(crate) const OP_AGE: u8 = b'y';
@@ -195,6 +202,28 @@ impl Key {
         Self::of(kind::LETTER, &[&peer.0, &number.to_be_bytes()])
     }
 
+    pub(crate) fn media(id: Uuid) -> Self {
+        Self::of(kind::MEDIA, &[id.as_bytes()])
+    }
+
+    pub(crate) fn media_hashes(hash: &Hash) -> Self {
+        Self::of(kind::MEDIA_HASH, &[&hash.0])
+    }
+
+    pub(crate) fn media_hash(hash: &Hash, id: Uuid) -> Self {
+        Self::of(kind::MEDIA_HASH, &[&hash.0, id.as_bytes()])
+    }
+
+    pub(crate) fn all_named(media: MediaId, channel: Option<ChannelId>) -> Self {
+        let channel = channel.as_ref().map_or(&[][..], |channel| channel.as_bytes());
+        Self::of(kind::NAMED, &[&media.home.0, media.id.as_bytes(), channel])
+    }
+
+    pub(crate) fn named(media: MediaId, channel: ChannelId, pos: Pos) -> Self {
+        let pos = pos.0.to_be_bytes();
+        Self::of(kind::NAMED, &[&media.home.0, media.id.as_bytes(), channel.as_bytes(), &pos])
+    }
+
     pub(crate) fn op(user: &Local, op: OpId) -> Self {
         Self::of(kind::OP, &[user.as_str().as_bytes(), &[0], op.as_bytes()])
     }
@@ -294,6 +323,17 @@ pub(crate) fn parse_unanswered(key: &[u8]) -> Option<(HomeId, Local, ChannelId)>
 }
 
 /// Peer and number of a letter's key.
+/// The file that the key of a hash ends with.
+pub(crate) fn parse_media_hash(key: &[u8]) -> Option<Uuid> {
+    Uuid::from_slice(key.get(33..)?).ok()
+}
+
+/// Where the key of [`Key::named`] says that a file is named.
+pub(crate) fn parse_named(key: &[u8]) -> Option<(ChannelId, Pos)> {
+    let channel = Uuid::from_slice(key.get(49..65)?).ok()?;
+    Some((ChannelId(channel), parse_pos(key)?))
+}
+
 pub(crate) fn parse_letter(key: &[u8]) -> Option<(HomeId, u64)> {
     let (peer, number) = key.get(1..)?.split_first_chunk::<32>()?;
     Some((HomeId(*peer), u64::from_be_bytes(number.try_into().ok()?)))

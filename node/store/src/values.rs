@@ -8,7 +8,9 @@
 mod old;
 
 use bytes::Bytes;
-use homing_core::{Account, ChannelState, Device, Fault, Fold, Invite, OpDone, OwnView, PeerState};
+use homing_core::{
+    Account, ChannelState, Device, Fault, Fold, Invite, MediaState, OpDone, OwnView, PeerState,
+};
 use homing_wire::{ChannelId, DeviceId, Local, Pos};
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +161,10 @@ pub(crate) struct MessagePlace {
     pub(crate) pos: Pos,
 }
 
+/// A file is named somewhere, or has what a hash says; its key says all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct IsNamed;
+
 /// An `op` is found by age; its key says all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct OpAge;
@@ -197,6 +203,8 @@ stored!(MessagePlace, 1);
 stored!(RosterRow, 1);
 stored!(LetterRow, 1);
 stored!(OpAge, 1);
+stored!(MediaState, 1);
+stored!(IsNamed, 1);
 
 #[cfg(test)]
 mod tests {
@@ -275,6 +283,7 @@ mod tests {
             ("own view", hash(&encode(&sample::own_view(1)))),
             ("draft", hash(&encode(&DraftRow("wörds".into())))),
             ("seen", hash(&encode(&SeenAt(1 << 40)))),
+            ("media", hash(&encode(&sample::media(1)))),
         ];
         let pinned = [
             ("channel", "27ce001753ec9683"),
@@ -289,6 +298,7 @@ mod tests {
             ("own view", "dc9b1a4ea9702521"),
             ("draft", "d04090c209eeee9d"),
             ("seen", "8610698c738f02b5"),
+            ("media", "c1976cb607e75c06"),
         ];
         let found: Vec<_> = found.iter().map(|(n, h)| (*n, h.as_str())).collect();
         assert_eq!(found, pinned);

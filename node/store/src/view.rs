@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use homing_core::{
-    Account, ChannelState, Device, EntryRow, Fault, Fold, Invite, ListRow, LogEntry, MessageKey,
-    OpDone, OwnView, PeerState, TokenHash, UserList,
+    Account, ChannelState, Device, EntryRow, Fault, Fold, Invite, ListRow, LogEntry, MediaId,
+    MediaState, MessageKey, OpDone, OwnView, PeerState, TokenHash, UserList,
 };
-use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, UserRef};
+use homing_wire::{ChannelId, DeviceId, Epoch, Hash, HomeId, Local, OpId, Pos, Seq, UserRef};
+use uuid::Uuid;
 
 use crate::keys::{self, Key, kind};
 use crate::values::{
@@ -299,6 +300,50 @@ pub(crate) fn unanswered(view: &impl View) -> Result<Vec<(HomeId, Local, Channel
         .collect()
 }
 
+pub(crate) fn media(view: &impl View, id: Uuid) -> Result<Option<MediaState>, Fault> {
+    view.one("file", &Key::media(id))
+}
+
+pub(crate) fn medias(
+    view: &impl View,
+    after: Option<Uuid>,
+    limit: usize,
+) -> Result<Vec<MediaState>, Fault> {
+    let all = Key::all(kind::MEDIA);
+    let from = after.map_or_else(
+        || all.to_vec(),
+        |id| {
+            let mut from = Key::media(id).to_vec();
+            from.push(0);
+            from
+        },
+    );
+    let rows = view.scan(&from, &keys::end_of(&all), limit)?;
+    rows.iter().map(|(_, bytes)| values::decode_named("file", bytes)).collect()
+}
+
+pub(crate) fn media_of_hash(
+    view: &impl View,
+    hash: Hash,
+    limit: usize,
+) -> Result<Vec<Uuid>, Fault> {
+    let all = Key::media_hashes(&hash);
+    let rows = view.scan(&all, &keys::end_of(&all), limit)?;
+    let id = |(key, _): &Pair| keys::parse_media_hash(key).ok_or_else(|| bad_key("hash"));
+    rows.iter().map(id).collect()
+}
+
+pub(crate) fn named(
+    view: &impl View,
+    media: MediaId,
+    channel: Option<ChannelId>,
+    limit: usize,
+) -> Result<Vec<(ChannelId, Pos)>, Fault> {
+    let all = Key::all_named(media, channel);
+    let rows = view.scan(&all, &keys::end_of(&all), limit)?;
+    rows.iter().map(|(key, _)| keys::parse_named(key).ok_or_else(|| bad_key("file"))).collect()
+}
+
 pub(crate) fn roster(view: &impl View, id: ChannelId) -> Result<Option<Bytes>, Fault> {
     let row: Option<RosterRow> = view.one("roster", &Key::roster(id))?;
     Ok(row.map(|row| row.0))
@@ -538,6 +583,31 @@ macro_rules! reader {
             }
             fn roster(&self, channel: ChannelId) -> Result<Option<bytes::Bytes>, Fault> {
                 view::roster(self.view(), channel)
+            }
+            fn media(&self, id: uuid::Uuid) -> Result<Option<homing_core::MediaState>, Fault> {
+                view::media(self.view(), id)
+            }
+            fn medias(
+                &self,
+                after: Option<uuid::Uuid>,
+                limit: usize,
+            ) -> Result<Vec<homing_core::MediaState>, Fault> {
+                view::medias(self.view(), after, limit)
+            }
+            fn media_of_hash(
+                &self,
+                hash: homing_wire::Hash,
+                limit: usize,
+            ) -> Result<Vec<uuid::Uuid>, Fault> {
+                view::media_of_hash(self.view(), hash, limit)
+            }
+            fn named(
+                &self,
+                media: homing_core::MediaId,
+                channel: Option<ChannelId>,
+                limit: usize,
+            ) -> Result<Vec<(ChannelId, Pos)>, Fault> {
+                view::named(self.view(), media, channel, limit)
             }
             fn letters(&self) -> Result<Vec<(HomeId, u64, bytes::Bytes)>, Fault> {
                 view::letters(self.view())

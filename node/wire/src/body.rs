@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER_PERMISSIVE;
+use uuid::Uuid;
 
 use crate::address::Address;
 use crate::event::Kind;
-use crate::id::MessageId;
+use crate::id::{Hash, MessageId};
 use crate::json::{self, Member};
 use crate::limits;
 
@@ -27,6 +29,21 @@ pub struct Body {
     pub replacement: Option<Kind>,
     /// What a reaction says.
     pub reaction: Option<Reaction>,
+    /// The file of a media body, where that names one completely.
+    pub media: Option<NamedMedia>,
+}
+
+/// The file that a media body names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedMedia {
+    /// The home that holds it: a name or an id, as written.
+    pub home: String,
+    /// Which.
+    pub id: Uuid,
+    /// BLAKE3 of the file.
+    pub hash: Hash,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// What a reaction says of its target.
@@ -50,13 +67,13 @@ impl Body {
             return Err(BodyError::TooLarge);
         }
         let members = compact.members.ok_or(BodyError::Field("body"))?;
-        let Content { kind, mentions, target, replacement, reaction } =
+        let Content { kind, mentions, target, replacement, reaction, media } =
             read(&Object::new(&compact.text, members)?)?;
         let json = match compact.text {
             Cow::Borrowed(text) => Bytes::copy_from_slice(text.as_bytes()),
             Cow::Owned(text) => Bytes::from(text),
         };
-        Ok(Self { json, kind, mentions, target, replacement, reaction })
+        Ok(Self { json, kind, mentions, target, replacement, reaction, media })
     }
 
     /// Checks a body that another home sent: it must be what [`Body::from_json`] makes of it, byte
@@ -153,6 +170,7 @@ struct Content {
     target: Option<(Address, MessageId)>,
     replacement: Option<Kind>,
     reaction: Option<Reaction>,
+    media: Option<NamedMedia>,
 }
 
 fn read(body: &Object<'_>) -> Result<Content, BodyError> {
@@ -164,6 +182,7 @@ fn read(body: &Object<'_>) -> Result<Content, BodyError> {
         target: None,
         replacement: None,
         reaction: None,
+        media: None,
     };
     match name {
         "text" => {
@@ -176,7 +195,7 @@ fn read(body: &Object<'_>) -> Result<Content, BodyError> {
         }
         "media" => {
             content.kind = Kind::Media;
-            object(body.get("media"), "media")?;
+            content.media = named_media(&object(body.get("media"), "media")?);
         }
         "edit" => {
             content.kind = Kind::Edit;
@@ -217,6 +236,23 @@ fn read_replacement(edit: &Object<'_>) -> Result<Content, BodyError> {
         return Err(BodyError::Field("body"));
     }
     read(&body)
+}
+
+/// `{home, id, hash, size}`; whatever else it says is for clients. Bodies of other homes are not refused for it: without it no
+/// file is named.
+fn named_media(media: &Object<'_>) -> Option<NamedMedia> {
+    let part = |key| media.get(key).and_then(string);
+    let mut hash = [0; 32];
+    let text = part("hash")?.as_bytes();
+    if text.len() != 64 || HEXLOWER_PERMISSIVE.decode_mut(text, &mut hash).ok()? != hash.len() {
+        return None;
+    }
+    Some(NamedMedia {
+        home: part("home")?.to_owned(),
+        id: part("id")?.parse().ok()?,
+        hash: Hash(hash),
+        size: media.get("size")?.parse().ok()?,
+    })
 }
 
 /// `{id, sender}`.

@@ -23,7 +23,7 @@ pub mod roster;
 pub mod statement;
 
 pub use address::{Address, AddressError, HomeName, HomeRef, Local, UserRef};
-pub use body::{Body, BodyError, Reaction};
+pub use body::{Body, BodyError, NamedMedia, Reaction};
 pub use emoji::is_emoji;
 pub use event::{Event, Header, HeaderError, Kind, MediaReference, Target};
 pub use group_link::{GroupLink, GroupLinkError};

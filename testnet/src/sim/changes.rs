@@ -57,6 +57,7 @@ impl World {
             body,
             mentions: Vec::new(),
             about: Some(about),
+            media: Vec::new(),
         };
         self.ledger.wishes.push(Wish {
             home,

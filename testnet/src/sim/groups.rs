@@ -284,6 +284,7 @@ impl World {
             body: Ledger::body(which),
             mentions: Vec::new(),
             about: None,
+            media: Vec::new(),
         };
         self.ledger.wishes.push(Wish {
             home,

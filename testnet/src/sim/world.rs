@@ -419,6 +419,7 @@ impl World {
             body: Ledger::body(which),
             mentions: if number.is_multiple_of(5) { vec![with.clone()] } else { Vec::new() },
             about: None,
+            media: Vec::new(),
         };
         let (asked_at, answer, past) = (None, None, false);
         let to = Some(with);

@@ -94,7 +94,7 @@ fn refusals_change_nothing() {
     let unknown = ChannelId(uuid::Uuid::from_u128(1));
     assert_eq!(reason(&mut acme, Target::Channel(unknown), Kind::Text), "channel_not_found");
     assert_eq!(reason(&mut acme, Target::To(bob.clone()), Kind::Edit), "message_not_found");
-    assert_eq!(reason(&mut acme, Target::To(bob.clone()), Kind::Media), "unsupported_body");
+    assert_eq!(reason(&mut acme, Target::To(bob.clone()), Kind::Media), "bad_field");
     let mut mention = acme.command("alice", &bob, "x");
     mention.mentions = vec![bob.clone(), acme.user("mallory")];
     let refusal = acme.run(&mention).unwrap_err();

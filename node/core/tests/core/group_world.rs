@@ -318,6 +318,7 @@ impl World {
             body: text(words),
             mentions: Vec::new(),
             about: None,
+            media: Vec::new(),
         };
         node.run(&command).map(drop)
     }

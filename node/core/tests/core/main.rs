@@ -19,6 +19,7 @@ mod hostile;
 mod ids;
 mod invitations;
 mod marks;
+mod media;
 mod misbehaving;
 mod model;
 mod node;

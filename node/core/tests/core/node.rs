@@ -143,6 +143,7 @@ impl Node {
             body: text(words),
             mentions: Vec::new(),
             about: None,
+            media: Vec::new(),
         }
     }
 
@@ -164,6 +165,7 @@ impl Node {
             body: what.body(target),
             mentions: Vec::new(),
             about: Some(target.clone()),
+            media: Vec::new(),
         }
     }
 

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use homing_core::{
     Account, AccountState, Batch, ChannelState, Deleted, Device, EntryRow, Fault, Fold, Invite,
-    ListRow, LogEntry, Mark, MessageKey, OpDone, OwnView, PeerState, Reacted, Reader, ShownTo,
-    TokenHash, UserList, Write,
+    ListRow, LogEntry, Mark, MediaId, MediaState, MessageKey, OpDone, OwnView, PeerState, Reacted,
+    Reader, ShownTo, TokenHash, UserList, Write, named_by,
 };
 use homing_wire::{
     Body, ChainPos, ChannelId, Checker, DeviceId, Epoch, Hash, Head, HomeId, Kind, Local, OpId,
     Pos, Right, Seq, SignedRoster, Stamp, UserRef, read_proof,
 };
+use uuid::Uuid;
 
 use crate::node::Seal;
 
@@ -35,6 +36,8 @@ pub(crate) struct TestStore {
     invites: BTreeMap<TokenHash, Invite>,
     pub(crate) owed: BTreeMap<(HomeId, ChannelId), u64>,
     pub(crate) asked: BTreeSet<(HomeId, Local, ChannelId)>,
+    pub(crate) medias: BTreeMap<Uuid, MediaState>,
+    pub(crate) named: BTreeSet<(MediaId, ChannelId, Pos)>,
     pub(crate) peers: BTreeMap<HomeId, PeerState>,
     pub(crate) rosters: BTreeMap<ChannelId, Bytes>,
     pub(crate) letters: BTreeMap<(HomeId, u64), Bytes>,
@@ -65,6 +68,9 @@ impl TestStore {
                     let last = log.keys().next_back().copied().unwrap_or(known);
                     assert_eq!(entry.pos, last.next(), "a gap in a log");
                     log.insert(entry.pos, (**entry).clone());
+                    for media in named_by(entry) {
+                        self.named.insert((media.into(), entry.channel(), entry.pos));
+                    }
                     let header = &entry.event.header;
                     let sender = header.user();
                     let blocked = self.lists.keys().any(|(list, owner, other)| {
@@ -134,6 +140,17 @@ impl TestStore {
                         None => self.owed.remove(&(*peer, *channel)),
                     };
                     touched.push(*channel);
+                }
+                Write::Media(media) => {
+                    self.medias.insert(media.id, (**media).clone());
+                }
+                Write::MediaGone { id, .. } => {
+                    assert!(self.medias.remove(id).is_some(), "a file goes once");
+                }
+                Write::Named { media, channel, pos, there } => {
+                    let row = (*media, *channel, *pos);
+                    let _same =
+                        if *there { self.named.insert(row) } else { self.named.remove(&row) };
                 }
                 Write::Unanswered { home, user, channel, open } => {
                     let row = (*home, user.clone(), *channel);
@@ -621,6 +638,28 @@ impl Reader for TestStore {
     }
     fn invites(&self) -> Result<Vec<Invite>, Fault> {
         Ok(self.invites.values().cloned().collect())
+    }
+    fn media(&self, id: Uuid) -> Result<Option<MediaState>, Fault> {
+        Ok(self.medias.get(&id).cloned())
+    }
+    fn medias(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<MediaState>, Fault> {
+        let above = self.medias.values().filter(|media| after.is_none_or(|after| media.id > after));
+        Ok(above.take(limit).cloned().collect())
+    }
+    fn media_of_hash(&self, hash: Hash, limit: usize) -> Result<Vec<Uuid>, Fault> {
+        let same = self.medias.values().filter(|media| media.hash == hash);
+        Ok(same.take(limit).map(|media| media.id).collect())
+    }
+    fn named(
+        &self,
+        media: MediaId,
+        channel: Option<ChannelId>,
+        limit: usize,
+    ) -> Result<Vec<(ChannelId, Pos)>, Fault> {
+        let here = self.named.iter().filter(|(named, at, _)| {
+            *named == media && channel.is_none_or(|channel| channel == *at)
+        });
+        Ok(here.take(limit).map(|(_, channel, pos)| (*channel, *pos)).collect())
     }
     fn unanswered(&self) -> Result<Vec<(HomeId, Local, ChannelId)>, Fault> {
         Ok(self.asked.iter().cloned().collect())

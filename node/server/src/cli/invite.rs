@@ -115,7 +115,7 @@ async fn carry_out(command: Command, to: &mut Operator) -> anyhow::Result<()> {
 }
 
 /// A time such as `90m`, in milliseconds.
-fn duration_ms(text: &str) -> Result<u64, String> {
+pub(super) fn duration_ms(text: &str) -> Result<u64, String> {
     /// Ten years: longer is for ever, and said by leaving it out.
     const MOST_MS: u64 = 3_652 * 86_400_000;
     let wrong =

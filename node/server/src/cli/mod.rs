@@ -6,6 +6,7 @@ mod check;
 mod group;
 mod home;
 mod invite;
+mod media;
 mod output;
 mod peer;
 mod secret;
@@ -61,6 +62,8 @@ enum Command {
     User(user::UserArgs),
     /// Codes with which people make their own account.
     Invite(invite::InviteArgs),
+    /// Files: what is kept, and removing what is old.
+    Media(media::MediaArgs),
     /// This home, and which others are believed.
     Home(home::HomeArgs),
     /// Other homes: connections, and what is owed to them.
@@ -182,6 +185,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Check(args) => Box::pin(check::run(args)).await,
         Command::User(args) => user::run(args).await,
         Command::Invite(args) => invite::run(args).await,
+        Command::Media(args) => media::run(args).await,
         Command::Home(args) => home::run(args).await,
         Command::Peer(args) => peer::run(args).await,
         Command::Group(args) => Box::pin(group::run(args)).await,

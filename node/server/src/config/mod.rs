@@ -276,6 +276,11 @@ impl Config {
         self.home.data.join("store")
     }
 
+    /// The directory of files.
+    pub fn media_folder(&self) -> PathBuf {
+        self.media.folder.clone().unwrap_or_else(|| self.home.data.join("media"))
+    }
+
     /// The directory of the search index.
     pub fn search_folder(&self) -> PathBuf {
         self.home.data.join("search")

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use homing_wire::{HomeName, HomeRef};
 
 use super::settings::{choice, section};
-use super::values::{Age, PeerAddress, Pin, PublicUrl};
+use super::values::{Age, Hidden, PeerAddress, Pin, PublicUrl};
 
 /// Port between homes where none is asked for.
 pub const P2P_PORT: u16 = 7400;
@@ -210,9 +210,67 @@ section! {
     }
 }
 
+choice! {
+    /// Where files are kept.
+    MediaStore {
+        /// In a folder.
+        Folder = "folder",
+        /// At a server that speaks the protocol of S3.
+        S3 = "s3",
+    }
+}
+
 section! {
-    /// Files. Nothing to set yet.
-    Media = "media" {}
+    /// Files: what people upload, and what is kept of other homes' files. Sizes in bytes, times in milliseconds.
+    Media = "media" {
+        /// Where the files of this home are kept: "folder" or "s3". What is on its way, and other homes' files, are in the
+        /// folder in any case.
+        store: MediaStore = MediaStore::Folder;
+        /// The folder, relative to this file; DIR/media where it is not set. A backup does not have it.
+        folder: Option<PathBuf> = None;
+        /// How the S3 server is reached, such as "https://s3.acme.example"; not set: at Amazon, by region.
+        s3_endpoint: Option<PublicUrl> = None;
+        /// Its region.
+        s3_region: String = "us-east-1".into();
+        /// The bucket, which must be there.
+        s3_bucket: String = "homing".into();
+        /// What the names of all objects begin with.
+        s3_prefix: String = String::new();
+        /// The access key's id. Better as HOMING_MEDIA__S3_KEY_ID than in a file.
+        s3_key_id: String = String::new();
+        /// The access key. Better as HOMING_MEDIA__S3_KEY than in a file.
+        s3_key: Hidden = Hidden::default();
+        /// A file that is uploaded. What people send each other as files, films excepted.
+        upload_bytes: u64 = 2 << 30, in 0..=1 << 50;
+        /// What one user may keep here, uploads under way included. So much fits nobody's phone.
+        user_bytes: u64 = 20 << 30, in 0..=1 << 60;
+        /// What all users together may keep here. Nothing is taken, either, while the disk is nearly full.
+        home_bytes: u64 = 1 << 40, in 0..=1 << 60;
+        /// Uploads of one user that are under way: a holiday's photographs at once, and no more.
+        uploads_of_user: usize = 100, in 1..=100_000;
+        /// An upload of which nothing has come for so long is forgotten: a night on a train, and the day after.
+        upload_expires_ms: u64 = 86_400_000, in 1_000..=31_536_000_000;
+        /// A piece of an upload of which nothing comes for so long is ended; what has come is kept.
+        upload_idle_ms: u64 = 30_000, in 10..=3_600_000;
+        /// A file that no message names any more is kept for so long: it may be sent again.
+        unnamed_ms: u64 = 86_400_000, in 0..=31_536_000_000;
+        /// How often it is looked for what may go.
+        sweep_ms: u64 = 3_600_000, in 10..=86_400_000;
+        /// What is kept of other homes' files; what was not read for longest goes first. 0: about nothing.
+        cache_bytes: u64 = 10 << 30, in 0..=1 << 60;
+        /// Files fetched from other homes at once; more are refused for a moment.
+        fetches: usize = 64, in 1..=10_000;
+        /// Images looked at at once. Each may take image_memory_mb and a processor core.
+        image_workers: usize = 1, in 1..=64;
+        /// Images that wait for that; of more there are no thumbnails for the moment.
+        images_waiting: usize = 64, in 1..=10_000;
+        /// Pixels of an image that is made smaller: photographs of telephones have 12 to 50 million.
+        image_pixels: u64 = 64_000_000, in 1..=1_000_000_000;
+        /// Memory for one image.
+        image_memory_mb: usize = 256, in 16..=65_536;
+        /// How long a link lasts that needs no token: browsers' images cannot send one.
+        link_ms: u64 = 600_000, in 1_000..=86_400_000;
+    }
 }
 
 section! {

@@ -385,6 +385,16 @@ impl Setting for SocketAddr {
     }
 }
 
+impl Setting for String {
+    fn read(found: &Found, _bounds: &Bounds) -> Result<Self, Expected> {
+        found.text().map(ToOwned::to_owned).ok_or_else(|| Expected::new("a text"))
+    }
+
+    fn toml(&self) -> Option<String> {
+        Some(quoted(self))
+    }
+}
+
 impl Setting for PathBuf {
     fn read(found: &Found, _bounds: &Bounds) -> Result<Self, Expected> {
         match found.text() {

@@ -94,6 +94,27 @@ impl Setting for PeerAddress {
     }
 }
 
+/// A text that stands in no log.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Hidden(pub String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hidden(…)")
+    }
+}
+
+impl Setting for Hidden {
+    fn read(found: &Found, bounds: &Bounds) -> Result<Self, Expected> {
+        String::read(found, bounds).map(Self)
+    }
+
+    fn toml(&self) -> Option<String> {
+        // Only the default is ever written.
+        Some(quoted(""))
+    }
+}
+
 /// Where clients reach the bridge from outside: `https://HOST[:PORT]`, without a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl(String);

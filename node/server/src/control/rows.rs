@@ -4,6 +4,7 @@ use crate::backup::{BackupRow, VerifyRow};
 use homing_core::{Account, AccountState, Invite};
 use homing_wire::{ChannelId, Epoch, HomeId, HomeName, Local, Pos, UserId, UserRef};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Who answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,42 @@ pub struct StatusRow {
     pub version: String,
     /// The node's clock, in Unix milliseconds.
     pub time: u64,
+}
+
+/// A file of this home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaRow {
+    /// Which.
+    pub id: Uuid,
+    /// Who has uploaded it.
+    pub owner: String,
+    /// Bytes.
+    pub size: u64,
+    /// Its media type, as its bytes say.
+    pub mime: String,
+    /// What it is called.
+    pub name: String,
+    /// When it was whole, in Unix milliseconds.
+    pub created_at: u64,
+    /// A message names it.
+    pub named: bool,
+    /// BLAKE3 of its bytes, by which the folder has them.
+    pub hash: String,
+}
+
+/// How much is kept of files, or was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaTotals {
+    /// Files of this home, where they were counted.
+    pub files: u64,
+    /// Their bytes; the same bytes of two files are counted twice, and stored once.
+    pub bytes: u64,
+    /// Users who have some.
+    pub users: u64,
+    /// Bytes of other homes' files.
+    pub cache_bytes: u64,
+    /// Bytes promised to uploads that are under way.
+    pub upload_bytes: u64,
 }
 
 /// An account, as an operator sees it.

@@ -84,6 +84,7 @@ impl Bench {
             body: br#"{"type":"text","text":"hello"}"#[..].into(),
             mentions: Vec::new(),
             about: None,
+            media: Vec::new(),
         };
         self.home.send(&self.store, NOW + 5, command).unwrap();
         self.commit();

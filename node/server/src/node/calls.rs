@@ -10,13 +10,13 @@ use homing_link::{
 use homing_wire::{Address, ChannelId, DeviceId, Hash, Local, MessageId, Pos, UserRef};
 use uuid::Uuid;
 
-use super::bucket::Bucket;
 use super::channels::ChangedPage;
 use super::groups::Wish;
 use super::hub::{Hub, HubError, Output, bad_token, refused};
 use super::input::{Lookup, Pending};
 use super::people::privacy;
 use super::read::{Known, ReadJob};
+use super::weight::Weight;
 use crate::token::token_hash;
 
 /// What becomes of a call.
@@ -27,67 +27,6 @@ pub(super) enum Outcome {
     Read(ReadJob),
     /// It waits (for a look-up, or for a password to be checked) and comes back.
     Waits,
-}
-
-/// What a call makes of the home's data.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Weight {
-    /// Nothing that lasts, or it has a limit of its own.
-    Nothing,
-    /// Rows, but none that grow with each call: this may be done on a full disk, too, for it may be what makes room.
-    Changes,
-    /// More of it.
-    Grows,
-}
-
-impl Weight {
-    fn of(call: &Call) -> Self {
-        match call {
-            Call::Open { .. }
-            | Call::ChannelsList { .. }
-            | Call::ChannelsGet { .. }
-            | Call::MessagesList { .. }
-            | Call::MessagesGet { .. }
-            | Call::MessagesSearch { .. }
-            | Call::ReceiptsDelivered { .. }
-            | Call::ReceiptsRead { .. }
-            | Call::ReceiptsGet { .. }
-            | Call::UsersSearch { .. }
-            | Call::UsersGet { .. }
-            | Call::PresenceWatch { .. }
-            | Call::PresenceUnwatch { .. }
-            | Call::TypingSet { .. }
-            | Call::Listed { .. }
-            | Call::GroupsMembers { .. }
-            | Call::DevicesList
-            | Call::AccountPassword { .. }
-            | Call::AccountDelete { .. } => Self::Nothing,
-            Call::RequestsAccept { .. }
-            | Call::RequestsDecline { .. }
-            | Call::UsersUpdate { .. }
-            | Call::GroupsRemove { .. }
-            | Call::GroupsUnlink { .. }
-            | Call::GroupsLeave { .. }
-            | Call::DevicesRename { .. }
-            | Call::DevicesRevoke { .. } => Self::Changes,
-            Call::ChannelsUpdate { change, .. } => match &change.draft {
-                Some(draft) if !draft.is_empty() => Self::Grows,
-                Some(_) | None => Self::Changes,
-            },
-            Call::ListChange { add, .. } if !add => Self::Changes,
-            Call::ListChange { .. }
-            | Call::ChannelsOpen { .. }
-            | Call::MessagesHide { .. }
-            | Call::MessagesSend { .. }
-            | Call::GroupsCreate { .. }
-            | Call::GroupsInvite { .. }
-            | Call::GroupsJoin { .. }
-            | Call::GroupsJoinLink { .. }
-            | Call::GroupsLink { .. }
-            | Call::GroupsFork { .. }
-            | Call::GroupsUpdate { .. } => Self::Grows,
-        }
-    }
 }
 
 /// Why a call has no answer: the caller's fault, or the end of the hub.
@@ -378,6 +317,13 @@ impl Hub {
             Call::GroupsMembers { channel, cursor } => {
                 self.group_members(&user, channel, cursor.as_deref())
             }
+            Call::MediaGet { id } => self.media_get(&user, id),
+            Call::MediaCopy { channel, id, sender, op } => {
+                self.media_copy(session, number, &user, (channel, id, sender.as_ref()), op)
+            }
+            Call::MediaUrl { channel, id, sender, thumbnail } => {
+                self.media_url(&user, (channel, id, sender.as_ref()), thumbnail)
+            }
             Call::DevicesList => self.devices_list(&user, device),
             Call::DevicesRename { device, name, op } => {
                 self.rename_device(&user, device, &name, op)
@@ -444,6 +390,7 @@ impl Hub {
             let sender = self.directory.resolve(address)?;
             Some(homing_wire::Target { sender, id: *id })
         });
+        let media = self.named_media(&body)?;
         self.check_clock()?;
         self.check_reconciled(user, &target, now)?;
         let sent = self.home.send(
@@ -459,6 +406,7 @@ impl Hub {
                 body: body.json,
                 mentions,
                 about,
+                media,
             },
         )?;
         if !sent.repeated {
@@ -471,23 +419,6 @@ impl Hub {
             order: sent.order,
             sent_at: sent.sent_at,
         })))
-    }
-
-    /// Nothing that grows is taken while there is little room.
-    fn check_disk(&self) -> Result<(), Refused> {
-        if !self.store.disk_low() {
-            return Ok(());
-        }
-        let message = "the home's disk is nearly full: its operator must make room";
-        Err(Refused::new(Code::Busy, "disk_full", message).with_retry_after_ms(10_000))
-    }
-
-    /// Whatever changes something is written and kept for a while, as a message is: it counts as one.
-    fn admit(&mut self, user: &Local, weight: Weight, now: u64) -> Result<(), Refused> {
-        if weight == Weight::Grows {
-            self.check_disk()?;
-        }
-        if weight == Weight::Nothing { Ok(()) } else { self.spend(user, now) }
     }
 
     /// What a wrong clock stamps, other homes do not take, or show in a wrong place.
@@ -550,17 +481,6 @@ impl Hub {
             .into());
         }
         Ok(())
-    }
-
-    /// One message of the user's share, or a change that costs as much.
-    fn spend(&mut self, user: &Local, now: u64) -> Result<(), Refused> {
-        let (per_s, burst) = (self.limits.sends_per_s, self.limits.sends_burst);
-        let bucket = self.buckets.entry(user.clone()).or_insert_with(|| Bucket::full(burst, now));
-        bucket.take(per_s, burst, now).map_err(|wait_ms| {
-            Refused::new(Code::Busy, "too_fast", "you send faster than this home takes")
-                .with_limit(u64::from(per_s))
-                .with_retry_after_ms(wait_ms)
-        })
     }
 
     fn open(
@@ -645,6 +565,7 @@ impl Hub {
                 draft: self.limits.draft_bytes as u64,
                 watched: self.limits.presence.watched_by_session as u64,
                 page: u64::from(self.limits.page),
+                upload: self.limits.upload_bytes,
             },
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }))))
@@ -764,7 +685,11 @@ impl Hub {
     }
 
     /// The members of a channel, the asking user first.
-    fn members_of(&mut self, channel: ChannelId, user: &Local) -> Result<Vec<UserRef>, Stop> {
+    pub(super) fn members_of(
+        &mut self,
+        channel: ChannelId,
+        user: &Local,
+    ) -> Result<Vec<UserRef>, Stop> {
         let me = self.home.user(user);
         let store = self.store.clone();
         let Some(state) = self.home.channel(&*store, channel)? else {

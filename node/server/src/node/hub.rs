@@ -40,6 +40,7 @@ use super::retention::{Retention, RetentionLimits};
 use super::show::Shower;
 use super::spread::{Gossip, GossipLimits, TELLINGS, Teller};
 use crate::control::PeersLive;
+use crate::media::Media;
 use crate::search::Search;
 
 /// What the hub keeps to.
@@ -67,6 +68,10 @@ pub(super) struct HubLimits {
     pub page: u32,
     /// The largest body, in bytes of compact JSON.
     pub body: usize,
+    /// A file that is uploaded, in bytes.
+    pub upload_bytes: u64,
+    /// How clients reach this home from outside, where that is known.
+    pub public_url: Option<String>,
     /// Bytes of a draft, as the core has it.
     pub draft_bytes: usize,
     /// People found by one search.
@@ -170,6 +175,8 @@ pub(super) struct Hub {
     pub(super) searches: Arc<Semaphore>,
     /// Finds messages by their words, where the home does.
     pub(super) search: Option<Arc<Search>>,
+    /// Keeps the files.
+    pub(super) media: Option<Arc<Media>>,
     pub(super) signer: Signer,
     pub(super) passwords: Arc<Passwords>,
     /// Signing keys of the homes that have said hello.
@@ -278,6 +285,8 @@ pub(super) struct HubParts {
     pub(super) passwords: Arc<Passwords>,
     /// Finds messages by their words, where the home does.
     pub(super) search: Option<Arc<Search>>,
+    /// Keeps the files.
+    pub(super) media: Option<Arc<Media>>,
     /// Where couriers and readers run.
     pub runtime: tokio::runtime::Handle,
     /// Where everything but calls comes in.
@@ -352,6 +361,7 @@ impl Hub {
             reads: Arc::new(Semaphore::new(parts.limits.reads_at_once)),
             searches: Arc::new(Semaphore::new(parts.limits.searches_at_once)),
             search: parts.search,
+            media: parts.media,
             retention: parts.limits.retention.map(|l| Retention::new(l, (parts.now)(), newest_ms)),
             device_round: DeviceRound::new((parts.now)(), newest_ms, parts.limits.token_idle_ms),
             limits: parts.limits,
@@ -583,6 +593,15 @@ impl Hub {
                 };
                 self.reply(move || drop(reply.send(result)));
             }
+            Input::MediaWhole { state, reply } => {
+                self.home.keep_media(now, *state);
+                self.reply(move || drop(reply.send(())));
+            }
+            Input::MediaForgotten { id, named_or_not, reply } => {
+                let gone = self.home.forget_media(&*store, now, id, named_or_not)?;
+                self.reply(move || drop(reply.send(gone)));
+            }
+            Input::MediaCopied { pending, copied } => self.media_copied(pending, copied)?,
             Input::Logout { token, reply } => {
                 let result = match self.home.device_of(&*store, token)? {
                     Some(device) => {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use homing_core::{
-    Answered, LetterReply, NewAccount, NewDevice, PeerFault, PeerMark, RangeIn, RangeReply, Telling,
+    Answered, LetterReply, MediaState, NewAccount, NewDevice, PeerFault, PeerMark, RangeIn,
+    RangeReply, Telling,
 };
 use homing_link::{ClientInfo, LoggedIn, OutboxSender, Refused, Registered, SessionNo};
 use homing_net::{GossipId, NetEvent};
@@ -12,7 +13,9 @@ use homing_wire::{
     ChannelId, Epoch, HomeId, Letter, LetterError, ProvenHead, Seq, SignedRoster, UserRef,
 };
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
+use super::files::CopyWait;
 use super::fleeting::Came;
 use super::gossip::KEY_BYTES;
 use crate::control::{Control, ControlError, ControlReply};
@@ -22,7 +25,7 @@ use crate::control::{Control, ControlError, ControlReply};
 pub(super) struct ConnectionNo(pub(super) u64);
 
 /// What comes from outside the node's thread, besides clients' calls ([`homing_link::Request`]) and commits.
-pub(super) enum Input {
+pub(crate) enum Input {
     /// A client has connected.
     Connect {
         /// Where from.
@@ -43,6 +46,23 @@ pub(super) enum Input {
         /// The token in the clear: handed back once the device is on disk.
         token: String,
         reply: oneshot::Sender<Result<LoggedIn, Refused>>,
+    },
+    /// A file of this home is whole, or something else is known of it: that shall be kept.
+    MediaWhole {
+        state: Box<MediaState>,
+        reply: oneshot::Sender<()>,
+    },
+    /// A file that nobody names shall be forgotten; `false`: it is named again.
+    MediaForgotten {
+        id: Uuid,
+        /// Though messages name it: the operator wants it to be gone.
+        named_or_not: bool,
+        reply: oneshot::Sender<bool>,
+    },
+    /// A copy of a file that a call waits for is here, or is not.
+    MediaCopied {
+        pending: CopyWait,
+        copied: Result<Box<MediaState>, Refused>,
     },
     /// A token to kill.
     Logout {
@@ -244,6 +264,9 @@ impl Input {
             | Self::Told { .. }
             | Self::GossipWaited { .. }
             | Self::LookedUp { .. }
+            | Self::MediaWhole { .. }
+            | Self::MediaForgotten { .. }
+            | Self::MediaCopied { .. }
             | Self::PasswordChecked { .. }
             | Self::Control { .. }
             | Self::Drain { .. } => None,

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use data_encoding::BASE64;
 use homing_core::{AccountState, NewAccount, NewDevice};
 use homing_link::{
-    BoxFuture, ClientInfo, Code, Link, LoggedIn, Login, Refused, Register, Registered, Request,
-    Session, WellKnown,
+    BoxFuture, ClientInfo, Code, Link, LoggedIn, Login, MediaLink, Refused, Register, Registered,
+    Request, Session, WellKnown,
 };
 use homing_store::Store;
 use homing_wire::{Address, AddressError, DeviceId, Local, UserId};
@@ -18,6 +18,7 @@ use super::directory::Directory;
 use super::input::Input;
 use super::metrics::NodeMetrics;
 use super::passwords::Passwords;
+use crate::media::Media;
 use crate::{password, token};
 
 /// Who may register.
@@ -45,6 +46,7 @@ pub(super) struct NodeLink {
     pub(super) well_known: WellKnown,
     pub(super) ready: Arc<AtomicBool>,
     pub(super) passwords: Arc<Passwords>,
+    pub(super) media: Option<Arc<Media>>,
 }
 
 /// Characters of a display or device name.
@@ -63,6 +65,7 @@ impl NodeLink {
         passwords: Arc<Passwords>,
         metrics: Arc<NodeMetrics>,
         well_known: WellKnown,
+        media: Option<Arc<Media>>,
     ) -> Self {
         Self {
             requests,
@@ -75,6 +78,7 @@ impl NodeLink {
             ready: Arc::new(AtomicBool::new(false)),
             outbox_bytes,
             passwords,
+            media,
         }
     }
 
@@ -229,6 +233,10 @@ impl Link for NodeLink {
         };
         Box::pin(std::future::ready(result))
     }
+
+    fn media(&self) -> Option<&dyn MediaLink> {
+        self.media.as_deref().map(|media| media as &dyn MediaLink)
+    }
 }
 
 /// A home as `/.well-known/homing` shows it.
@@ -248,7 +256,7 @@ fn clean_name(name: Option<&str>, otherwise: &str) -> String {
     if clean.is_empty() { otherwise.to_owned() } else { clean.to_owned() }
 }
 
-pub(super) fn stopping() -> Refused {
+pub(crate) fn stopping() -> Refused {
     Refused::new(Code::Busy, "stopping", "the node is starting or stopping")
         .with_retry_after_ms(1_000)
 }

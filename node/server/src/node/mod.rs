@@ -11,6 +11,7 @@ mod devices;
 mod directory;
 mod displaced;
 mod faults;
+mod files;
 mod find;
 mod fleeting;
 mod gossip;
@@ -37,9 +38,12 @@ mod starts;
 mod tell;
 #[cfg(test)]
 mod tests;
+mod weight;
 
 pub use directory::{Directory, Pin};
 pub(crate) use displaced::{Displaced, behind_of, check_folder, check_life};
 pub use hub::HubError;
+pub(crate) use input::Input;
+pub(crate) use link::stopping;
 pub use metrics::NodeMetrics;
 pub use serve::{ControlDoor, ServeOptions, serve};

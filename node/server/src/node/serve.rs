@@ -39,6 +39,7 @@ use crate::control::{Control, ControlError, ControlReply};
 use crate::jobs::Jobs;
 use crate::keys::{AdminToken, Keys};
 use crate::logs::LogLevel;
+use crate::media::Media;
 use crate::metrics::Metrics;
 use crate::search::{IndexerThread, Search};
 use crate::wiring;
@@ -138,6 +139,11 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
             .map(|(s, i)| (Some(s), Some(i)))?,
         false => (None, None),
     };
+    let media = Arc::new(
+        wiring::media(&config, &keys, &directory, &store, &input, &net, now)
+            .await
+            .context("files cannot be kept ([media])")?,
+    );
     let hub = Hub::new(HubParts {
         home,
         store: store.clone(),
@@ -149,6 +155,7 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
         signer: Arc::new(keys.signing.clone()),
         passwords: passwords.clone(),
         search: search.clone(),
+        media: Some(media.clone()),
         runtime: tokio::runtime::Handle::current(),
         input: input.clone(),
         now,
@@ -168,7 +175,9 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
         }
         let _serve_is_gone = ended.send(result);
     })?;
-    tokio::spawn(forward(events, input.clone()));
+    tokio::spawn(forward(events, input.clone(), media.clone()));
+    let stop_media = CancellationToken::new();
+    tokio::spawn(media.clone().run(stop_media.clone()));
 
     let link = Arc::new(NodeLink::new(
         requests,
@@ -180,6 +189,7 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
         passwords,
         metrics.clone(),
         well_known(config.home.name.as_str(), &keys.identity().0, &record.bytes),
+        Some(media.clone()),
     ));
     let bridge = Arc::new(Bridge::start(wiring::bridge(&config), link.clone() as Arc<dyn Link>)?);
     let operator = Arc::new(Admin {
@@ -188,7 +198,8 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
         node: Arc::new(ControlDoor(input.clone())),
         store: store.clone(),
         jobs: Jobs::new(Place::of(&config, &options.config_file), store.clone()),
-        metrics: Metrics::new(sources(&metrics, &store, &net, &bridge, search)),
+        metrics: Metrics::new(sources(&metrics, &store, &net, &bridge, search, &media)),
+        media: Some(media),
     });
     let stop_admin = CancellationToken::new();
     let admin_address = admin_listener.local_addr()?;
@@ -213,6 +224,7 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
     };
     link.ready.store(false, Ordering::Relaxed);
     stop_admin.cancel();
+    stop_media.cancel();
     let within = Duration::from_millis(config.limits.drain_ms);
     let failed = result.is_err();
     let stopped =
@@ -302,8 +314,20 @@ async fn listening(
 }
 
 /// Carries the network's events to the hub; while the hub is busy, peers wait.
-async fn forward(mut events: mpsc::Receiver<NetEvent>, input: mpsc::Sender<Input>) {
+async fn forward(
+    mut events: mpsc::Receiver<NetEvent>,
+    input: mpsc::Sender<Input>,
+    media: Arc<Media>,
+) {
     while let Some(event) = events.recv().await {
+        // Files are none of the hub's business.
+        let event = match event {
+            NetEvent::Media { home, ask, reply } => {
+                tokio::spawn(media.clone().serve(home, ask, reply));
+                continue;
+            }
+            event => event,
+        };
         if input.send(Input::Net(event)).await.is_err() {
             return;
         }
@@ -379,6 +403,8 @@ fn hub_limits(config: &Config) -> HubLimits {
         page_bytes: limits.server_frame_bytes * 3 / 4,
         page: u32::try_from(limits.page_messages).unwrap_or(u32::MAX),
         body: limits.body_bytes,
+        upload_bytes: config.media.upload_bytes,
+        public_url: config.bridge.public_url.as_ref().map(|url| url.as_str().to_owned()),
         draft_bytes: limits.draft_bytes,
         users_found: limits.users_found,
         reads_at_once: limits.reads_at_once,
@@ -432,11 +458,14 @@ fn sources(
     net: &NetHandle,
     bridge: &Arc<Bridge>,
     search: Option<Arc<Search>>,
+    media: &Arc<Media>,
 ) -> Vec<crate::metrics::Source> {
+    let media = media.clone();
     let (node, store, net) = (node.clone(), store.clone(), net.clone());
     let bridge = Arc::downgrade(bridge);
     vec![
         Box::new(move || node.families()),
+        Box::new(move || media.families()),
         Box::new(move || search.as_ref().map_or_else(Vec::new, |search| search.families())),
         Box::new(move || crate::metrics::of_store(&store.stats())),
         Box::new(move || crate::metrics::of_net(&net.stats())),

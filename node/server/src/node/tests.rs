@@ -110,6 +110,7 @@ impl Node {
             body: Bytes::from(format!(r#"{{"type":"text","text":"{number}"}}"#)),
             mentions: Vec::new(),
             about: None,
+            media: Vec::new(),
         };
         let sent = self.home.send(&*self.disk, NOW_MS, command).unwrap();
         self.settle();

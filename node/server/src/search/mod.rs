@@ -182,6 +182,9 @@ impl Tap for Search {
                 | Write::Draft { .. }
                 | Write::Word { .. }
                 | Write::Seen { .. }
+                | Write::Media(_)
+                | Write::MediaGone { .. }
+                | Write::Named { .. }
                 | Write::Op { .. }
                 | Write::OpGone { .. } => {}
             }

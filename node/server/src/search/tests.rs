@@ -65,6 +65,7 @@ fn worded(home: &mut Home, store: &MemoryStore, number: u128, word: &str) -> (Ba
         body: Bytes::from(format!(r#"{{"type":"text","text":"{word} {number}"}}"#)),
         mentions: Vec::new(),
         about: None,
+        media: Vec::new(),
     };
     let sent = home.send(store, NOW_MS, command).unwrap();
     let step = home.take_step();

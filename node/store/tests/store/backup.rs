@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use homing_core::{Batch, Reader, UserList, Write};
+use homing_core::{Batch, MediaId, Reader, UserList, Write};
 use homing_store::{
     BackupError, BackupFile, BackupHeader, JournalStore, MemoryStore, RestoreTime, Store,
     read_backup, restore_batch, write_backup,
@@ -114,6 +114,12 @@ fn same(a: &dyn Store, b: &dyn Store) {
     assert_eq!(a.invites().unwrap(), b.invites().unwrap());
     assert_eq!(a.owed().unwrap(), b.owed().unwrap());
     assert_eq!(a.unanswered().unwrap(), b.unanswered().unwrap());
+    let files = a.medias(None, 100).unwrap();
+    assert_eq!(files, b.medias(None, 100).unwrap());
+    for file in files {
+        let media = MediaId { home: HOME, id: file.id };
+        assert_eq!(a.named(media, None, 100).unwrap(), b.named(media, None, 100).unwrap());
+    }
     let ops = a.ops_before(u64::MAX >> 16, 10_000).unwrap();
     assert_eq!(ops, b.ops_before(u64::MAX >> 16, 10_000).unwrap());
     for (user, op) in ops {
@@ -149,6 +155,12 @@ fn everything() -> Vec<Write> {
         asked("alice", 2, false),
         Write::Op { user: alice.clone(), op: sample::op(1), done: sample::op_done(5) },
         Write::Op { user: alice.clone(), op: sample::op(2), done: sample::op_done(6) },
+        Write::Media(Box::new(sample::media(1))),
+        Write::Media(Box::new(sample::media(2))),
+        Write::MediaGone { id: sample::media(2).id, hash: sample::media(2).hash },
+        sample::named(1, 1, 69, true),
+        sample::named(1, 2, 69, true),
+        sample::named(1, 2, 69, false),
     ];
     for n in 1..=5 {
         // Some of them go again. Whoever has a draft says so in the view.

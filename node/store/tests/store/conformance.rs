@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use homing_core::{Batch, ChainEnd, Fold, ListRow, LogEntry, MessageKey, Reader, Write};
+use homing_core::{Batch, ChainEnd, Fold, ListRow, LogEntry, MediaId, MediaState, MessageKey, Reader, Write};
 use homing_store::{JournalConfig, JournalStore, MemoryStore, Store, Tap};
 use homing_wire::{Epoch, Hash, HomeId, Pos, Seq, Stamp, UserRef};
 use parking_lot::Mutex;
@@ -117,6 +117,7 @@ suite!(
     ops_are_found_by_age,
     what_is_owed_goes_when_nothing_is,
     what_is_asked_stays_until_it_is_answered,
+    files_are_found_by_id_by_hash_and_where_they_are_named,
     own_views_are_a_users_own,
     people_are_found_by_beginnings_of_words,
     entries_come_back_byte_for_byte,
@@ -551,6 +552,40 @@ fn what_is_asked_stays_until_it_is_answered<E: Engine>() {
         let expected =
             [row(1, "al", 1), row(1, "alice", 2), row(2, "alice", 1), row(2, "alice", 2)];
         assert_eq!(found, expected);
+    });
+}
+
+fn files_are_found_by_id_by_hash_and_where_they_are_named<E: Engine>() {
+    let mut engine = E::create();
+    let same = MediaState { hash: Hash([1; 32]), ..sample::media(3) };
+    let kept = [sample::media(1), sample::media(2), same.clone(), sample::media(4)];
+    commit(&engine, kept.iter().map(|media| Write::Media(Box::new(media.clone()))).collect());
+    let gone = Write::MediaGone { id: kept[3].id, hash: kept[3].hash };
+    let places = [(1, 1, 2), (1, 1, 1), (1, 2, 7), (2, 1, 1), (2, 2, 1)];
+    let mut writes = vec![gone];
+    writes.extend(places.map(|(file, channel, pos)| sample::named(file, channel, pos, true)));
+    commit(&engine, writes);
+    commit(&engine, vec![sample::named(2, 1, 1, false), sample::named(2, 2, 9, false)]);
+    both(&mut engine, |store| {
+        assert_eq!(store.media(kept[0].id).unwrap().as_ref(), Some(&kept[0]));
+        assert_eq!(store.media(kept[3].id).unwrap(), None);
+        assert_eq!(store.medias(None, 9).unwrap(), kept[..3]);
+        assert_eq!(store.medias(Some(kept[0].id), 1).unwrap(), kept[1..2]);
+        assert_eq!(store.media_of_hash(Hash([1; 32]), 9).unwrap(), [kept[0].id, same.id]);
+        assert_eq!(store.media_of_hash(Hash([4; 32]), 9).unwrap(), [] as [uuid::Uuid; 0]);
+        let named = |file, channel: Option<u64>, limit| {
+            let media = MediaId { home: HOME, id: sample::media(file).id };
+            let places = store.named(media, channel.map(sample::channel), limit).unwrap();
+            places.into_iter().map(|(at, pos)| (at, pos.0)).collect::<Vec<_>>()
+        };
+        let mut all =
+            vec![(sample::channel(1), 1), (sample::channel(1), 2), (sample::channel(2), 7)];
+        all.sort_unstable();
+        assert_eq!(named(1, None, 9), all);
+        assert_eq!(named(1, None, 2), all[..2]);
+        assert_eq!(named(1, Some(1), 9), [(sample::channel(1), 1), (sample::channel(1), 2)]);
+        assert_eq!(named(2, None, 9), [(sample::channel(2), 1)]);
+        assert_eq!(named(3, None, 9), []);
     });
 }
 

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use homing_core::{
     Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Deleted, Device, Edit, Fold,
-    Fork, GroupState, GroupsFrom, Invite, Joining, LogEntry, Mark, MarkTime, OpDone, OpWhat,
-    OpenLink, OwnView, PeerState, Reacted, SeenBy, ShownTo, Span, TokenHash, Veil,
+    Fork, GroupState, GroupsFrom, ImageState, Invite, Joining, LogEntry, Mark, MarkTime,
+    MediaId, MediaState, OpDone, OpWhat, OpenLink, OwnView, PeerState, Reacted, SeenBy, ShownTo, Span,
+    TokenHash, Veil, Write,
 };
 use homing_wire::{
     ChannelId, DeviceId, Epoch, Event, Hash, Header, HomeId, Kind, Local, MessageId, OpId, Pos,
     Seq, Stamp, Target, UserId, UserRef,
 };
+use uuid::Uuid;
 
 pub(crate) const HOME: HomeId = HomeId([7; 32]);
 pub(crate) const EPOCH: Epoch = Epoch(1_700_000_000_000);
@@ -249,6 +251,27 @@ pub(crate) fn own_view(n: u64) -> OwnView {
         marked_unread: n == 1,
         drafted: n.is_multiple_of(5),
     }
+}
+
+pub(crate) fn media(n: u8) -> MediaState {
+    MediaState {
+        id: Uuid::from_bytes([n; 16]),
+        owner: local("alice"),
+        hash: Hash([n; 32]),
+        size: 1 << 40,
+        mime: "image/png".into(),
+        name: "Küche.png".into(),
+        created_at: u64::from(n) << 40,
+        image: (n % 2 == 1).then(|| ImageState { width: 640, height: 480, preview: vec![n; 24] }),
+        unnamed_since: (n % 3 == 0).then_some(7),
+        going: n % 6 == 0,
+    }
+}
+
+/// A file is named at a place of a channel.
+pub(crate) fn named(file: u8, n: u64, pos: u64, there: bool) -> Write {
+    let media = MediaId { home: HOME, id: media(file).id };
+    Write::Named { media, channel: channel(n), pos: Pos(pos), there }
 }
 
 pub(crate) fn op_done(n: u64) -> OpDone {

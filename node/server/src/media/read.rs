@@ -1,0 +1,336 @@
+//! Reading: who may, and from where the bytes come.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use homing_core::{MediaId, MediaState, Naming, naming_shown};
+use homing_link::{ByteStream, Code, MediaBytes, MediaFile, OpenMedia, Reading, Refused};
+use homing_media::{Blobs, Cached, FetchError, ImageError, SourceError};
+use homing_net::{MediaAsk, MediaError, NetHandle};
+use homing_wire::{ChannelId, Hash, HomeId, HomeRef};
+use subtle::ConstantTimeEq as _;
+use uuid::Uuid;
+
+use super::metrics::count;
+use super::{Media, media_not_found};
+use crate::node::stopping;
+
+/// Whoever asks for a file of a home that is away asks again after this.
+const AWAY_RETRY_MS: u64 = 30_000;
+/// Bytes by which a file's type is told.
+pub(super) const SNIFFED: usize = 8_192;
+/// A thumbnail that another home made is at most so large.
+const THUMBNAIL_BYTES: u64 = 1 << 20;
+
+/// A file that somebody may read.
+struct Readable {
+    media: MediaId,
+    /// What is known of a file of this home.
+    state: Option<MediaState>,
+    /// The event by which it may be read; whoever has uploaded it needs none.
+    naming: Option<Naming>,
+}
+
+impl Media {
+    pub(super) async fn open_for(&self, open: OpenMedia) -> Result<MediaFile, Refused> {
+        let OpenMedia { by, home, id, thumbnail } = open;
+        let readable = self.readable(&by, &home, id, thumbnail)?;
+        match (readable.media.home == self.own, thumbnail) {
+            (true, None) => {
+                let state = readable.state.ok_or_else(media_not_found)?;
+                Ok(self.own_file(state))
+            }
+            (true, Some(edge)) => {
+                self.own_thumbnail(readable.state.ok_or_else(media_not_found)?, edge).await
+            }
+            (false, None) => self.foreign_file(readable.naming.ok_or_else(media_not_found)?).await,
+            (false, Some(edge)) => {
+                self.foreign_thumbnail(readable.naming.ok_or_else(media_not_found)?, edge).await
+            }
+        }
+    }
+
+    fn readable(
+        &self,
+        by: &Reading,
+        home: &str,
+        id: Uuid,
+        thumbnail: Option<u32>,
+    ) -> Result<Readable, Refused> {
+        let user = match by {
+            Reading::Token(token) => Some(self.user(token)?),
+            Reading::Link { .. } => None,
+        };
+        let home = match home.parse() {
+            Ok(HomeRef::Id(id)) => Some(id),
+            Ok(HomeRef::Name(name)) => self.directory.id(&name),
+            Err(_) => None,
+        };
+        let media = MediaId { home: home.ok_or_else(media_not_found)?, id };
+        if let Reading::Link { expires, signature } = by {
+            let right = self.sign_link(media, thumbnail, *expires);
+            if !bool::from(right.as_bytes().ct_eq(signature.as_bytes())) {
+                return Err(media_not_found());
+            }
+            if *expires <= (self.now)() {
+                let message = "this link is too old: ask for another";
+                return Err(Refused::new(Code::NotAllowed, "link_expired", message));
+            }
+        }
+        let state = match media.home == self.own {
+            true => Some(self.own_state(id)?),
+            false => None,
+        };
+        let owns = state.as_ref().is_some_and(|state| user.as_ref() == Some(&state.owner));
+        if owns {
+            return Ok(Readable { media, state, naming: None });
+        }
+        let naming = match &user {
+            Some(user) => naming_shown(&*self.store, &self.me(user), media),
+            None => self.any_naming(media),
+        };
+        let naming = naming.map_err(|_| stopping())?;
+        if naming.is_none() && user.is_some() {
+            return Err(media_not_found());
+        }
+        Ok(Readable { media, state, naming })
+    }
+
+    fn own_state(&self, id: Uuid) -> Result<MediaState, Refused> {
+        let state = self.store.media(id).map_err(|_| stopping())?;
+        state.filter(|state| !state.going).ok_or_else(media_not_found)
+    }
+
+    /// An event that names a file, whoever is shown it: whoever has a link has been shown one.
+    fn any_naming(&self, media: MediaId) -> Result<Option<Naming>, homing_core::Fault> {
+        for (channel, pos) in self.store.named(media, None, 1)? {
+            let Some(entry) = self.store.entry(channel, pos)? else { continue };
+            let named = homing_core::named_by(&entry).find(|named| MediaId::from(*named) == media);
+            if let Some(media) = named.cloned() {
+                return Ok(Some(Naming { media, channel, pos }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn own_file(&self, state: MediaState) -> MediaFile {
+        MediaFile {
+            size: state.size,
+            tag: state.hash.to_string(),
+            mime: state.mime,
+            name: Some(state.name).filter(|name| !name.is_empty()),
+            bytes: Arc::new(BlobBytes { blobs: self.blobs.clone(), hash: state.hash }),
+        }
+    }
+
+    pub(super) async fn own_thumbnail(
+        &self,
+        state: MediaState,
+        edge: u32,
+    ) -> Result<MediaFile, Refused> {
+        if !state.mime.starts_with("image/") {
+            return Err(no_thumbnail());
+        }
+        let edge = homing_media::edge(edge);
+        let thumbnail = self.images.thumbnail_of(&self.blobs, state.hash, state.size, edge).await;
+        let thumbnail = thumbnail.map_err(|error| match error {
+            ImageError::Busy => busy(),
+            ImageError::Refused(_) => no_thumbnail(),
+            ImageError::Io(_) => stopping(),
+        })?;
+        Ok(small(format!("{}-{edge}", state.hash), thumbnail.mime.to_owned(), thumbnail.bytes))
+    }
+
+    async fn foreign_file(&self, naming: Naming) -> Result<MediaFile, Refused> {
+        let name = self.name_in(&naming);
+        let cached = self.fetched(&naming).await?;
+        let size = naming.media.size;
+        let mut first = Vec::new();
+        let mut beginning = cached.read(0..size.min(SNIFFED as u64));
+        while let Some(piece) = beginning.next().await {
+            first.extend_from_slice(&piece.map_err(|_| away())?);
+        }
+        Ok(MediaFile {
+            size,
+            tag: naming.media.hash.to_string(),
+            mime: homing_media::sniff(&first).to_owned(),
+            name,
+            bytes: Arc::new(CachedBytes(cached)),
+        })
+    }
+
+    /// A file of another home, here or on its way.
+    pub(super) async fn fetched(&self, naming: &Naming) -> Result<Cached, Refused> {
+        let media = &naming.media;
+        let key = key_of(media.home, media.id, media.hash);
+        if let Some(cached) = self.cache.get(&key) {
+            return Ok(cached);
+        }
+        let source = PeerSource {
+            net: self.net.clone(),
+            home: media.home,
+            channel: naming.channel,
+            id: media.id,
+            size: media.size,
+            hash: media.hash,
+        };
+        count(&self.metrics.fetches, 1);
+        let fetched = self.cache.fetch(&key, media.size, media.hash, Arc::new(source)).await;
+        fetched.map_err(|error| {
+            count(&self.metrics.fetches_failed, 1);
+            match error {
+                FetchError::Busy => busy(),
+                FetchError::Lied => {
+                    count(&self.metrics.liars, 1);
+                    media_not_found()
+                }
+                FetchError::Gone => media_not_found(),
+                FetchError::Away { .. } => away(),
+                FetchError::Io(_) => stopping(),
+            }
+        })
+    }
+
+    async fn foreign_thumbnail(&self, naming: Naming, edge: u32) -> Result<MediaFile, Refused> {
+        let edge = homing_media::edge(edge);
+        let media = &naming.media;
+        let key = format!("{}-{edge}", key_of(media.home, media.id, media.hash));
+        if let Some((bytes, mime)) = self.cache.small(&key).await {
+            return Ok(small(key, mime, bytes));
+        }
+        let ask = MediaAsk { channel: naming.channel, id: media.id, offset: 0, thumbnail: edge };
+        let answer = self.net.media(media.home, ask).await.map_err(of_peer)?;
+        if answer.size > THUMBNAIL_BYTES {
+            count(&self.metrics.liars, 1);
+            return Err(no_thumbnail());
+        }
+        let (mut bytes, mut pieces) = (Vec::new(), answer.bytes);
+        while let Some(piece) = pieces.next().await {
+            bytes.extend_from_slice(&piece.map_err(|_| away())?);
+        }
+        let mime = homing_media::sniff(&bytes);
+        if !mime.starts_with("image/") || !homing_media::is_safe_inline(mime) {
+            count(&self.metrics.liars, 1);
+            return Err(no_thumbnail());
+        }
+        let bytes = bytes::Bytes::from(bytes);
+        self.cache.put_small(&key, bytes.clone()).await;
+        Ok(small(key, mime.to_owned(), bytes))
+    }
+
+    /// What the message calls its file.
+    pub(super) fn name_in(&self, naming: &Naming) -> Option<String> {
+        let entry = self.store.entry(naming.channel, naming.pos).ok()??;
+        let body: serde_json::Value = serde_json::from_slice(&entry.event.body).ok()?;
+        Some(body["media"]["name"].as_str()?.to_owned())
+    }
+}
+
+/// The key under which another home's file is kept: whoever names it otherwise gets another one.
+pub(super) fn key_of(home: HomeId, id: Uuid, hash: Hash) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&home.0);
+    hasher.update(id.as_bytes());
+    hasher.update(&hash.0);
+    hasher.finalize().to_hex().to_string()
+}
+
+fn small(tag: String, mime: String, bytes: bytes::Bytes) -> MediaFile {
+    MediaFile { size: bytes.len() as u64, tag, mime, name: None, bytes: Arc::new(Small(bytes)) }
+}
+
+pub(super) fn away() -> Refused {
+    let message = "the home that holds this file is away";
+    Refused::new(Code::HomeUnreachable, "home_unreachable", message)
+        .with_retry_after_ms(AWAY_RETRY_MS)
+}
+
+fn busy() -> Refused {
+    Refused::new(Code::Busy, "media_busy", "too many files at once").with_retry_after_ms(1_000)
+}
+
+fn no_thumbnail() -> Refused {
+    Refused::new(Code::NotFound, "no_thumbnail", "there is no smaller image of this file")
+}
+
+fn of_peer(error: MediaError) -> Refused {
+    match error {
+        MediaError::Refused { reason, .. } if reason == "media_not_found" => media_not_found(),
+        MediaError::Refused { reason, .. } if reason == "no_thumbnail" => no_thumbnail(),
+        MediaError::Refused { .. }
+        | MediaError::Busy
+        | MediaError::NotConnected
+        | MediaError::Timeout
+        | MediaError::Unsupported
+        | MediaError::Malformed
+        | MediaError::Lost
+        | MediaError::ShutDown => away(),
+    }
+}
+
+/// The bytes of a file of this home.
+struct BlobBytes {
+    blobs: Blobs,
+    hash: Hash,
+}
+
+impl MediaBytes for BlobBytes {
+    fn read(&self, range: Range<u64>) -> ByteStream {
+        self.blobs.read(self.hash, range)
+    }
+}
+
+/// Those of another home's.
+struct CachedBytes(Cached);
+
+impl MediaBytes for CachedBytes {
+    fn read(&self, range: Range<u64>) -> ByteStream {
+        self.0.read(range)
+    }
+}
+
+struct Small(bytes::Bytes);
+
+impl MediaBytes for Small {
+    fn read(&self, range: Range<u64>) -> ByteStream {
+        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(self.0.len());
+        let bytes = self.0.slice(at(range.start)..at(range.end).max(at(range.start)));
+        Box::pin(futures::stream::once(std::future::ready(Ok(bytes))))
+    }
+}
+
+/// A file as its home gives it.
+struct PeerSource {
+    net: NetHandle,
+    home: HomeId,
+    channel: ChannelId,
+    id: Uuid,
+    size: u64,
+    hash: Hash,
+}
+
+impl homing_media::Source for PeerSource {
+    fn from(&self, offset: u64) -> futures::future::BoxFuture<'_, Result<ByteStream, SourceError>> {
+        Box::pin(async move {
+            let ask = MediaAsk { channel: self.channel, id: self.id, offset, thumbnail: 0 };
+            let answer = self.net.media(self.home, ask).await.map_err(|error| match error {
+                MediaError::Refused { reason, .. } if reason == "media_not_found" => {
+                    SourceError::Gone
+                }
+                MediaError::Malformed => SourceError::Lied,
+                MediaError::Refused { .. }
+                | MediaError::Busy
+                | MediaError::NotConnected
+                | MediaError::Timeout
+                | MediaError::Unsupported
+                | MediaError::Lost
+                | MediaError::ShutDown => SourceError::Away,
+            })?;
+            if answer.size != self.size || answer.hash.is_some_and(|hash| hash != self.hash) {
+                return Err(SourceError::Lied);
+            }
+            Ok(answer.bytes)
+        })
+    }
+}

@@ -1,0 +1,299 @@
+//! Uploads: what `homing-media` does with the bytes, and what becomes of a file that is whole.
+
+use std::path::Path;
+
+use homing_core::{ImageState, MediaState};
+use homing_link::{
+    BoxFuture, Checksum, Code, MediaFile, MediaLink, NewUpload, OpenMedia, Piece, Refused,
+    UploadStatus,
+};
+use homing_media::{Appended, Begun, Status, UploadError, WholeUpload};
+use homing_wire::{Hash, Local};
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use super::metrics::count;
+use super::{Media, media_not_found};
+use crate::node::stopping;
+
+/// Characters of a name and of a media type at most: what is longer is cut.
+const NAME_BYTES: usize = 1_024;
+
+impl Media {
+    async fn begin_for(&self, token: &str, new: NewUpload) -> Result<UploadStatus, Refused> {
+        let user = self.user(token)?;
+        self.check_room(&user, new.length)?;
+        let NewUpload { length, name, mime } = new;
+        let new = homing_media::NewUpload { length, name: name.map(cut), mime: mime.map(cut) };
+        match self.uploads.begin(user.as_str(), new).await.map_err(refused)? {
+            Begun::Open(status) => Ok(of_status(&status)),
+            Begun::Whole(whole) => self.finish(whole).await,
+        }
+    }
+
+    /// Whether a file of that length may come.
+    fn check_room(&self, user: &Local, length: u64) -> Result<(), Refused> {
+        let too_large = |reason: &'static str, message: &'static str, limit| {
+            Err(Refused::new(Code::TooLarge, reason, message).with_limit(limit))
+        };
+        let limits = &self.limits;
+        if length > limits.upload_bytes {
+            return too_large(
+                "upload_too_large",
+                "a file may not be so large here",
+                limits.upload_bytes,
+            );
+        }
+        let (of_user, all) = {
+            let used = self.used.lock();
+            (used.of_user.get(user).copied().unwrap_or_default(), used.all)
+        };
+        let of_user = of_user.saturating_add(self.uploads.bytes_of(user.as_str()));
+        if of_user.saturating_add(length) > limits.user_bytes {
+            let message = "your files would be more than this home keeps for one user: delete some";
+            return too_large("user_quota", message, limits.user_bytes);
+        }
+        let all = all.saturating_add(self.uploads.bytes());
+        if all.saturating_add(length) > limits.home_bytes {
+            let message = "the files of all would be more than this home keeps: ask its operator";
+            return too_large("home_quota", message, limits.home_bytes);
+        }
+        if self.store.disk_low() {
+            let message = "the home's disk is nearly full: its operator must make room";
+            return Err(Refused::new(Code::Busy, "disk_full", message).with_retry_after_ms(10_000));
+        }
+        Ok(())
+    }
+
+    async fn status_for(&self, token: &str, id: Uuid) -> Result<UploadStatus, Refused> {
+        let user = self.user(token)?;
+        if let Some(whole) = self.known(&user, id)? {
+            return Ok(whole);
+        }
+        // What is whole and could not be kept is tried again.
+        let whole = self.uploads.whole().into_iter();
+        match whole.filter(|whole| whole.id == id && whole.owner == user.as_str()).last() {
+            Some(whole) => self.finish(whole).await,
+            None => self
+                .uploads
+                .status(user.as_str(), id)
+                .map(|status| of_status(&status))
+                .map_err(refused),
+        }
+    }
+
+    /// A file of that user that is whole.
+    fn known(&self, user: &Local, id: Uuid) -> Result<Option<UploadStatus>, Refused> {
+        let state = self.store.media(id).map_err(|_| stopping())?;
+        Ok(state.filter(|state| state.owner == *user && !state.going).map(|state| whole(&state)))
+    }
+
+    async fn append_for(
+        &self,
+        token: &str,
+        id: Uuid,
+        piece: Piece,
+    ) -> Result<UploadStatus, Refused> {
+        let user = self.user(token)?;
+        if let Some(known) = self.known(&user, id)? {
+            if piece.offset == known.offset {
+                return Ok(known); // a repeat of the last piece's end
+            }
+            return Err(refused(UploadError::OffsetConflict { offset: known.offset }));
+        }
+        if self.store.disk_low() {
+            let message = "the home's disk is nearly full: its operator must make room";
+            return Err(Refused::new(Code::Busy, "disk_full", message).with_retry_after_ms(10_000));
+        }
+        let checksum = piece.checksum.map(|checksum| match checksum {
+            Checksum::Sha1(sum) => homing_media::Checksum::Sha1(sum),
+            Checksum::Sha256(sum) => homing_media::Checksum::Sha256(sum),
+        });
+        let appended =
+            self.uploads.append(user.as_str(), id, piece.offset, checksum, piece.bytes).await;
+        match appended.map_err(refused)? {
+            Appended::Open(status) => Ok(of_status(&status)),
+            Appended::Whole(whole) => self.finish(whole).await,
+        }
+    }
+
+    async fn abandon_for(&self, token: &str, id: Uuid) -> Result<(), Refused> {
+        let user = self.user(token)?;
+        if self.known(&user, id)?.is_some() {
+            let message = "it is whole: it goes when no message names it any more";
+            return Err(Refused::new(Code::NotAllowed, "upload_finished", message));
+        }
+        self.uploads.abandon(user.as_str(), id).await.map_err(refused)
+    }
+
+    /// Keeps a file that is whole: its bytes, then its row. Done twice it is done once.
+    pub(super) async fn finish(&self, upload: WholeUpload) -> Result<UploadStatus, Refused> {
+        let id = upload.id;
+        let owner: Local = upload.owner.parse().map_err(|_| media_not_found())?;
+        let known = self.store.media(id).map_err(|_| stopping())?;
+        let state = match known {
+            Some(known) => known,
+            None => {
+                let kept = self.keep_upload(upload, &owner).await;
+                kept.inspect_err(|refused| {
+                    error!(reason = %refused.reason, "an upload is whole and could not be kept: it is tried again");
+                })?
+            }
+        };
+        self.uploads.done(id).await.map_err(refused)?;
+        Ok(whole(&state))
+    }
+
+    async fn keep_upload(&self, upload: WholeUpload, owner: &Local) -> Result<MediaState, Refused> {
+        let WholeUpload { id, name, size, hash, path, .. } = upload;
+        let (mime, image) = self.look_at(&path, hash).await?;
+        let keeping = self.keeping.read().await;
+        let stored = self.blobs.put(&path, hash, size).await.map_err(store_failed)?;
+        let state = MediaState {
+            id,
+            owner: owner.clone(),
+            hash,
+            size,
+            mime,
+            name: name.unwrap_or_default(),
+            created_at: (self.now)(),
+            image,
+            unnamed_since: None,
+            going: false,
+        };
+        self.keep(state.clone()).await?;
+        drop(keeping);
+        self.used.lock().add(owner, size);
+        count(&self.metrics.uploads, 1);
+        count(&self.metrics.uploaded_bytes, size);
+        count(&self.metrics.same_again, u64::from(stored.was_there));
+        Ok(state)
+    }
+
+    /// What the bytes of a file say of it.
+    async fn look_at(
+        &self,
+        path: &Path,
+        hash: Hash,
+    ) -> Result<(String, Option<ImageState>), Refused> {
+        // The bytes may have been moved before a crash.
+        let path = if path.exists() {
+            path.to_owned()
+        } else {
+            match self.blobs.local_path(hash) {
+                Some(path) => path,
+                None => return Ok(("application/octet-stream".to_owned(), None)),
+            }
+        };
+        let first = homing_media::first_bytes(&path).await.map_err(|error| {
+            warn!(%error, "an upload cannot be read");
+            stopping()
+        })?;
+        let mime = homing_media::sniff(&first);
+        let image = self.probe(mime, &path).await;
+        Ok((mime.to_owned(), image))
+    }
+
+    /// What is known of an image; `None` of what is none, or none that can be looked at.
+    pub(super) async fn probe(&self, mime: &str, path: &Path) -> Option<ImageState> {
+        if !mime.starts_with("image/") {
+            return None;
+        }
+        let image = self.images.probe(path).await.ok()?;
+        Some(ImageState { width: image.width, height: image.height, preview: image.preview })
+    }
+}
+
+fn cut(text: String) -> String {
+    let mut text = text;
+    text.truncate(text.floor_char_boundary(NAME_BYTES));
+    text
+}
+
+fn of_status(status: &Status) -> UploadStatus {
+    UploadStatus {
+        id: status.id,
+        offset: status.offset,
+        length: status.length,
+        expires_at: Some(status.expires_at),
+        hash: None,
+    }
+}
+
+fn whole(state: &MediaState) -> UploadStatus {
+    UploadStatus {
+        id: state.id,
+        offset: state.size,
+        length: state.size,
+        expires_at: None,
+        hash: Some(state.hash),
+    }
+}
+
+fn refused(error: UploadError) -> Refused {
+    let code = match &error {
+        UploadError::NotFound | UploadError::Expired => Code::NotFound,
+        UploadError::OffsetConflict { .. } | UploadError::Checksum => Code::Conflict,
+        UploadError::TooLarge { .. } => Code::TooLarge,
+        UploadError::TooMany { .. } => Code::Limit,
+        UploadError::Busy => Code::Busy,
+        UploadError::TooSlow | UploadError::Lost => Code::InvalidParams,
+        UploadError::Io(_) => Code::Internal,
+    };
+    if let UploadError::Io(cause) = &error {
+        error!(%cause, "an upload cannot be written: look at the disk of the media folder");
+    }
+    let limit = match &error {
+        UploadError::TooLarge { limit } | UploadError::TooMany { limit } => Some(*limit),
+        UploadError::NotFound
+        | UploadError::Expired
+        | UploadError::OffsetConflict { .. }
+        | UploadError::Checksum
+        | UploadError::Busy
+        | UploadError::TooSlow
+        | UploadError::Lost
+        | UploadError::Io(_) => None,
+    };
+    let refused = Refused::new(code, error.reason(), error.to_string());
+    match limit {
+        Some(limit) => refused.with_limit(limit),
+        None => refused,
+    }
+}
+
+pub(super) fn store_failed(error: homing_media::BlobError) -> Refused {
+    error!(%error, "files cannot be kept: look at the media folder, or at the S3 server");
+    let message = "the file is whole, and cannot be kept at the moment: ask again";
+    Refused::new(Code::Busy, "media_store", message).with_retry_after_ms(5_000)
+}
+
+impl MediaLink for Media {
+    fn upload_bytes(&self) -> u64 {
+        self.limits.upload_bytes
+    }
+
+    fn begin(&self, token: String, new: NewUpload) -> BoxFuture<'_, Result<UploadStatus, Refused>> {
+        Box::pin(async move { self.begin_for(&token, new).await })
+    }
+
+    fn status(&self, token: String, id: Uuid) -> BoxFuture<'_, Result<UploadStatus, Refused>> {
+        Box::pin(async move { self.status_for(&token, id).await })
+    }
+
+    fn append(
+        &self,
+        token: String,
+        id: Uuid,
+        piece: Piece,
+    ) -> BoxFuture<'_, Result<UploadStatus, Refused>> {
+        Box::pin(async move { self.append_for(&token, id, piece).await })
+    }
+
+    fn abandon(&self, token: String, id: Uuid) -> BoxFuture<'_, Result<(), Refused>> {
+        Box::pin(async move { self.abandon_for(&token, id).await })
+    }
+
+    fn open(&self, open: OpenMedia) -> BoxFuture<'_, Result<MediaFile, Refused>> {
+        Box::pin(async move { self.open_for(open).await })
+    }
+}
