@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use homing_core::{Batch, MediaId, Reader, UserList, Write};
+use homing_core::{Batch, Deleted, Fold, MediaId, Reader, UserList, Write};
 use homing_store::{
     BackupError, BackupFile, BackupHeader, JournalStore, MemoryStore, RestoreTime, Store,
     read_backup, restore_batch, write_backup,
@@ -118,7 +118,9 @@ fn same(a: &dyn Store, b: &dyn Store) {
     assert_eq!(files, b.medias(None, 100).unwrap());
     for file in files {
         let media = MediaId { home: HOME, id: file.id };
-        assert_eq!(a.named(media, None, 100).unwrap(), b.named(media, None, 100).unwrap());
+        let named = a.named(media, None, 100).unwrap();
+        assert_eq!(named, b.named(media, None, 100).unwrap());
+        assert_eq!(named.len(), 3 * 3, "67, 69 and 70 of each channel");
     }
     let ops = a.ops_before(u64::MAX >> 16, 10_000).unwrap();
     assert_eq!(ops, b.ops_before(u64::MAX >> 16, 10_000).unwrap());
@@ -158,9 +160,6 @@ fn everything() -> Vec<Write> {
         Write::Media(Box::new(sample::media(1))),
         Write::Media(Box::new(sample::media(2))),
         Write::MediaGone { id: sample::media(2).id, hash: sample::media(2).hash },
-        sample::named(1, 1, 69, true),
-        sample::named(1, 2, 69, true),
-        sample::named(1, 2, 69, false),
     ];
     for n in 1..=5 {
         // Some of them go again. Whoever has a draft says so in the view.
@@ -190,6 +189,10 @@ fn everything() -> Vec<Write> {
         }
         let fold = Arc::new(sample::fold());
         writes.push(Write::Fold { channel: sample::channel(channel), pos: Pos(69), fold });
+        // Whose deletion takes its file's name away.
+        let fold = Arc::new(Fold { deleted: Deleted::ForAll, ..sample::fold() });
+        writes.push(Write::Fold { channel: sample::channel(channel), pos: Pos(68), fold });
+        writes.push(sample::named(1, channel, 68, false));
         writes.push(Write::Listing {
             user: alice.clone(),
             row: homing_core::ListRow {

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use homing_core::{Batch, ChainEnd, Fold, ListRow, LogEntry, MediaId, MediaState, MessageKey, Reader, Write};
+use homing_core::{
+    Batch, ChainEnd, Fold, ListRow, LogEntry, MediaId, MediaState, MessageKey, Reader, Write,
+};
 use homing_store::{JournalConfig, JournalStore, MemoryStore, Store, Tap};
 use homing_wire::{Epoch, Hash, HomeId, Pos, Seq, Stamp, UserRef};
 use parking_lot::Mutex;

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use homing_core::{
     Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Deleted, Device, Edit, Fold,
-    Fork, GroupState, GroupsFrom, ImageState, Invite, Joining, LogEntry, Mark, MarkTime,
-    MediaId, MediaState, OpDone, OpWhat, OpenLink, OwnView, PeerState, Reacted, SeenBy, ShownTo, Span,
+    Fork, GroupState, GroupsFrom, ImageState, Invite, Joining, LogEntry, Mark, MarkTime, MediaId,
+    MediaState, OpDone, OpWhat, OpenLink, OwnView, PeerState, Reacted, SeenBy, ShownTo, Span,
     TokenHash, Veil, Write,
 };
 use homing_wire::{
-    ChannelId, DeviceId, Epoch, Event, Hash, Header, HomeId, Kind, Local, MessageId, OpId, Pos,
-    Seq, Stamp, Target, UserId, UserRef,
+    ChannelId, DeviceId, Epoch, Event, Hash, Header, HomeId, Kind, Local, MediaReference,
+    MessageId, OpId, Pos, Seq, Stamp, Target, UserId, UserRef,
 };
 use uuid::Uuid;
 
@@ -76,7 +76,13 @@ pub(crate) fn event(
         kind: Kind::Text,
         target: None,
         mentions: Vec::new(),
-        media: Vec::new(),
+        // One file that many name.
+        media: if (67..=70).contains(&seq) {
+            let MediaState { id, hash, size, .. } = media(1);
+            vec![MediaReference { home: origin, id, hash, size }]
+        } else {
+            Vec::new()
+        },
         roster: 0,
         body_size: body.len() as u32,
         body_hash: Hash::of(&body),
