@@ -2,13 +2,14 @@
 
 use std::error::Error;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "homing/event/v1/event.proto",
     "homing/group/v1/group.proto",
     "homing/record/v1/record.proto",
     "homing/hello/v1/hello.proto",
     "homing/relay/v1/relay.proto",
     "homing/query/v1/query.proto",
+    "homing/media/v1/media.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -87,6 +87,23 @@ pub enum Error {
     /// What was to be sent cannot be written as JSON.
     #[error("this cannot be sent: {0}")]
     Unsendable(String),
+    /// A file of one's own cannot be read or written.
+    #[error("{path}: {why}")]
+    File {
+        /// Which.
+        path: String,
+        /// What the system said.
+        why: String,
+    },
+    /// A file that was uploaded is another one now than at the beginning.
+    #[error("{path} has changed while it was uploaded")]
+    FileChanged {
+        /// Which.
+        path: String,
+    },
+    /// What was downloaded is not the file that the message names.
+    #[error("what came is not the file that was sent: its hash is another")]
+    WrongHash,
     /// The client was closed by its own program.
     #[error("the client was closed")]
     Stopped,
@@ -105,6 +122,9 @@ impl Error {
             Self::SignedOut { .. } => "signed_out",
             Self::Garbled(_) => "garbled",
             Self::Unsendable(_) => "unsendable",
+            Self::File { .. } => "file_error",
+            Self::FileChanged { .. } => "file_changed",
+            Self::WrongHash => "wrong_hash",
             Self::Stopped => "stopped",
         }
     }
@@ -120,6 +140,9 @@ impl Error {
             | Self::SignedOut { .. }
             | Self::Garbled(_)
             | Self::Unsendable(_)
+            | Self::File { .. }
+            | Self::FileChanged { .. }
+            | Self::WrongHash
             | Self::Stopped => None,
         }
     }
@@ -138,6 +161,9 @@ impl Error {
             | Self::SignedOut { .. }
             | Self::Garbled(_)
             | Self::Unsendable(_)
+            | Self::File { .. }
+            | Self::FileChanged { .. }
+            | Self::WrongHash
             | Self::Stopped => None,
         }
     }
@@ -150,7 +176,12 @@ impl Error {
     /// Whether reconnecting is pointless.
     pub(crate) fn is_final(&self) -> bool {
         match self {
-            Self::SignedOut { .. } | Self::Stopped | Self::BadServer { .. } => true,
+            Self::SignedOut { .. }
+            | Self::Stopped
+            | Self::BadServer { .. }
+            | Self::File { .. }
+            | Self::FileChanged { .. }
+            | Self::WrongHash => true,
             Self::Refused(r) => r.code != Refusal::BUSY,
             Self::Http { .. }
             | Self::Unreachable { .. }

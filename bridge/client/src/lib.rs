@@ -5,6 +5,7 @@
 //!   what changed by `since`, and sends unanswered calls again in their order. Any number of calls may be in flight.
 //! - [`Follower`] sits on top and yields every message exactly once and in the order of arrival, pulling what was
 //!   missed while it was away.
+//! - [`Upload`] and [`Download`] carry a file over HTTP, whatever breaks in between, and check it in the end.
 //! - [`Profile`] is what a command line remembers between two runs.
 //!
 //! ```no_run
@@ -25,31 +26,39 @@
 
 mod client;
 mod connection;
+mod download;
 mod error;
 mod follow;
 mod groups;
+mod media;
 mod own;
 mod presence;
 mod profile;
 mod search;
 mod server;
 mod socket;
+mod transfer;
 mod types;
+mod upload;
 mod wire;
 
 pub use client::{Answer, Client, Events, Options};
+pub use download::Download;
 pub use error::{Error, Refusal};
 pub use follow::{ChannelPlace, Follower, From, Place, Update};
 pub use groups::{GroupAnswer, GroupChanged, GroupLink, GroupMember, UserResult};
+pub use media::{MediaUrl, harmless_file_name};
 pub use own::{Device, Found, ViewUpdate};
 pub use profile::{Profile, ProfileError, ProfileStore};
 pub use search::{FoundMessages, MessageQuery};
 pub use server::{LoggedIn, Registered, Server};
+pub use transfer::Progress;
 pub use types::{
-    Body, Channel, ChannelKind, ChannelState, ChannelsPage, Limits, Mark, Media, Message,
-    MessageRef, MessagesPage, Opened, Presence, Privacy, Reaction, Receipt, ReceiptRow, Receipts,
-    Sent, Target, TextBody, Typing, User, UserList, UserUpdate, UsersPage, Whoami,
+    Body, Channel, ChannelKind, ChannelState, ChannelsPage, Limits, Mark, Media, MediaBody,
+    Message, MessageRef, MessagesPage, Opened, Presence, Privacy, Reaction, Receipt, ReceiptRow,
+    Receipts, Sent, Target, TextBody, Typing, User, UserList, UserUpdate, UsersPage, Whoami,
 };
+pub use upload::{NewUpload, Upload, UploadStatus, Uploaded};
 pub use uuid::Uuid;
 pub use wire::{Event, Reply, Ticket};
 

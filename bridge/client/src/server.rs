@@ -130,26 +130,43 @@ impl Server {
     }
 
     pub(crate) fn http(&self) -> Result<reqwest::Client, Error> {
+        let builder = self.http_for_ever().timeout(HTTP_DEADLINE);
+        builder.build().map_err(|e| self.unreachable(&e))
+    }
+
+    /// A client for what may take any time: whoever uses it watches that it moves.
+    pub(crate) fn http_for_ever(&self) -> reqwest::ClientBuilder {
         let builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_DEADLINE)
-            .timeout(HTTP_DEADLINE)
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("homing-client/", env!("CARGO_PKG_VERSION")));
         // A plain address is a home nearby: no proxy, and no certificates of the system needed to start.
-        let builder = if self.is_tls() {
-            builder
-        } else {
-            builder.no_proxy().tls_certs_only(std::iter::empty())
-        };
-        builder.build().map_err(|e| self.unreachable(&e))
+        if self.is_tls() { builder } else { builder.no_proxy().tls_certs_only(std::iter::empty()) }
+    }
+
+    /// What the home calls `path` (`/v1/…`), which does not know under which address it is reached.
+    pub(crate) fn resolve(&self, path: &str) -> Result<Url, Error> {
+        let strange = || Error::Garbled(format!("{path:?} is no address of this server"));
+        let url = self.base.join(path).map_err(|_| strange())?;
+        // A token is shown to no other server.
+        if url.origin() != self.base.origin() {
+            return Err(strange());
+        }
+        let prefix = self.base.path().trim_end_matches('/');
+        if url.path().starts_with("/v1/") && !prefix.is_empty() {
+            let mut below = url.clone();
+            below.set_path(&format!("{prefix}{}", url.path()));
+            return Ok(below);
+        }
+        Ok(url)
     }
 
     pub(crate) fn unreachable(&self, error: &dyn std::error::Error) -> Error {
         Error::Unreachable { server: self.to_string(), why: innermost(error) }
     }
 
-    fn at(&self, path: &str) -> Url {
+    pub(crate) fn at(&self, path: &str) -> Url {
         let mut url = self.base.clone();
         let prefix = self.base.path().trim_end_matches('/');
         url.set_path(&format!("{prefix}/{path}"));

@@ -108,8 +108,36 @@ pub struct Media {
     pub size: u64,
     /// The type.
     pub mime: String,
-    /// The file's name.
+    /// The file's name, as somebody said it: anything at all. See [`crate::harmless_file_name`].
     pub name: String,
+    /// Pixels of an image from left to right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// Pixels of an image from top to bottom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// A ThumbHash of an image, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
+}
+
+/// A body of type `media` to send.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct MediaBody<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// Which file: of the sender's own home.
+    pub media: &'a Media,
+    /// Words under it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caption: Option<&'a str>,
+}
+
+impl<'a> MediaBody<'a> {
+    /// This file, with or without words.
+    pub fn new(media: &'a Media, caption: Option<&'a str>) -> Self {
+        Self { kind: "media", media, caption }
+    }
 }
 
 /// A text body to send.

@@ -63,6 +63,14 @@ pub struct NetLimits {
     /// Queries to one home that are under way or wait for a connection, and queries of one home that
     /// wait for our answer. More are answered `busy`.
     pub queries_per_peer: usize,
+    /// Files that one home may take from us at once. More are refused `busy`. A file fills a line alone; eight let
+    /// small ones pass by a large one.
+    pub media_in_per_peer: usize,
+    /// Files that we take from one home at once, those that wait for a connection included; likewise.
+    pub media_out_per_peer: usize,
+    /// So long a file may not move before its stream is ended, on either side. Longer than a line is lost for when a
+    /// mobile one changes its cell; nobody's place is kept for ever.
+    pub media_idle: Duration,
     /// A relay stream is pinged this often.
     pub heartbeat: Duration,
     /// A relay stream on which nothing came for this long is dead. Three heartbeats: one may be lost to
@@ -117,6 +125,9 @@ impl Default for NetLimits {
             clone_probe: Duration::from_secs(3),
             query_timeout: Duration::from_secs(10),
             queries_per_peer: 64,
+            media_in_per_peer: 8,
+            media_out_per_peer: 8,
+            media_idle: Duration::from_secs(30),
             heartbeat: Duration::from_secs(5),
             relay_deadline: Duration::from_secs(15),
             backoff_min: Duration::from_millis(500),
@@ -145,6 +156,8 @@ impl NetLimits {
             ("commands_queue", self.commands_queue),
             ("relay_queue_frames", self.relay_queue_frames),
             ("queries_per_peer", self.queries_per_peer),
+            ("media_in_per_peer", self.media_in_per_peer),
+            ("media_out_per_peer", self.media_out_per_peer),
             ("dial_addresses", self.dial_addresses),
             ("gossip_topics", self.gossip_topics),
             ("gossip_message_bytes", self.gossip_message_bytes),
@@ -157,6 +170,7 @@ impl NetLimits {
             ("hello_deadline", self.hello_deadline),
             ("clone_probe", self.clone_probe),
             ("query_timeout", self.query_timeout),
+            ("media_idle", self.media_idle),
             ("heartbeat", self.heartbeat),
             ("backoff_min", self.backoff_min),
             ("dial_stagger", self.dial_stagger),

@@ -11,10 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::gossip::{GossipId, TopicName};
 use crate::hello::HelloInfo;
+use crate::media::{MediaAsk, MediaReply};
 use crate::relay::Frames;
 
 /// What the server is told. Per home the order is: `PeerUp`, any number of `RelayOut`, `RelayIn`,
-/// `Query` and `Gossip`, `PeerDown`. The channels of a link simply close when its stream ends; while the peer is up a
+/// `Query`, `Media` and `Gossip`, `PeerDown`. The channels of a link simply close when its stream ends; while the peer is up a
 /// new link follows. A home whose process was started anew is down first, even if its old connection still
 /// looks alive.
 #[derive(Debug)]
@@ -88,6 +89,16 @@ pub enum NetEvent {
         query: Query,
         /// For the answer, within `query_timeout`.
         reply: oneshot::Sender<Answer>,
+    },
+    /// A home asks for a file. A dropped `reply` is answered `unanswered`. Whether the home may have it is the
+    /// server's to say; that it is who it is has been proven.
+    Media {
+        /// Who asks.
+        home: HomeId,
+        /// For what.
+        ask: MediaAsk,
+        /// For the answer, within `query_timeout`; the bytes may take longer.
+        reply: MediaReply,
     },
     /// A message came by gossip, for the first time. It goes no further before [`crate::NetHandle::judge`] has said
     /// so, within about three seconds; later it is forgotten.

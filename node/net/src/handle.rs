@@ -15,6 +15,7 @@ use crate::config::{AddressError, parse_address};
 use crate::gossip::{
     GossipId, JoinError, PublishError, PublishOutcome, TopicName, TopicPeers, Verdict,
 };
+use crate::media::{MediaAnswer, MediaAsk, MediaError};
 use crate::stats::{Counters, NetStats};
 
 /// The network, for the server. Clones are the same network; it stops when [`NetHandle::shutdown`] is
@@ -117,6 +118,7 @@ pub(crate) enum Command {
     Unwant(HomeId),
     RetryNow(HomeId),
     Query(HomeId, Query, oneshot::Sender<Result<Answer, QueryError>>),
+    Media(HomeId, MediaAsk, oneshot::Sender<Result<MediaAnswer, MediaError>>),
     Disconnect(HomeId, &'static str),
     Ban(HomeId),
     Unban(HomeId),
@@ -160,6 +162,19 @@ impl NetHandle {
             answer.await.unwrap_or(Err(QueryError::ShutDown))
         };
         timeout(self.query_timeout, asked).await.unwrap_or(Err(QueryError::Timeout))
+    }
+
+    /// Asks `home` for a file, from an offset on. If it is wanted but not connected, it is dialled at once and the ask
+    /// waits for it. Takes at most `query_timeout` until the holder has said what comes; its bytes come while
+    /// [`MediaAnswer::bytes`] is read, and dropping that ends the stream.
+    pub async fn media(&self, home: HomeId, ask: MediaAsk) -> Result<MediaAnswer, MediaError> {
+        self.counters.media_asked();
+        let asked = async {
+            let (reply, answer) = oneshot::channel();
+            self.send(Command::Media(home, ask, reply)).await;
+            answer.await.unwrap_or(Err(MediaError::ShutDown))
+        };
+        timeout(self.query_timeout, asked).await.unwrap_or(Err(MediaError::Timeout))
     }
 
     /// Closes all connections of `home`. If it is wanted, it is dialled again after its back-off.

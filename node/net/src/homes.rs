@@ -16,6 +16,7 @@ use crate::config::NetLimits;
 use crate::dial::{Announced, Backoff, Target};
 use crate::handle::QueryError;
 use crate::hello::{HelloInfo, Run};
+use crate::media::{MediaAnswer, MediaAsk, MediaError};
 use crate::pace::Pace;
 use crate::streams::Inbound;
 
@@ -53,10 +54,16 @@ pub(crate) struct Home {
     /// Questions under way, ours and its.
     pub(crate) queries_out: Arc<Semaphore>,
     pub(crate) queries_in: Arc<Semaphore>,
+    /// Files under way, taken from it and by it.
+    pub(crate) media_out: Arc<Semaphore>,
+    pub(crate) media_in: Arc<Semaphore>,
     /// How often it may ask what the network answers by itself.
     pub(crate) pace: Arc<Pace>,
     /// Questions that wait for a connection.
     pub(crate) waiting: VecDeque<(Query, oneshot::Sender<Result<Answer, QueryError>>)>,
+    /// Files that wait for one.
+    pub(crate) media_waiting:
+        VecDeque<(MediaAsk, oneshot::Sender<Result<MediaAnswer, MediaError>>)>,
 }
 
 impl Home {
@@ -78,8 +85,11 @@ impl Home {
             relay_in_next: None,
             queries_out: Arc::new(Semaphore::new(limits.queries_per_peer)),
             queries_in: Arc::new(Semaphore::new(limits.queries_per_peer)),
+            media_out: Arc::new(Semaphore::new(limits.media_out_per_peer)),
+            media_in: Arc::new(Semaphore::new(limits.media_in_per_peer)),
             pace: Arc::default(),
             waiting: VecDeque::new(),
+            media_waiting: VecDeque::new(),
         }
     }
 

@@ -11,8 +11,8 @@
 //!    is bounded, a reader that does not read slows its own peer only, and a path that has gone silent
 //!    is noticed by a heartbeat and replaced.
 //! 4. **Query** (`/homing/query/1`): one question, one answer, both bounded in size, number and time.
-//!
-//! 5. **Gossip** (gossipsub): what is told to many homes at once, each message judged by the server before it goes
+//! 5. **Media** (`/homing/media/1`): one file, one stream, as fast as the line is, beside which the others go on.
+//! 6. **Gossip** (gossipsub): what is told to many homes at once, each message judged by the server before it goes
 //!    on. Nothing depends on it.
 //!
 //! Streams are opened on, and accepted from, *one connection*, which has passed hello. That is why the
@@ -30,6 +30,7 @@ mod hello;
 mod homes;
 pub mod in_memory;
 mod key;
+mod media;
 mod meter;
 mod pace;
 mod query;
@@ -49,6 +50,7 @@ pub use gossip::{
 pub use handle::{NetHandle, PeerSnapshot, QueryError};
 pub use hello::{Admission, HelloInfo, Refusal};
 pub use key::{KeyError, NodeKey};
+pub use media::{MediaAnswer, MediaAsk, MediaBytes, MediaError, MediaHead, MediaReply};
 pub use relay::Frames;
-pub use stats::{GossipStats, NetStats};
+pub use stats::{GossipStats, MediaStats, NetStats};
 pub use swarm::start;

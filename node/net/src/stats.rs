@@ -21,6 +21,8 @@ pub struct NetStats {
     pub queries_out: u64,
     /// Queries received.
     pub queries_in: u64,
+    /// Files.
+    pub media: MediaStats,
     /// Hellos that ended in admission.
     pub admitted: u64,
     /// Hellos refused by us, by reason.
@@ -33,6 +35,23 @@ pub struct NetStats {
     pub dropped: BTreeMap<&'static str, u64>,
     /// Gossip.
     pub gossip: GossipStats,
+}
+
+/// What went by `/homing/media/1`. Why streams of it ended early is in [`NetStats::dropped`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MediaStats {
+    /// Files that we asked for.
+    pub asked: u64,
+    /// Files that homes asked us for.
+    pub asked_by_peers: u64,
+    /// Bytes of files received.
+    pub bytes_in: u64,
+    /// Bytes of files sent.
+    pub bytes_out: u64,
+    /// Files that came whole, from the offset asked for on.
+    pub whole_in: u64,
+    /// Files that went out whole, from the offset asked for on.
+    pub whole_out: u64,
 }
 
 /// What gossip did.
@@ -82,11 +101,22 @@ pub(crate) struct Counters {
     frames_unknown: AtomicU64,
     queries_out: AtomicU64,
     queries_in: AtomicU64,
+    media: MediaCounters,
     admitted: AtomicU64,
     refused_by_peer: AtomicU64,
     gossip: GossipCounters,
     /// Rare events only. Keys are words in this program, so the maps are bounded.
     reasons: Mutex<Reasons>,
+}
+
+#[derive(Debug, Default)]
+struct MediaCounters {
+    asked: AtomicU64,
+    asked_by_peers: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    whole_in: AtomicU64,
+    whole_out: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -133,6 +163,30 @@ impl Counters {
 
     pub(crate) fn query_in(&self) {
         self.queries_in.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn media_asked(&self) {
+        self.media.asked.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn media_asked_by_peer(&self) {
+        self.media.asked_by_peers.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn media_read(&self, bytes: usize) {
+        self.media.bytes_in.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn media_written(&self, bytes: usize) {
+        self.media.bytes_out.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn media_whole_in(&self) {
+        self.media.whole_in.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn media_whole_out(&self) {
+        self.media.whole_out.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn admitted(&self) {
@@ -204,6 +258,14 @@ impl Counters {
             frames_unknown: self.frames_unknown.load(Relaxed),
             queries_out: self.queries_out.load(Relaxed),
             queries_in: self.queries_in.load(Relaxed),
+            media: MediaStats {
+                asked: self.media.asked.load(Relaxed),
+                asked_by_peers: self.media.asked_by_peers.load(Relaxed),
+                bytes_in: self.media.bytes_in.load(Relaxed),
+                bytes_out: self.media.bytes_out.load(Relaxed),
+                whole_in: self.media.whole_in.load(Relaxed),
+                whole_out: self.media.whole_out.load(Relaxed),
+            },
             admitted: self.admitted.load(Relaxed),
             refused: reasons.refused.clone(),
             refused_by_peer: self.refused_by_peer.load(Relaxed),

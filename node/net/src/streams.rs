@@ -29,16 +29,18 @@ pub(crate) enum Protocol {
     Hello,
     Relay,
     Query,
+    Media,
 }
 
 impl Protocol {
-    const ALL: [Self; 3] = [Self::Hello, Self::Relay, Self::Query];
+    const ALL: [Self; 4] = [Self::Hello, Self::Relay, Self::Query, Self::Media];
 
     fn name(self) -> StreamProtocol {
         StreamProtocol::new(match self {
             Self::Hello => frame::HELLO,
             Self::Relay => frame::RELAY,
             Self::Query => frame::QUERY,
+            Self::Media => frame::MEDIA,
         })
     }
 }
@@ -250,7 +252,7 @@ pub(crate) struct Accept;
 
 impl UpgradeInfo for Accept {
     type Info = Named;
-    type InfoIter = std::array::IntoIter<Named, 3>;
+    type InfoIter = std::array::IntoIter<Named, 4>;
 
     fn protocol_info(&self) -> Self::InfoIter {
         Protocol::ALL.map(Named::new).into_iter()

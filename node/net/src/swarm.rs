@@ -2,8 +2,8 @@
 //!
 //! Streams are worked by tasks of their own (`hello.rs`, `relay.rs`, `query.rs`) that send [`Report`]s. The loop
 //! owns all state and decides; its parts are here (start, dispatch), in `connections.rs` (a
-//! connection's life), `clones.rs` (two runs of one node), `rounds.rs` (dialling) `links.rs` (relay streams and questions) and
-//! `gossip.rs`.
+//! connection's life), `clones.rs` (two runs of one node), `rounds.rs` (dialling) `links.rs` (relay streams and questions),
+//! `media.rs` (files) and `gossip.rs`.
 //!
 //! **Back-pressure.** While the server does not take events, swarm, reports and timers are not polled,
 //! so peers wait; commands are still taken, so the server may give one before it takes an event.
@@ -12,6 +12,7 @@ mod clones;
 mod connections;
 mod gossip;
 mod links;
+mod media;
 mod rounds;
 
 use std::collections::{HashMap, VecDeque};
@@ -29,10 +30,11 @@ use tokio::time::Instant;
 use crate::config::{AddressError, NetConfig, NetError, NetLimits, parse_address};
 use crate::dial::{Announced, Target};
 use crate::event::{NetEvent, RelayIn, RelayOut};
-use crate::handle::{Command, NetHandle, PeerSnapshot, QueryError};
+use crate::handle::{Command, NetHandle, PeerSnapshot};
 use crate::hello::{Admission, Newcomer, Outcome};
 use crate::homes::{Connection, Home};
 use crate::key::NodeKey;
+use crate::media::{MediaAsk, MediaReply};
 use crate::relay::{End, Settings};
 use crate::stats::Counters;
 use crate::timers::{Timer, Timers};
@@ -163,6 +165,11 @@ pub(crate) enum Report {
         query: Query,
         reply: oneshot::Sender<Answer>,
     },
+    Media {
+        home: HomeId,
+        ask: MediaAsk,
+        reply: MediaReply,
+    },
 }
 
 /// The state of the loop.
@@ -246,6 +253,7 @@ impl Net {
             Command::Unwant(home) => self.unwant(home),
             Command::RetryNow(home) => self.retry_now(home),
             Command::Query(home, query, reply) => self.ask(home, query, reply),
+            Command::Media(home, ask, reply) => self.take_media(home, ask, reply),
             Command::Disconnect(home, reason) => self.close_home(home, reason),
             Command::Ban(home) => self.ban(home),
             Command::Unban(home) => {
@@ -279,6 +287,11 @@ impl Net {
             Report::RelayInOpen { home, number, link } => self.on_relay_in(home, number, link),
             Report::RelayEnded { home, number, connection, end } => {
                 self.on_relay_ended(home, number, connection, end);
+            }
+            Report::Media { home, ask, reply } => {
+                if self.homes.get(&home).is_some_and(Home::is_up) {
+                    self.emit(NetEvent::Media { home, ask, reply });
+                }
             }
             Report::Query { home, query, reply } => {
                 // Of a home that has gone since, nobody waits for the answer.
@@ -401,7 +414,7 @@ fn chance() -> f64 {
 }
 
 /// An answer to a question that will not be asked.
-fn decline(reply: oneshot::Sender<Result<Answer, QueryError>>, error: QueryError) {
+fn decline<T, E>(reply: oneshot::Sender<Result<T, E>>, error: E) {
     // Whoever asked may have stopped waiting.
     let _ = reply.send(Err(error));
 }

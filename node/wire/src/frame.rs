@@ -6,3 +6,5 @@ pub const HELLO: &str = "/homing/hello/1";
 pub const RELAY: &str = "/homing/relay/1";
 /// One question, one answer.
 pub const QUERY: &str = "/homing/query/1";
+/// One file, one stream.
+pub const MEDIA: &str = "/homing/media/1";

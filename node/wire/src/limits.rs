@@ -33,6 +33,12 @@ pub const HOLDINGS: usize = 256;
 /// Lives of one home's store in one channel: each is a disaster that an honest home has survived. Bounds
 /// what a dishonest one makes others keep.
 pub const LIVES: usize = 16;
+/// What is said before a file's bytes: ids, a name, a type, or why not.
+pub const MEDIA_FRAME_BYTES: usize = 8_192;
+/// A file's name, in bytes of UTF-8: four times what file systems take, so that none is cut on its way.
+pub const MEDIA_NAME_BYTES: usize = 1_024;
+/// A media type: RFC 6838 allows 127 characters on each side of the slash.
+pub const MEDIA_TYPE_BYTES: usize = 255;
 /// A home record: 64 nodes with 6 addresses of 64 characters each fit, or fewer with more.
 pub const RECORD_BYTES: usize = 32_768;
 /// Nodes in a record.

@@ -93,7 +93,7 @@ impl Net {
                 let greeter = self.greeter(id, peer, None);
                 self.spawn_hello(id, cancel, greeter.answer(inbound.stream));
             }
-            (Stage::Greeting { .. }, Protocol::Relay | Protocol::Query) => {
+            (Stage::Greeting { .. }, Protocol::Relay | Protocol::Query | Protocol::Media) => {
                 if connection.held.len() < HELD_STREAMS {
                     connection.held.push(inbound);
                 } else {
@@ -105,6 +105,9 @@ impl Net {
             }
             (Stage::Admitted(home, _), Protocol::Query) => {
                 self.serve_query(home, id, inbound.stream);
+            }
+            (Stage::Admitted(home, _), Protocol::Media) => {
+                self.serve_media(home, id, inbound.stream);
             }
             (Stage::Greeting { started: true } | Stage::Admitted(..), Protocol::Hello) => {
                 self.counters.dropped("hello_repeated");
@@ -223,6 +226,7 @@ impl Net {
         }
         self.open_relay(home_id);
         self.ask_waiting(home_id);
+        self.take_waiting_media(home_id);
         for inbound in held {
             self.on_stream(inbound);
         }

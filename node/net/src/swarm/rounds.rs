@@ -14,6 +14,7 @@ use crate::dial::{self, Announced, Target};
 use crate::event::NetEvent;
 use crate::handle::QueryError;
 use crate::homes::{Home, Round};
+use crate::media::MediaError;
 use crate::resolve;
 use crate::timers::Timer;
 
@@ -36,6 +37,9 @@ impl Net {
         home.dial_at = None;
         for (_, reply) in home.waiting.drain(..) {
             decline(reply, QueryError::NotConnected);
+        }
+        for (_, reply) in home.media_waiting.drain(..) {
+            decline(reply, MediaError::NotConnected);
         }
         if !home.is_up() {
             self.homes.remove(&home_id);
@@ -204,6 +208,7 @@ impl Net {
         home.dial_at = Some(Instant::now() + retry_in);
         let is_news = home.last_reason.replace(reason) != Some(reason);
         home.waiting.retain(|(_, reply)| !reply.is_closed());
+        home.media_waiting.retain(|(_, reply)| !reply.is_closed());
         self.timers.after(retry_in, Timer::DialDue(home_id));
         self.counters.dial_failed(reason);
         // Worth a line once; a home that stays away would fill the log.

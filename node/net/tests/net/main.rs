@@ -11,6 +11,7 @@ mod clones;
 mod dialling;
 mod gossip;
 mod hello;
+mod media;
 mod misbehaviour;
 mod query;
 mod relay;

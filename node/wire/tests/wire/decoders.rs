@@ -1,7 +1,7 @@
 //! What must hold of every decoder, whatever it is given: used by the fuzz targets (`node/wire/fuzz`) and, over
 //! what they found worth keeping, by an ordinary test.
 
-use homing_wire::proto::{event::v1 as pb_event, hello::v1 as pb_hello};
+use homing_wire::proto::{event::v1 as pb_event, hello::v1 as pb_hello, media::v1 as pb_media};
 use homing_wire::proto::{query::v1 as pb_query, relay::v1 as pb_relay};
 use homing_wire::{
     Address, Body, ChannelId, Checker, Epoch, Event, Hash, Head, Header, HomeId, HomeName,
@@ -192,6 +192,8 @@ pub(crate) fn frames(data: &[u8]) {
     same::<pb_hello::Hello>(data);
     same::<pb_hello::HelloReply>(data);
     same::<pb_event::Proof>(data);
+    same::<pb_media::Ask>(data);
+    same::<pb_media::Head>(data);
 }
 
 /// Two inputs in one: the first byte says, in 255ths, where the second begins.
