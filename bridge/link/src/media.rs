@@ -20,7 +20,11 @@ pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
 ///
 /// An upload is a tus 1.0 upload (<https://tus.io/protocols/resumable-upload>): it has one id from its creation on, and when its
 /// last byte is here the same id names the file for good. Somebody else's upload is not found.
+///
+/// A future that is dropped is a client that has gone: what [`Self::append`] has taken by then is kept as after a broken stream.
 pub trait MediaLink: Send + Sync + 'static {
+    /// The largest file that may be uploaded, in bytes.
+    fn upload_bytes(&self) -> u64;
     /// A new upload. Reasons: `bad_token`, `upload_too_large`, `user_quota`, `home_quota` (each with its limit), `too_many_uploads`,
     /// `disk_full`.
     fn begin(&self, token: String, new: NewUpload) -> BoxFuture<'_, Result<UploadStatus, Refused>>;

@@ -9,6 +9,7 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -30,6 +31,12 @@ const BACKLOG: i32 = 4_096;
 /// Pause after the system refused a connection (usually: no file descriptor is free), so that the
 /// loop does not spin until one is.
 const REFUSED_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often it is looked whether a file still flows, at most.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// After the answer is on its way, so many times `refused_body_bytes` may still come: what fills the buffers of a long, fast line.
+const READ_AWAY: u64 = 16;
 
 /// The listening socket.
 pub(crate) fn listen(address: SocketAddr, limits: &BridgeLimits) -> io::Result<TcpListener> {
@@ -121,18 +128,45 @@ async fn speak_http(
         .serve_connection(TokioIo::new(stream), service);
     let mut stop = pin!(shared.stop.cancelled());
     let mut deadline = pin!(tokio::time::sleep(ms(limits.http_connection_ms)));
-    let mut ending = false;
+    let mut look = pin!(tokio::time::sleep(ms(limits.media_idle_ms)));
+    let (mut stopping, mut ending, mut looking) = (false, false, false);
+    let flow = peer.flow.clone();
     let ended = poll_fn(|cx| {
-        if !ending && (stop.as_mut().poll(cx).is_ready() || deadline.as_mut().poll(cx).is_ready()) {
+        let now = tokio::time::Instant::now;
+        if !stopping && stop.as_mut().poll(cx).is_ready() {
+            stopping = true;
             ending = true;
+            deadline.as_mut().reset(now() + ms(limits.close_ms));
+        }
+        while deadline.as_mut().poll(cx).is_ready() {
+            // A file that flows is not cut, unless the bridge stops.
+            if ending && (stopping || !flow.holds(limits)) {
+                return Poll::Ready(None);
+            }
+            ending = true;
+            deadline.as_mut().reset(now() + ms(limits.close_ms).max(LOOK));
+        }
+        if ending {
             // The call in hand is answered, and no other begun.
             Pin::new(&mut connection).graceful_shutdown();
-            deadline.as_mut().reset(tokio::time::Instant::now() + ms(limits.close_ms));
         }
-        if ending && deadline.as_mut().poll(cx).is_ready() {
-            return std::task::Poll::Ready(None);
+        if let Poll::Ready(ended) = connection.poll_without_shutdown(cx) {
+            return Poll::Ready(Some(ended));
         }
-        connection.poll_without_shutdown(cx).map(Some)
+        // A client that takes nothing wakes nobody.
+        let under_way = flow.is_under_way();
+        if under_way && !looking {
+            look.as_mut().reset(now() + ms(limits.media_idle_ms / 4).max(LOOK));
+        }
+        looking = under_way;
+        while looking && look.as_mut().poll(cx).is_ready() {
+            if flow.is_stalled(limits) {
+                debug!("a client takes nothing of a file");
+                return Poll::Ready(None);
+            }
+            look.as_mut().reset(now() + ms(limits.media_idle_ms / 4).max(LOOK));
+        }
+        Poll::Pending
     })
     .await;
     match ended {
@@ -151,7 +185,23 @@ async fn speak_http(
         return Some((accepted, stream, parts.read_buf.to_vec()));
     }
     let _gone_anyway = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
+    if flow.is_unread() {
+        let read_away = read_away(&mut stream, limits.refused_body_bytes);
+        let _no_longer = tokio::time::timeout(ms(limits.close_ms), read_away).await;
+    }
     None
+}
+
+/// Reads what a client still sends after its answer: closed before that, the kernel would take the answer back (RFC 9112, section 9.6).
+async fn read_away(stream: &mut TcpStream, most: u64) {
+    let mut left = most.saturating_mul(READ_AWAY);
+    let mut buffer = [0; 2048];
+    while left > 0 {
+        match tokio::io::AsyncReadExt::read(stream, &mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(bytes) => left = left.saturating_sub(bytes as u64),
+        }
+    }
 }
 
 /// How many connections there are, and from where.

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::accept::{self, Connections};
 use crate::limits::{BridgeConfig, BridgeLimits, ms};
+use crate::media::Transfers;
 use crate::metrics::{Metrics, MetricsSnapshot};
 
 /// Why a bridge did not start.
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) client_url: Option<String>,
     pub(crate) metrics: Metrics,
     pub(crate) connections: Connections,
+    pub(crate) transfers: Transfers,
     /// Cancelled when the bridge stops.
     pub(crate) stop: CancellationToken,
     /// What clients are told to wait when it does.
@@ -110,6 +112,7 @@ impl Bridge {
             client_url,
             metrics: Metrics::new(),
             connections: Connections::default(),
+            transfers: Transfers::default(),
             stop: CancellationToken::new(),
             retry_after_ms: OnceLock::new(),
             openrpc: document(&crate::openrpc()),

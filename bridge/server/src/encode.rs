@@ -32,6 +32,8 @@ pub(crate) fn answer(out: &mut Vec<u8>, answer: &Answer) -> Result<(), Failed> {
         Answer::Users(page) => serde_json::to_writer(out, page),
         Answer::Found(found) => serde_json::to_writer(out, found),
         Answer::Devices(devices) => serde_json::to_writer(out, devices),
+        Answer::Media(answer) => serde_json::to_writer(out, answer),
+        Answer::MediaUrl(link) => serde_json::to_writer(out, link),
         Answer::GroupChanged(changed) => serde_json::to_writer(out, changed),
         Answer::Link(made) => serde_json::to_writer(out, made),
         Answer::Members(page) => serde_json::to_writer(out, page),

@@ -57,9 +57,19 @@ pub(crate) fn wrong_method(allow: &'static str) -> Response {
 
 /// What a node refused.
 pub(crate) fn refused(refused: &Refused) -> Response {
-    let status = status_of(refused);
+    refused_with(status_of(refused), refused)
+}
+
+/// The same with a status that says more.
+pub(crate) fn refused_with(status: StatusCode, refused: &Refused) -> Response {
     let mut response = error(status, &refused.reason, &refused.message);
-    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+    let waits = matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::INSUFFICIENT_STORAGE
+    );
+    if waits {
         let ms = refused.retry_after_ms.unwrap_or(RETRY_AFTER_MS);
         set(&mut response, RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000).max(1)));
     }
@@ -69,7 +79,8 @@ pub(crate) fn refused(refused: &Refused) -> Response {
     response
 }
 
-fn status_of(refused: &Refused) -> StatusCode {
+/// The status that fits.
+pub(crate) fn status_of(refused: &Refused) -> StatusCode {
     match (&*refused.reason, refused.code) {
         ("too_many_attempts", _) => StatusCode::TOO_MANY_REQUESTS,
         ("user_disabled", _) => StatusCode::FORBIDDEN,
@@ -104,6 +115,27 @@ pub(crate) fn preflight() -> Response {
 pub(crate) fn allow_any_origin(response: &mut Response) {
     set(response, ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     set(response, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
+}
+
+/// What browsers may ask of files, as [`preflight`] says it of the rest.
+pub(crate) fn allow_media(response: &mut Response) {
+    let methods = HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE");
+    set(response, ACCESS_CONTROL_ALLOW_METHODS, methods);
+    let headers = HeaderValue::from_static(
+        "authorization, content-type, tus-resumable, upload-length, upload-offset, upload-metadata, \
+         upload-checksum, range, if-none-match, if-range, x-http-method-override",
+    );
+    set(response, ACCESS_CONTROL_ALLOW_HEADERS, headers);
+}
+
+/// Which headers of an answer about files they may read, beside those of every answer.
+pub(crate) fn expose_media(response: &mut Response) {
+    let headers = HeaderValue::from_static(
+        "location, tus-resumable, tus-version, tus-extension, tus-max-size, tus-checksum-algorithm, \
+         upload-offset, upload-length, upload-expires, homing-media, homing-media-hash, accept-ranges, \
+         content-range, content-disposition, content-length, etag, retry-after",
+    );
+    set(response, ACCESS_CONTROL_EXPOSE_HEADERS, headers);
 }
 
 pub(crate) fn set(response: &mut Response, name: HeaderName, value: HeaderValue) {

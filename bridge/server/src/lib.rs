@@ -20,6 +20,7 @@ mod encode;
 mod frames;
 mod http_answer;
 mod limits;
+mod media;
 mod metrics;
 mod openapi;
 mod openrpc;

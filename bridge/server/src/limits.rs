@@ -59,8 +59,23 @@ pub struct BridgeLimits {
     pub http_body_bytes: usize,
     /// How long a request's body may take. A password over a bad mobile link arrives in time.
     pub http_body_ms: u64,
-    /// How long one connection may speak HTTP, whatever it does; then it is asked to come again.
+    /// How long one connection may speak HTTP, whatever it does; then it is asked to come again. A file that is on its way then still
+    /// comes to its end, while its bytes flow.
     pub http_connection_ms: u64,
+    /// Files on their way at once, up and down. Each holds some 100 KiB here, half a MiB in the kernel and a file descriptor or a stream
+    /// at the node: 512 take 300 MiB at worst. More are told to come again.
+    pub transfers: usize,
+    /// Of those, so many of one token or one link: a browser asks for six at once, and plays a film in two.
+    pub transfers_per_user: usize,
+    /// A client that sends or takes nothing of a file for so long is cut; it goes on from where it was. The kernel takes
+    /// `send_buffer_bytes` at once and more only when a third of it is free, so this asks for 3 KiB/s of those who download.
+    pub media_idle_ms: u64,
+    /// Over so long a time of waiting for the client...
+    pub media_window_ms: u64,
+    /// ...at least so many bytes of a file must flow: the slowest mobile link gives 1 KiB/s, and who drips to hold a place gives less.
+    pub media_window_bytes: u64,
+    /// Of an upload that is refused so much is still read, so that the connection can go on; what has more is answered and closed.
+    pub refused_body_bytes: u64,
     /// Connections in all. About 12 KiB each at the node: 20,000 take 240 MiB.
     pub connections: usize,
     /// Connections of one address (IPv6: of one /64), so that one machine cannot take them all,
@@ -102,6 +117,12 @@ impl Default for BridgeLimits {
             http_body_bytes: 64 << 10,
             http_body_ms: 10_000,
             http_connection_ms: 120_000,
+            transfers: 512,
+            transfers_per_user: 16,
+            media_idle_ms: 60_000,
+            media_window_ms: 60_000,
+            media_window_bytes: 64 << 10,
+            refused_body_bytes: 1 << 20,
             connections: 20_000,
             connections_per_ip: 4_096,
             calls_per_second: 10_000,
@@ -138,6 +159,12 @@ impl BridgeLimits {
         }
         if self.connections == 0 || self.connections_per_ip == 0 {
             return wrong("connections", "at least 1, and connections_per_ip at least 1");
+        }
+        if self.transfers == 0 || self.transfers_per_user == 0 {
+            return wrong("transfers", "at least 1, and transfers_per_user at least 1");
+        }
+        if self.media_idle_ms == 0 || self.media_window_ms == 0 {
+            return wrong("media_idle_ms", "at least 1, and media_window_ms at least 1");
         }
         if self.calls_per_second == 0 || self.calls_burst == 0 {
             return wrong("calls_per_second", "at least 1, and calls_burst at least 1");

@@ -38,6 +38,12 @@ pub struct MetricsSnapshot {
     pub bytes_in: u64,
     /// Bytes written to WebSockets.
     pub bytes_out: u64,
+    /// Files on their way now.
+    pub transfers_open: u64,
+    /// Bytes of files read from clients.
+    pub media_bytes_in: u64,
+    /// Bytes of files handed out to clients.
+    pub media_bytes_out: u64,
     /// WebSockets that ended, by close code; 1006 where there was no closing handshake.
     pub closes: BTreeMap<u16, u64>,
 }
@@ -53,6 +59,9 @@ pub(crate) struct Metrics {
     pub(crate) frames_out: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
+    pub(crate) transfers_open: AtomicU64,
+    pub(crate) media_bytes_in: AtomicU64,
+    pub(crate) media_bytes_out: AtomicU64,
     calls: Vec<AtomicU64>,
     rare: Mutex<Rare>,
 }
@@ -96,6 +105,9 @@ impl Metrics {
             frames_out: zero(),
             bytes_in: zero(),
             bytes_out: zero(),
+            transfers_open: zero(),
+            media_bytes_in: zero(),
+            media_bytes_out: zero(),
             calls: METHODS.iter().map(|_| zero()).collect(),
             rare: Mutex::default(),
         }
@@ -146,6 +158,9 @@ impl Metrics {
             frames_out: read(&self.frames_out),
             bytes_in: read(&self.bytes_in),
             bytes_out: read(&self.bytes_out),
+            transfers_open: read(&self.transfers_open),
+            media_bytes_in: read(&self.media_bytes_in),
+            media_bytes_out: read(&self.media_bytes_out),
             closes: rare.closes.clone(),
         }
     }

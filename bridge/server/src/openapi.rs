@@ -4,7 +4,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::api::{Content, HTTP, HttpAnswer, HttpCall};
+use crate::api::{Content, HTTP, HttpAnswer, HttpCall, MEDIA, Takes};
 use crate::openrpc::{definitions, generator};
 
 /// The document that `GET /v1/openapi.json` answers: exactly the HTTP calls that are built.
@@ -12,7 +12,7 @@ pub fn openapi() -> Value {
     let mut takes = generator(SchemaSettings::for_deserialize);
     let mut gives = generator(SchemaSettings::for_serialize);
     let mut paths = Map::new();
-    for call in HTTP {
+    for call in HTTP.iter().chain(MEDIA) {
         let operations = paths.entry(call.path).or_insert_with(|| json!({}));
         operations[call.method] = describe(call, &mut takes, &mut gives);
     }
@@ -45,8 +45,29 @@ fn describe(call: &HttpCall, takes: &mut SchemaGenerator, gives: &mut SchemaGene
         "responses": answers,
         "security": [],
     });
-    if let Some(body) = call.body {
-        operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": body(takes) } } });
+    match call.body {
+        Takes::Nothing => {}
+        Takes::Json(body) => {
+            operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": body(takes) } } });
+        }
+        Takes::Bytes(media_type) => {
+            operation["requestBody"] = json!({ "content": { media_type: { "schema": {} } } });
+        }
+    }
+    if !call.parameters.is_empty() {
+        operation["parameters"] = call
+            .parameters
+            .iter()
+            .map(|parameter| {
+                json!({
+                    "name": parameter.name,
+                    "in": parameter.place,
+                    "required": parameter.required,
+                    "description": parameter.about,
+                    "schema": { "type": parameter.kind },
+                })
+            })
+            .collect();
     }
     if call.bearer {
         operation["security"] = json!([{ "bearer": [] }]);
@@ -64,14 +85,24 @@ fn describe_answer(answer: &HttpAnswer, gives: &mut SchemaGenerator) -> Value {
         Content::Html => {
             described["content"] = json!({ "text/html": { "schema": { "type": "string" } } });
         }
+        Content::File => {
+            described["content"] = json!({ "*/*": { "schema": {} } });
+        }
+    }
+    let mut headers = Map::new();
+    for (name, says) in answer.headers {
+        let header = json!({ "description": says, "schema": { "type": "string" } });
+        headers.insert((*name).to_owned(), header);
     }
     if answer.retry_after {
-        described["headers"] = json!({
-            "Retry-After": {
-                "description": "Seconds to wait",
-                "schema": { "type": "integer", "minimum": 1 },
-            }
+        let wait = json!({
+            "description": "Seconds to wait",
+            "schema": { "type": "integer", "minimum": 1 },
         });
+        headers.insert("Retry-After".to_owned(), wait);
+    }
+    if !headers.is_empty() {
+        described["headers"] = headers.into();
     }
     described
 }

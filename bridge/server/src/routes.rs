@@ -15,15 +15,17 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::error::Category;
 use warp::Filter;
 use warp::filters::BoxedFilter;
+use warp::filters::path::Tail;
 use warp::reject::{Reject, Rejection};
 use warp::reply::Response;
 
 use crate::api::{HttpBody, LoginBody, RegisterBody, Status, WellKnownAnswer};
 use crate::bridge::Shared;
 use crate::http_answer::{
-    allow_any_origin, content, empty, error, json, preflight, refused, wrong_method,
+    allow_any_origin, content, empty, error, expose_media, json, preflight, refused, wrong_method,
 };
 use crate::limits::ms;
+use crate::media;
 use crate::upgrade::{Accepted, Peer, bearer, handshake};
 
 /// A body that is too large is still read up to so many times the limit, so that the client has
@@ -55,6 +57,8 @@ pub(crate) fn service(shared: Arc<Shared>) -> Service {
         .unify()
         .or(websocket(&shared))
         .unify()
+        .or(files(&shared))
+        .unify()
         .recover(rejected)
         .unify()
         .boxed();
@@ -78,16 +82,21 @@ impl Service {
             let path = request.uri().path();
             let public = path.starts_with("/v1/") || path == "/.well-known/homing";
             let may_i = public && request.method() == Method::OPTIONS;
+            let media = media::is_media(path);
             request.extensions_mut().insert(peer.clone());
             let answer = (!may_i).then(|| hyper::service::Service::call(&routes, request));
             let shared = shared.clone();
             Box::pin(async move {
                 let mut response = match answer {
                     Some(answer) => answer.await?,
+                    None if media => media::options(&shared),
                     None => preflight(),
                 };
                 if public {
                     allow_any_origin(&mut response);
+                }
+                if media {
+                    expose_media(&mut response);
                 }
                 shared.metrics.http_answered(response.status().as_u16());
                 Ok(response)
@@ -213,6 +222,28 @@ fn websocket(shared: &Arc<Shared>) -> BoxedFilter<(Response,)> {
                 Err(refused) => answered::<()>(&shared, StatusCode::OK, Err(refused)),
             }
         })
+        .boxed()
+}
+
+/// `/v1/media` and what is below.
+fn files(shared: &Arc<Shared>) -> BoxedFilter<(Response,)> {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    warp::path("v1")
+        .and(warp::path("media"))
+        .and(warp::path::tail())
+        .and(with(shared))
+        .and(warp::ext::get::<Peer>())
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(query)
+        .and(warp::body::stream())
+        .then(
+            |rest: Tail, shared: Arc<Shared>, peer: Peer, method, headers, query, body| async move {
+                let body = media::body_of(body);
+                let asked = media::Asked { shared, peer, method, headers, query, body };
+                media::answer(asked, rest.as_str()).await
+            },
+        )
         .boxed()
 }
 

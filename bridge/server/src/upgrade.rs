@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use warp::reply::Response;
 
 use crate::http_answer::{empty, error, set};
+use crate::media::Flow;
 
 /// The subprotocol's name.
 const PROTOCOL: &str = "homing.v1.json";
@@ -22,6 +23,8 @@ const PROTOCOL: &str = "homing.v1.json";
 #[derive(Clone)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
+    /// The file that is on its way.
+    pub(crate) flow: Flow,
     accepted: Arc<Mutex<Option<Accepted>>>,
 }
 
@@ -35,7 +38,7 @@ pub(crate) struct Accepted {
 
 impl Peer {
     pub(crate) fn new(address: SocketAddr) -> Self {
-        Self { address, accepted: Arc::default() }
+        Self { address, flow: Flow::default(), accepted: Arc::default() }
     }
 
     pub(crate) fn accept(&self, accepted: Accepted) {

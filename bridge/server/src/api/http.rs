@@ -112,6 +112,10 @@ pub(crate) struct HttpErrorObject {
     pub(crate) message: String,
 }
 
+mod media;
+
+pub(crate) use self::media::MEDIA;
+
 /// An HTTP call that is built.
 pub(crate) struct HttpCall {
     /// `get`, `post`
@@ -122,12 +126,36 @@ pub(crate) struct HttpCall {
     pub(crate) name: &'static str,
     /// For the document.
     pub(crate) summary: &'static str,
-    /// Schema of the JSON body, where it takes one.
-    pub(crate) body: Option<fn(&mut SchemaGenerator) -> Schema>,
+    /// What the path, the query and headers of its own say.
+    pub(crate) parameters: &'static [Parameter],
+    /// The body it takes.
+    pub(crate) body: Takes,
     /// Takes `Authorization: Bearer`.
     pub(crate) bearer: bool,
     /// Statuses with their answers.
     pub(crate) answers: &'static [HttpAnswer],
+}
+
+/// What a call is told beside its body.
+pub(crate) struct Parameter {
+    pub(crate) name: &'static str,
+    /// `path`, `query`, `header`
+    pub(crate) place: &'static str,
+    pub(crate) required: bool,
+    /// `string`, `integer`
+    pub(crate) kind: &'static str,
+    /// What it says.
+    pub(crate) about: &'static str,
+}
+
+/// The body of a call.
+pub(crate) enum Takes {
+    /// None.
+    Nothing,
+    /// JSON of this schema.
+    Json(fn(&mut SchemaGenerator) -> Schema),
+    /// Bytes of this type, or none.
+    Bytes(&'static str),
 }
 
 /// What a status comes with.
@@ -138,6 +166,8 @@ pub(crate) struct HttpAnswer {
     pub(crate) content: Content,
     /// A header `Retry-After` may be there.
     pub(crate) retry_after: bool,
+    /// Headers of its own, and what they say.
+    pub(crate) headers: &'static [(&'static str, &'static str)],
 }
 
 /// The content of an answer.
@@ -148,11 +178,13 @@ pub(crate) enum Content {
     Json(fn(&mut SchemaGenerator) -> Schema),
     /// A page for people.
     Html,
+    /// A file, of whatever type.
+    File,
 }
 
 const fn json<T: JsonSchema>(status: u16, when: &'static str) -> HttpAnswer {
     let content = Content::Json(SchemaGenerator::subschema_for::<T>);
-    HttpAnswer { status, when, content, retry_after: false }
+    HttpAnswer { status, when, content, retry_after: false, headers: &[] }
 }
 
 const fn error(status: u16, when: &'static str) -> HttpAnswer {
@@ -161,6 +193,14 @@ const fn error(status: u16, when: &'static str) -> HttpAnswer {
 
 const fn wait(status: u16, when: &'static str) -> HttpAnswer {
     HttpAnswer { retry_after: true, ..error(status, when) }
+}
+
+const fn empty(
+    status: u16,
+    when: &'static str,
+    headers: &'static [(&'static str, &'static str)],
+) -> HttpAnswer {
+    HttpAnswer { status, when, content: Content::Empty, retry_after: false, headers }
 }
 
 const NOT_JSON: HttpAnswer = error(400, "The body is not JSON, or a field is missing or wrong");
@@ -179,7 +219,8 @@ pub(crate) static HTTP: &[HttpCall] = &[
         path: "/v1/register",
         name: "register",
         summary: "Makes an account",
-        body: Some(SchemaGenerator::subschema_for::<RegisterBody>),
+        parameters: &[],
+        body: Takes::Json(SchemaGenerator::subschema_for::<RegisterBody>),
         bearer: false,
         answers: &[
             json::<Registered>(201, "The account is made"),
@@ -200,7 +241,8 @@ pub(crate) static HTTP: &[HttpCall] = &[
         path: "/v1/login",
         name: "login",
         summary: "Signs a device in and answers its token",
-        body: Some(SchemaGenerator::subschema_for::<LoginBody>),
+        parameters: &[],
+        body: Takes::Json(SchemaGenerator::subschema_for::<LoginBody>),
         bearer: false,
         answers: &[
             json::<LoggedIn>(200, "Signed in; the token is shown this once"),
@@ -220,26 +262,18 @@ pub(crate) static HTTP: &[HttpCall] = &[
         path: "/v1/logout",
         name: "logout",
         summary: "Ends the token at once and closes its WebSockets",
-        body: None,
+        parameters: &[],
+        body: Takes::Nothing,
         bearer: true,
-        answers: &[
-            HttpAnswer {
-                status: 204,
-                when: "The token is dead",
-                content: Content::Empty,
-                retry_after: false,
-            },
-            error(401, "bad_token"),
-            FAULT,
-            BUSY,
-        ],
+        answers: &[empty(204, "The token is dead", &[]), error(401, "bad_token"), FAULT, BUSY],
     },
     HttpCall {
         method: "get",
         path: "/.well-known/homing",
         name: "well_known",
         summary: "Who this home is, signed, and where its clients connect",
-        body: None,
+        parameters: &[],
+        body: Takes::Nothing,
         bearer: false,
         answers: &[json::<WellKnownAnswer>(200, "The home's record"), FAULT, BUSY],
     },
@@ -248,7 +282,8 @@ pub(crate) static HTTP: &[HttpCall] = &[
         path: "/v1/openrpc.json",
         name: "openrpc",
         summary: "The methods of the WebSocket",
-        body: None,
+        parameters: &[],
+        body: Takes::Nothing,
         bearer: false,
         answers: &[json::<AnyObject>(200, "An OpenRPC document")],
     },
@@ -257,7 +292,8 @@ pub(crate) static HTTP: &[HttpCall] = &[
         path: "/v1/openapi.json",
         name: "openapi",
         summary: "This document",
-        body: None,
+        parameters: &[],
+        body: Takes::Nothing,
         bearer: false,
         answers: &[json::<AnyObject>(200, "An OpenAPI document")],
     },
@@ -266,7 +302,8 @@ pub(crate) static HTTP: &[HttpCall] = &[
         path: "/healthz",
         name: "healthz",
         summary: "Whether the process answers",
-        body: None,
+        parameters: &[],
+        body: Takes::Nothing,
         bearer: false,
         answers: &[json::<Status>(200, "It does")],
     },
@@ -275,7 +312,8 @@ pub(crate) static HTTP: &[HttpCall] = &[
         path: "/readyz",
         name: "readyz",
         summary: "Whether the home takes calls",
-        body: None,
+        parameters: &[],
+        body: Takes::Nothing,
         bearer: false,
         answers: &[json::<Status>(200, "It does"), json::<Status>(503, "It does not, and why")],
     },
@@ -284,13 +322,15 @@ pub(crate) static HTTP: &[HttpCall] = &[
         path: "/",
         name: "welcome",
         summary: "What this is, for people",
-        body: None,
+        parameters: &[],
+        body: Takes::Nothing,
         bearer: false,
         answers: &[HttpAnswer {
             status: 200,
             when: "A page",
             content: Content::Html,
             retry_after: false,
+            headers: &[],
         }],
     },
 ];

@@ -5,7 +5,8 @@ mod params;
 mod table;
 
 pub(crate) use http::{
-    Content, HTTP, HttpAnswer, HttpBody, HttpCall, HttpError, HttpErrorObject, LoginBody,
-    RegisterBody, Status, WellKnownAnswer,
+    Content, HTTP, HttpAnswer, HttpBody, HttpCall, HttpError, HttpErrorObject, LoginBody, MEDIA,
+    RegisterBody, Status, Takes, WellKnownAnswer,
 };
+pub(crate) use params::THUMBNAIL;
 pub(crate) use table::{Asked, METHODS, Method, Open, SESSION_OPEN, SHARED_ERRORS, find};

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::table::{Asked, Open};
 
 mod groups;
+mod media;
 mod messages;
 mod own;
 mod people;
@@ -21,6 +22,8 @@ pub(super) use self::groups::{
     GroupsCreate, GroupsFork, GroupsInvite, GroupsJoin, GroupsLeave, GroupsLink, GroupsMembers,
     GroupsRemove, GroupsUnlink, GroupsUpdate,
 };
+pub(crate) use self::media::THUMBNAIL;
+pub(super) use self::media::{MediaCopy, MediaGet, MediaUrl};
 pub(super) use self::messages::{
     MessagesGet, MessagesHide, MessagesList, MessagesSearch, MessagesSend, ReceiptsDelivered,
     ReceiptsGet, ReceiptsRead,

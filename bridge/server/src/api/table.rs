@@ -3,8 +3,8 @@
 
 use homing_link::{
     Call, ChannelView, ChannelsPage, Code, Devices, Found, FoundMessages, GroupChanged, LinkMade,
-    MembersPage, MessageView, MessagesPage, Opened, PresencePage, Receipts, Refused, Sent,
-    UserView, UsersPage,
+    MediaAnswer, MediaUrl, MembersPage, MessageView, MessagesPage, Opened, PresencePage, Receipts,
+    Refused, Sent, UserView, UsersPage,
 };
 use homing_wire::body;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -260,6 +260,24 @@ pub(crate) static METHODS: &[Method] = &[
         "The user types in a channel, or has stopped: told to whoever is there, and kept nowhere",
         "nothing",
         &[Code::NotFound],
+    ),
+    method::<params::MediaGet, MediaAnswer>(
+        "media.get",
+        "A file that the user has uploaded, as a body of type media names it",
+        "media",
+        &[Code::NotAllowed, Code::NotFound],
+    ),
+    method::<params::MediaCopy, MediaAnswer>(
+        "media.copy",
+        "The file of a message as one of the user's own, to send it on",
+        "media",
+        &[Code::NotAllowed, Code::NotFound, Code::Unreachable, Code::Conflict, Code::LimitReached],
+    ),
+    method::<params::MediaUrl, MediaUrl>(
+        "media.url",
+        "A link to the file of a message: whoever has it may read the file for a while, without a token",
+        "link",
+        &[Code::NotAllowed, Code::NotFound],
     ),
     method::<params::ContactsList, UsersPage>(
         "contacts.list",
