@@ -278,6 +278,11 @@ impl Blobs {
         stream::once(opened).try_flatten().boxed()
     }
 
+    /// Where a blob is on this machine; `None` where blobs are elsewhere.
+    pub fn local_path(&self, hash: Hash) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| blob_path(folder, hash))
+    }
+
     /// Removes a blob; one that is gone already is no error.
     pub async fn remove(&self, hash: Hash) -> Result<(), BlobError> {
         if let Some(folder) = &self.folder {
@@ -300,8 +305,8 @@ impl Blobs {
                     |hash| Listed {
                         hash,
                         size: meta.size,
-                        modified_ms: u64::try_from(meta.last_modified.timestamp_millis())
-                            .unwrap_or(0),
+                        modified_ms:
+                            u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0),
                     },
                 ))
             })

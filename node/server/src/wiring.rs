@@ -1,17 +1,27 @@
 //! From the configuration to what each room of the house takes. A limit that is added there is mapped
 //! here, and the tests see to it that the defaults agree.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use homing_bridge::{BridgeConfig, BridgeLimits};
 use homing_core::presence::PresenceLimits;
 use homing_core::{CourierLimits, Policy};
-use homing_net::{NetConfig, NetLimits};
-use homing_store::{JournalConfig, JournalStore, StoreError};
+use homing_media::{
+    Blobs, BlobsConfig, Cache, CacheLimits, ImageLimits, Images, S3Config, UploadLimits, Uploads,
+};
+use homing_net::{NetConfig, NetHandle, NetLimits};
+use homing_store::{JournalConfig, JournalStore, Store, StoreError};
 use homing_wire::{Epoch, HomeId};
+use tokio::sync::mpsc;
 
-use crate::config::{Config, FirstContact};
+use crate::config::{Config, FirstContact, MediaStore};
+use crate::keys::Keys;
+use crate::media::{Media, MediaLimits, MediaParts};
+use crate::node::{Directory, Input};
 use crate::search::SearchLimits;
 
 /// What the operator decides about the core.
@@ -90,6 +100,12 @@ pub fn bridge(config: &Config) -> BridgeConfig {
             ping_ms: l.ping_ms,
             silence_ms: l.silence_ms,
             close_ms: l.close_ms,
+            transfers: l.transfers,
+            refused_body_bytes: l.refused_body_bytes,
+            transfers_per_user: l.transfers_per_user,
+            media_idle_ms: l.media_idle_ms,
+            media_window_ms: l.media_window_ms,
+            media_window_bytes: l.media_window_bytes,
             send_buffer_bytes: l.send_buffer_bytes,
         },
     }
@@ -116,6 +132,9 @@ pub fn net(config: &Config) -> NetConfig {
             clone_probe: ms(l.clone_probe_ms),
             query_timeout: ms(l.query_timeout_ms),
             queries_per_peer: l.queries_per_peer,
+            media_in_per_peer: l.media_in_per_peer,
+            media_out_per_peer: l.media_out_per_peer,
+            media_idle: ms(l.media_between_idle_ms),
             heartbeat: ms(l.heartbeat_ms),
             relay_deadline: ms(l.relay_deadline_ms),
             backoff_min: ms(l.backoff_min_ms),
@@ -160,9 +179,9 @@ pub(crate) async fn media(
     std::fs::create_dir_all(&folder)
         .and_then(|()| std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)))
         .with_context(|| format!("cannot make {}", folder.display()))?;
-    let s3 = match m.store {
-        MediaStore::Folder => None,
-        MediaStore::S3 => Some(S3Config {
+    let blobs = match m.store {
+        MediaStore::Folder => BlobsConfig::Folder(folder.clone()),
+        MediaStore::S3 => BlobsConfig::S3(S3Config {
             endpoint: m.s3_endpoint.as_ref().map(|url| url.as_str().to_owned()),
             region: m.s3_region.clone(),
             bucket: m.s3_bucket.clone(),
@@ -175,12 +194,11 @@ pub(crate) async fn media(
                 .is_some_and(|url| url.as_str().starts_with("http://")),
         }),
     };
-    let ms = Duration::from_millis;
     let uploads = UploadLimits {
         upload_bytes: m.upload_bytes,
         open_of_user: m.uploads_of_user,
-        expires: ms(m.upload_expires_ms),
-        idle: ms(m.upload_idle_ms),
+        expiry_ms: m.upload_expires_ms,
+        idle_ms: m.upload_idle_ms,
         ..UploadLimits::default()
     };
     let images = ImageLimits {
@@ -190,6 +208,16 @@ pub(crate) async fn media(
         memory_bytes: (m.image_memory_mb as u64) << 20,
         ..ImageLimits::default()
     };
+    let cache = CacheLimits { bytes: m.cache_bytes, fetches: m.fetches, ..CacheLimits::default() };
+    let copies = folder.join("copies");
+    // What a crash has left there.
+    if let Err(error) = std::fs::remove_dir_all(&copies)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(error).with_context(|| format!("cannot remove {}", copies.display()));
+    }
+    std::fs::create_dir_all(&copies)
+        .with_context(|| format!("cannot make {}", copies.display()))?;
     // Of the signing key, so that links outlive a restart; nobody who has one learns anything of the key.
     let link_key = blake3::derive_key("homing media links v1", &keys.signing.to_bytes());
     let parts = MediaParts {
@@ -205,10 +233,11 @@ pub(crate) async fn media(
         store: store.clone(),
         input: input.clone(),
         net: net.clone(),
-        blobs: Blobs::open(BlobsConfig { folder: folder.clone(), s3 }).await?,
-        uploads: Uploads::open(&folder.join("uploads"), uploads, now).await?,
-        cache: Cache::open(&folder.join("cache"), m.cache_bytes, m.fetches).await?,
+        blobs: Blobs::open(blobs)?,
+        uploads: Uploads::open(folder.join("uploads"), uploads, now).await?,
+        cache: Cache::open(folder.join("cache"), cache).await?,
         images: Images::new(images),
+        copies,
         link_key,
         now,
     };

@@ -368,7 +368,8 @@ async fn serve(
             | NetEvent::PeerDown { .. }
             | NetEvent::DialFailed { .. }
             | NetEvent::Refused { .. }
-            | NetEvent::Query { .. } => {}
+            | NetEvent::Query { .. }
+            | NetEvent::Media { .. } => {}
         }
     }
 }

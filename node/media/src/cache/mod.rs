@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
 use hashlink::LruCache;
@@ -234,6 +234,34 @@ impl Cache {
     /// Bytes of the files that are here.
     pub fn bytes(&self) -> u64 {
         self.shared.state.lock().bytes
+    }
+
+    /// Removes what was used last before then, in Unix milliseconds, or only counts it. Answers with the bytes.
+    pub async fn purge(&self, before_ms: u64, dry_run: bool) -> io::Result<u64> {
+        let shared = self.shared.clone();
+        blocking(move || {
+            let before = SystemTime::UNIX_EPOCH + Duration::from_millis(before_ms);
+            let here: Vec<(String, u64)> =
+                shared.state.lock().files.iter().map(|(key, size)| (key.clone(), *size)).collect();
+            let mut bytes = 0;
+            for (key, size) in here {
+                let path = shared.folder.join(&key);
+                let used = match fs::metadata(&path) {
+                    Ok(metadata) => metadata.modified()?,
+                    Err(gone) if gone.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                };
+                if used >= before {
+                    continue;
+                }
+                bytes += size;
+                if !dry_run && shared.state.lock().forget(&key) {
+                    remove(&path)?;
+                }
+            }
+            Ok(bytes)
+        })
+        .await
     }
 
     /// Removes a file; one that arrives is not stopped.

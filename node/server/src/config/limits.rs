@@ -126,6 +126,19 @@ section! {
         silence_ms: u64 = 75_000, in 100..=DAY_MS;
         /// How long closing a socket may take.
         close_ms: u64 = 5_000, in 10..=60_000;
+        /// Files on their way at once, to and from clients. Each holds some 100 KiB here, half a MiB in the kernel and a file
+        /// descriptor; more are told to come again.
+        transfers: usize = 512, in 1..=100_000;
+        /// Of those, so many of one token or one link: a browser asks for six at once.
+        transfers_per_user: usize = 16, in 1..=100_000;
+        /// So much of an upload that is refused is still read, so that the client reads why; of a longer one the connection ends.
+        refused_body_bytes: u64 = 1 << 20, in 0..=1_073_741_824;
+        /// A client that sends or takes nothing of a file for so long is cut; it goes on from where it was.
+        media_idle_ms: u64 = 60_000, in 10..=3_600_000;
+        /// Over so long a time of waiting for the client...
+        media_window_ms: u64 = 60_000, in 10..=3_600_000;
+        /// ...at least so many bytes of a file must flow. 1 KiB/s is what the slowest mobile line gives.
+        media_window_bytes: u64 = 65_536, in 0..=1_073_741_824;
         /// The kernel's send buffer of a socket: what it may take for a client that does not read.
         send_buffer_bytes: usize = 256 << 10, in 4_096..=16_777_216;
         /// How long the headers of a request may take, and a kept-alive connection may be idle.
@@ -190,6 +203,12 @@ section! {
         query_timeout_ms: u64 = 10_000, in 100..=600_000;
         /// Look-ups with one home under way, each direction; more are answered busy.
         queries_per_peer: usize = 64, in 1..=4_096;
+        /// Files that one home may take at once. One fills a line alone; eight let small ones pass by a large one.
+        media_in_per_peer: usize = 8, in 1..=1_024;
+        /// Files that are taken from one home at once; likewise.
+        media_out_per_peer: usize = 8, in 1..=1_024;
+        /// So long a file between homes may not move before its stream is ended.
+        media_between_idle_ms: u64 = 30_000, in 10..=3_600_000;
         /// A relay stream is pinged this often.
         heartbeat_ms: u64 = 5_000, in 50..=600_000;
         /// A relay stream on which nothing came for so long is dead. Three heartbeats.

@@ -18,11 +18,11 @@ pub use limits::Limits;
 pub use sample::{render, sample};
 pub use sections::{
     ADMIN_ADDRESS, Admin, Bridge, Engine, Federation, FederationMode, FirstContact, Format, Groups,
-    HTTP_ADDRESS, Home, Level, Link, Log, Media, P2P_PORT, P2p, Push, Registration,
+    HTTP_ADDRESS, Home, Level, Link, Log, Media, MediaStore, P2P_PORT, P2p, Push, Registration,
     RegistrationMode, Retention, Search, Store, Testing, p2p_listen,
 };
 pub use settings::Expected;
-pub use values::{Age, Identity, IdentityError, PeerAddress, Pin, PublicUrl};
+pub use values::{Age, Hidden, Identity, IdentityError, PeerAddress, Pin, PublicUrl};
 
 use settings::{Entry, Found, Key, Section};
 
@@ -247,6 +247,10 @@ impl Config {
             let joined = folder.unwrap_or(Path::new(".")).join(&config.home.data);
             // Without the inner dots, so that messages name files as people would.
             config.home.data = joined.components().collect();
+        }
+        if let Some(media) = config.media.folder.as_mut().filter(|media| media.is_relative()) {
+            let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+            *media = folder.unwrap_or(Path::new(".")).join(&*media).components().collect();
         }
         config.check(path)?;
         Ok(config)

@@ -43,8 +43,7 @@ impl Media {
         let naming = Naming { media: media.clone(), channel, pos };
         let name = self.name_in(&naming);
         let cached = self.fetched(&naming).await?;
-        // Beside the uploads, so that what a crash leaves there is removed.
-        let staged = self.uploads.folder().join(format!("copy-{id}.part"));
+        let staged = self.copies.join(id.to_string());
         let written = write_all(cached.read(0..media.size), &staged).await;
         let first = match written {
             Ok(first) => first,
@@ -78,7 +77,7 @@ impl Media {
 }
 
 /// Writes a file, and returns its first bytes.
-async fn write_all(mut bytes: ByteStream, to: &Path) -> std::io::Result<Vec<u8>> {
+pub(super) async fn write_all(mut bytes: ByteStream, to: &Path) -> std::io::Result<Vec<u8>> {
     let mut file = tokio::fs::File::create(to).await?;
     let mut first = Vec::new();
     while let Some(piece) = bytes.next().await {

@@ -11,8 +11,11 @@ mod sweep;
 mod upload;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use hashlink::LruCache;
 use homing_core::{AccountState, MediaId, MediaState};
 use homing_link::{Code, Refused};
 use homing_media::{Blobs, Cache, Images, Uploads};
@@ -56,6 +59,8 @@ pub(crate) struct MediaParts {
     pub uploads: Uploads,
     pub cache: Cache,
     pub images: Images,
+    /// Where copies are made, on the disk of the blobs; what is there at a start is thrown away.
+    pub copies: PathBuf,
     /// What links are signed with.
     pub link_key: [u8; 32],
     /// Unix milliseconds.
@@ -75,6 +80,9 @@ pub(crate) struct Media {
     uploads: Uploads,
     cache: Cache,
     images: Images,
+    copies: PathBuf,
+    /// Smaller images that other homes have made, the least recently shown forgotten first.
+    smaller: Mutex<LruCache<String, (&'static str, Bytes)>>,
     link_key: [u8; 32],
     now: fn() -> u64,
     /// Held to read while a file's bytes and its row are put, to write while bytes that no row names are removed: in between, the
@@ -107,6 +115,8 @@ impl Used {
     }
 }
 
+/// Smaller images of other homes that are kept in memory, of [`read::SMALLER_BYTES`] each at most.
+const SMALLER: usize = 256;
 /// Rows read at once.
 const PAGE: usize = 1_000;
 
@@ -133,6 +143,8 @@ impl Media {
             uploads: parts.uploads,
             cache: parts.cache,
             images: parts.images,
+            copies: parts.copies,
+            smaller: Mutex::new(LruCache::new(SMALLER)),
             link_key: parts.link_key,
             now: parts.now,
             keeping: RwLock::new(()),
@@ -160,6 +172,12 @@ impl Media {
         let input = Input::MediaWhole { state: Box::new(state), reply };
         self.input.send(input).await.map_err(|_| stopping())?;
         kept.await.map_err(|_| stopping())
+    }
+
+    /// As names, helps and numbers.
+    pub(crate) fn families(&self) -> Vec<crate::metrics::Family> {
+        let kept = self.used.lock().all;
+        self.metrics.families(kept, self.cache.bytes())
     }
 
     /// The signature of a link.

@@ -1,18 +1,25 @@
 //! Reading: who may, and from where the bytes come.
 
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use homing_core::{MediaId, MediaState, Naming, naming_shown};
 use homing_link::{ByteStream, Code, MediaBytes, MediaFile, OpenMedia, Reading, Refused};
-use homing_media::{Blobs, Cached, FetchError, ImageError, SourceError};
+use homing_media::{
+    Blobs, CacheError, CachedFile, ImageError, SourceError, edge_for, thumbnail_key,
+};
 use homing_net::{MediaAsk, MediaError, NetHandle};
 use homing_wire::{ChannelId, Hash, HomeId, HomeRef};
 use subtle::ConstantTimeEq as _;
+use tracing::{error, warn};
 use uuid::Uuid;
 
+use super::copies::write_all;
 use super::metrics::count;
+use super::upload::store_failed;
 use super::{Media, media_not_found};
 use crate::node::stopping;
 
@@ -20,6 +27,12 @@ use crate::node::stopping;
 const AWAY_RETRY_MS: u64 = 30_000;
 /// Bytes by which a file's type is told.
 pub(super) const SNIFFED: usize = 8_192;
+/// A home says of a file that it is none that may be read.
+const GONE: &str = "media_not_found";
+/// It says of a file what its message does not.
+const LIED: &str = "source_lied";
+/// A smaller image of another home's that is kept in memory.
+pub(super) const SMALLER_BYTES: usize = 64 << 10;
 /// A thumbnail that another home made is at most so large.
 const THUMBNAIL_BYTES: u64 = 1 << 20;
 
@@ -132,14 +145,42 @@ impl Media {
         if !state.mime.starts_with("image/") {
             return Err(no_thumbnail());
         }
-        let edge = homing_media::edge(edge);
-        let thumbnail = self.images.thumbnail_of(&self.blobs, state.hash, state.size, edge).await;
-        let thumbnail = thumbnail.map_err(|error| match error {
+        let edge = edge_for(edge);
+        let tag = format!("{}-{edge}", state.hash);
+        let key = thumbnail_key(state.hash, edge, "img");
+        let kept = self.blobs.get_small(&key).await.map_err(store_failed)?;
+        if let Some(bytes) = kept {
+            return Ok(small(tag, homing_media::sniff(&bytes).to_owned(), bytes));
+        }
+        let made = match self.blobs.local_path(state.hash) {
+            Some(path) => self.images.thumbnail(&path, edge).await,
+            None => {
+                // Decoders read to and fro.
+                let copy = self.copies.join(format!("image-{}", super::fresh_id()));
+                write_all(self.blobs.read(state.hash, 0..state.size), &copy)
+                    .await
+                    .map_err(|_| stopping())?;
+                let made = self.images.thumbnail(&copy, edge).await;
+                let _thrown_away_at_the_next_start = tokio::fs::remove_file(&copy).await;
+                made
+            }
+        };
+        let made = made.map_err(|error| match error {
             ImageError::Busy => busy(),
-            ImageError::Refused(_) => no_thumbnail(),
-            ImageError::Io(_) => stopping(),
+            ImageError::NotImage
+            | ImageError::Damaged(_)
+            | ImageError::TooLarge
+            | ImageError::TooSlow => no_thumbnail(),
+            ImageError::Io(error) => {
+                error!(%error, "an image cannot be read: look at the disk of the media folder");
+                stopping()
+            }
         })?;
-        Ok(small(format!("{}-{edge}", state.hash), thumbnail.mime.to_owned(), thumbnail.bytes))
+        let bytes = Bytes::from(made.bytes);
+        if let Err(error) = self.blobs.put_small(&key, bytes.clone()).await {
+            warn!(%error, "a thumbnail is not kept");
+        }
+        Ok(small(tag, made.mime.to_owned(), bytes))
     }
 
     async fn foreign_file(&self, naming: Naming) -> Result<MediaFile, Refused> {
@@ -161,10 +202,10 @@ impl Media {
     }
 
     /// A file of another home, here or on its way.
-    pub(super) async fn fetched(&self, naming: &Naming) -> Result<Cached, Refused> {
+    pub(super) async fn fetched(&self, naming: &Naming) -> Result<CachedFile, Refused> {
         let media = &naming.media;
         let key = key_of(media.home, media.id, media.hash);
-        if let Some(cached) = self.cache.get(&key) {
+        if let Some(cached) = self.cache.get(&key).await.map_err(|_| stopping())? {
             return Ok(cached);
         }
         let source = PeerSource {
@@ -179,27 +220,44 @@ impl Media {
         let fetched = self.cache.fetch(&key, media.size, media.hash, Arc::new(source)).await;
         fetched.map_err(|error| {
             count(&self.metrics.fetches_failed, 1);
-            match error {
-                FetchError::Busy => busy(),
-                FetchError::Lied => {
+            match &error {
+                CacheError::Busy => busy(),
+                CacheError::SourceLied => {
+                    count(&self.metrics.liars, 1);
+                    warn!(home = %self.directory.show(&media.home), id = %media.id, "a home gave another file than its message says");
+                    media_not_found()
+                }
+                CacheError::Source(source) if source.reason == LIED => {
                     count(&self.metrics.liars, 1);
                     media_not_found()
                 }
-                FetchError::Gone => media_not_found(),
-                FetchError::Away { .. } => away(),
-                FetchError::Io(_) => stopping(),
+                CacheError::Source(source) if source.reason == GONE => media_not_found(),
+                CacheError::Source(_) | CacheError::SourceLost => away(),
+                CacheError::NoRoom => {
+                    let message = "this home keeps no file of that size for others: media.cache_bytes";
+                    Refused::new(Code::TooLarge, "cache_full", message)
+                }
+                CacheError::DiskFull => {
+                    let message = "the home's disk is full: its operator must make room";
+                    Refused::new(Code::Busy, "disk_full", message).with_retry_after_ms(10_000)
+                }
+                CacheError::BadKey | CacheError::Io(_) => {
+                    error!(%error, "another home's file cannot be written: look at the disk of the media folder");
+                    stopping()
+                }
             }
         })
     }
 
     async fn foreign_thumbnail(&self, naming: Naming, edge: u32) -> Result<MediaFile, Refused> {
-        let edge = homing_media::edge(edge);
+        let edge = edge_for(edge);
         let media = &naming.media;
         let key = format!("{}-{edge}", key_of(media.home, media.id, media.hash));
-        if let Some((bytes, mime)) = self.cache.small(&key).await {
-            return Ok(small(key, mime, bytes));
+        if let Some((mime, bytes)) = self.smaller.lock().get(&key).cloned() {
+            return Ok(small(key, mime.to_owned(), bytes));
         }
-        let ask = MediaAsk { channel: naming.channel, id: media.id, offset: 0, thumbnail: edge };
+        let (channel, id) = (naming.channel, media.id);
+        let ask = MediaAsk { channel, id, offset: 0, thumbnail: NonZeroU32::new(edge) };
         let answer = self.net.media(media.home, ask).await.map_err(of_peer)?;
         if answer.size > THUMBNAIL_BYTES {
             count(&self.metrics.liars, 1);
@@ -214,8 +272,10 @@ impl Media {
             count(&self.metrics.liars, 1);
             return Err(no_thumbnail());
         }
-        let bytes = bytes::Bytes::from(bytes);
-        self.cache.put_small(&key, bytes.clone()).await;
+        let bytes = Bytes::from(bytes);
+        if bytes.len() <= SMALLER_BYTES {
+            self.smaller.lock().insert(key.clone(), (mime, bytes.clone()));
+        }
         Ok(small(key, mime.to_owned(), bytes))
     }
 
@@ -236,14 +296,13 @@ pub(super) fn key_of(home: HomeId, id: Uuid, hash: Hash) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-fn small(tag: String, mime: String, bytes: bytes::Bytes) -> MediaFile {
+fn small(tag: String, mime: String, bytes: Bytes) -> MediaFile {
     MediaFile { size: bytes.len() as u64, tag, mime, name: None, bytes: Arc::new(Small(bytes)) }
 }
 
 pub(super) fn away() -> Refused {
     let message = "the home that holds this file is away";
-    Refused::new(Code::HomeUnreachable, "home_unreachable", message)
-        .with_retry_after_ms(AWAY_RETRY_MS)
+    Refused::new(Code::Unreachable, "home_unreachable", message).with_retry_after_ms(AWAY_RETRY_MS)
 }
 
 fn busy() -> Refused {
@@ -256,14 +315,17 @@ fn no_thumbnail() -> Refused {
 
 fn of_peer(error: MediaError) -> Refused {
     match error {
-        MediaError::Refused { reason, .. } if reason == "media_not_found" => media_not_found(),
+        MediaError::Refused { reason, .. } if reason == GONE => media_not_found(),
         MediaError::Refused { reason, .. } if reason == "no_thumbnail" => no_thumbnail(),
+        MediaError::Busy => busy(),
         MediaError::Refused { .. }
-        | MediaError::Busy
         | MediaError::NotConnected
         | MediaError::Timeout
         | MediaError::Unsupported
         | MediaError::Malformed
+        | MediaError::Long
+        | MediaError::Short { .. }
+        | MediaError::Stalled
         | MediaError::Lost
         | MediaError::ShutDown => away(),
     }
@@ -282,7 +344,7 @@ impl MediaBytes for BlobBytes {
 }
 
 /// Those of another home's.
-struct CachedBytes(Cached);
+struct CachedBytes(CachedFile);
 
 impl MediaBytes for CachedBytes {
     fn read(&self, range: Range<u64>) -> ByteStream {
@@ -290,7 +352,7 @@ impl MediaBytes for CachedBytes {
     }
 }
 
-struct Small(bytes::Bytes);
+struct Small(Bytes);
 
 impl MediaBytes for Small {
     fn read(&self, range: Range<u64>) -> ByteStream {
@@ -313,22 +375,18 @@ struct PeerSource {
 impl homing_media::Source for PeerSource {
     fn from(&self, offset: u64) -> futures::future::BoxFuture<'_, Result<ByteStream, SourceError>> {
         Box::pin(async move {
-            let ask = MediaAsk { channel: self.channel, id: self.id, offset, thumbnail: 0 };
-            let answer = self.net.media(self.home, ask).await.map_err(|error| match error {
-                MediaError::Refused { reason, .. } if reason == "media_not_found" => {
-                    SourceError::Gone
+            let (channel, id) = (self.channel, self.id);
+            let ask = MediaAsk { channel, id, offset, thumbnail: None };
+            let answer = self.net.media(self.home, ask).await.map_err(|error| match &error {
+                MediaError::Refused { reason, .. } if reason == GONE => {
+                    SourceError { reason: GONE, is_transient: false }
                 }
-                MediaError::Malformed => SourceError::Lied,
-                MediaError::Refused { .. }
-                | MediaError::Busy
-                | MediaError::NotConnected
-                | MediaError::Timeout
-                | MediaError::Unsupported
-                | MediaError::Lost
-                | MediaError::ShutDown => SourceError::Away,
+                _ if error.is_lie() => SourceError { reason: LIED, is_transient: false },
+                // Who waits is told to come again: a home that is away is away for longer than anybody waits.
+                _ => SourceError { reason: error.reason(), is_transient: offset > 0 },
             })?;
-            if answer.size != self.size || answer.hash.is_some_and(|hash| hash != self.hash) {
-                return Err(SourceError::Lied);
+            if answer.size != self.size || answer.hash.is_none_or(|hash| hash != self.hash) {
+                return Err(SourceError { reason: LIED, is_transient: false });
             }
             Ok(answer.bytes)
         })

@@ -1,6 +1,7 @@
 //! What other homes may have of this one's files.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use homing_core::{MediaId, naming_for_home};
 use homing_net::{MediaAsk, MediaHead, MediaReply};
@@ -18,19 +19,23 @@ impl Media {
         let state = self.store.media(ask.id);
         let (Ok(naming), Ok(state)) = (naming, state) else {
             refused();
-            return reply.refuse("store", "the home cannot read its store", Some(5_000));
+            return reply.refuse(
+                "store",
+                "the home cannot read its store",
+                Some(Duration::from_secs(5)),
+            );
         };
         let state = state.filter(|state| !state.going && naming.is_some());
         let Some(state) = state else {
             refused();
             return reply.refuse("media_not_found", "there is no such file", None);
         };
-        if ask.thumbnail > 0 {
-            let file = match self.own_thumbnail(state, ask.thumbnail).await {
+        if let Some(edge) = ask.thumbnail {
+            let file = match self.own_thumbnail(state, edge.get()).await {
                 Ok(file) => file,
                 Err(error) => {
                     refused();
-                    let retry = error.retry_after_ms;
+                    let retry = error.retry_after_ms.map(Duration::from_millis);
                     return reply.refuse(&error.reason, &error.message, retry);
                 }
             };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homing_core::{MediaId, MediaState};
+use homing_media::thumbnail_prefix;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -127,7 +128,11 @@ impl Media {
         count(&self.metrics.removed, 1);
         let _keeping = self.keeping.write().await;
         if self.store.media_of_hash(state.hash, 1)?.is_empty() {
-            match self.blobs.remove(state.hash).await {
+            let removed = match self.blobs.remove(state.hash).await {
+                Ok(()) => self.blobs.remove_small_prefix(&thumbnail_prefix(state.hash)).await,
+                Err(error) => Err(error),
+            };
+            match removed {
                 Ok(()) => round.removed_bytes += state.size,
                 Err(error) => {
                     error!(%error, hash = %state.hash, "a file that nobody names cannot be removed: remove it by hand");

@@ -7,24 +7,22 @@ use homing_link::{
     BoxFuture, Checksum, Code, MediaFile, MediaLink, NewUpload, OpenMedia, Piece, Refused,
     UploadStatus,
 };
-use homing_media::{Appended, Begun, Status, UploadError, WholeUpload};
+use homing_media::{Appended, Begun, SNIFF_BYTES, UploadError, WholeUpload};
 use homing_wire::{Hash, Local};
-use tracing::{error, warn};
+use tokio::io::AsyncReadExt as _;
+use tracing::error;
 use uuid::Uuid;
 
 use super::metrics::count;
 use super::{Media, media_not_found};
 use crate::node::stopping;
 
-/// Characters of a name and of a media type at most: what is longer is cut.
-const NAME_BYTES: usize = 1_024;
-
 impl Media {
     async fn begin_for(&self, token: &str, new: NewUpload) -> Result<UploadStatus, Refused> {
         let user = self.user(token)?;
         self.check_room(&user, new.length)?;
         let NewUpload { length, name, mime } = new;
-        let new = homing_media::NewUpload { length, name: name.map(cut), mime: mime.map(cut) };
+        let new = homing_media::NewUpload { length, name, mime };
         match self.uploads.begin(user.as_str(), new).await.map_err(refused)? {
             Begun::Open(status) => Ok(of_status(&status)),
             Begun::Whole(whole) => self.finish(whole).await,
@@ -32,7 +30,7 @@ impl Media {
     }
 
     /// Whether a file of that length may come.
-    fn check_room(&self, user: &Local, length: u64) -> Result<(), Refused> {
+    pub(super) fn check_room(&self, user: &Local, length: u64) -> Result<(), Refused> {
         let too_large = |reason: &'static str, message: &'static str, limit| {
             Err(Refused::new(Code::TooLarge, reason, message).with_limit(limit))
         };
@@ -74,11 +72,10 @@ impl Media {
         let whole = self.uploads.whole().into_iter();
         match whole.filter(|whole| whole.id == id && whole.owner == user.as_str()).last() {
             Some(whole) => self.finish(whole).await,
-            None => self
-                .uploads
-                .status(user.as_str(), id)
-                .map(|status| of_status(&status))
-                .map_err(refused),
+            None => {
+                let status = self.uploads.status(user.as_str(), id).await.map_err(refused)?;
+                Ok(of_status(&status))
+            }
         }
     }
 
@@ -140,7 +137,7 @@ impl Media {
                 })?
             }
         };
-        self.uploads.done(id).await.map_err(refused)?;
+        self.uploads.done(id).await.map_err(|error| refused(error.into()))?;
         Ok(whole(&state))
     }
 
@@ -185,11 +182,10 @@ impl Media {
                 None => return Ok(("application/octet-stream".to_owned(), None)),
             }
         };
-        let first = homing_media::first_bytes(&path).await.map_err(|error| {
-            warn!(%error, "an upload cannot be read");
+        let mime = sniffed(&path).await.map_err(|error| {
+            error!(%error, "an upload cannot be read: look at the disk of the media folder");
             stopping()
         })?;
-        let mime = homing_media::sniff(&first);
         let image = self.probe(mime, &path).await;
         Ok((mime.to_owned(), image))
     }
@@ -204,18 +200,20 @@ impl Media {
     }
 }
 
-fn cut(text: String) -> String {
-    let mut text = text;
-    text.truncate(text.floor_char_boundary(NAME_BYTES));
-    text
+/// What the first bytes of a file say of it.
+async fn sniffed(path: &Path) -> std::io::Result<&'static str> {
+    let mut first = Vec::new();
+    let file = tokio::fs::File::open(path).await?;
+    file.take(SNIFF_BYTES as u64).read_to_end(&mut first).await?;
+    Ok(homing_media::sniff(&first))
 }
 
-fn of_status(status: &Status) -> UploadStatus {
+fn of_status(status: &homing_media::UploadStatus) -> UploadStatus {
     UploadStatus {
         id: status.id,
         offset: status.offset,
         length: status.length,
-        expires_at: Some(status.expires_at),
+        expires_at: status.expires_at_ms,
         hash: None,
     }
 }
@@ -231,30 +229,23 @@ fn whole(state: &MediaState) -> UploadStatus {
 }
 
 fn refused(error: UploadError) -> Refused {
-    let code = match &error {
-        UploadError::NotFound | UploadError::Expired => Code::NotFound,
-        UploadError::OffsetConflict { .. } | UploadError::Checksum => Code::Conflict,
-        UploadError::TooLarge { .. } => Code::TooLarge,
-        UploadError::TooMany { .. } => Code::Limit,
-        UploadError::Busy => Code::Busy,
-        UploadError::TooSlow | UploadError::Lost => Code::InvalidParams,
-        UploadError::Io(_) => Code::Internal,
+    let (code, limit) = match &error {
+        UploadError::NotFound | UploadError::Expired => (Code::NotFound, None),
+        UploadError::OffsetConflict { .. } | UploadError::ChecksumMismatch => {
+            (Code::Conflict, None)
+        }
+        UploadError::TooLarge { limit } => (Code::TooLarge, Some(*limit)),
+        UploadError::TooMany { limit } => (Code::LimitReached, Some(*limit as u64)),
+        UploadError::Busy => (Code::Busy, None),
+        UploadError::Finished => (Code::NotAllowed, None),
+        UploadError::TooSlow | UploadError::BodyLost => (Code::InvalidParams, None),
+        UploadError::DiskFull => (Code::Busy, None),
+        UploadError::Io(_) => (Code::Internal, None),
     };
+    let refused = Refused::new(code, error.reason(), error.to_string());
     if let UploadError::Io(cause) = &error {
         error!(%cause, "an upload cannot be written: look at the disk of the media folder");
     }
-    let limit = match &error {
-        UploadError::TooLarge { limit } | UploadError::TooMany { limit } => Some(*limit),
-        UploadError::NotFound
-        | UploadError::Expired
-        | UploadError::OffsetConflict { .. }
-        | UploadError::Checksum
-        | UploadError::Busy
-        | UploadError::TooSlow
-        | UploadError::Lost
-        | UploadError::Io(_) => None,
-    };
-    let refused = Refused::new(code, error.reason(), error.to_string());
     match limit {
         Some(limit) => refused.with_limit(limit),
         None => refused,

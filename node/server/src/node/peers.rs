@@ -89,6 +89,8 @@ impl Hub {
     pub(super) fn net_event(&mut self, event: NetEvent) -> Result<(), HubError> {
         let now = self.now_ms();
         match event {
+            // They go another way: the hub would only be in theirs.
+            NetEvent::Media { reply, .. } => reply.refuse("not_here", "ask again", None),
             NetEvent::Listening { address } => debug!(address, "listening for homes"),
             NetEvent::PeerUp { home, record, hello } => {
                 info!(peer = %self.directory.show(&home), software = %hello.software, "home connected");
