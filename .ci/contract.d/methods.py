@@ -65,7 +65,7 @@ WRONG = {
 ELSEWHERE = {"groups.fork", "requests.decline"}
 
 # What the contract names beside these. A name here is not built: it stands in no document.
-LATER = """media.copy media.url push.key push.subscribe push.unsubscribe""".split()
+LATER = """push.key push.subscribe push.unsubscribe""".split()
 
 
 def uuid7():
