@@ -381,7 +381,7 @@ async fn parameters_are_checked() {
     assert_eq!(home.stored(), Vec::<String>::new());
     let metrics = bridge.metrics();
     assert_eq!(metrics.refusals["one_target"], 4);
-    assert_eq!(metrics.refusals["invalid_user"], 8);
+    assert_eq!(metrics.refusals["invalid_user"], 9);
 }
 
 #[tokio::test]
