@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import time
+import urllib.parse
 import uuid
 
 import jsonschema_rs
@@ -46,6 +47,9 @@ WRONG = {
     "presence.watch": {"users": [BOB, "bob"]},
     "presence.unwatch": {},
     "typing.set": {"channel": NOWHERE, "typing": "yes"},
+    "media.get": {"id": "no id"},
+    "media.copy": {"channel": NOWHERE},
+    "media.url": {"channel": NOWHERE, "id": NOWHERE, "thumbnail": 0},
     "contacts.list": {"limit": 1001},
     "contacts.add": {"user": "bob"},
     "contacts.remove": {},
@@ -64,8 +68,11 @@ WRONG = {
 # The tests of real homes have it (testnet/tests/homes/groups.rs, requests.rs).
 ELSEWHERE = {"groups.fork", "requests.decline"}
 
+# The type of a piece of an upload.
+PIECE = "application/offset+octet-stream"
+
 # What the contract names beside these. A name here is not built: it stands in no document.
-LATER = """media.copy media.url push.key push.subscribe push.unsubscribe""".split()
+LATER = """push.key push.subscribe push.unsubscribe""".split()
 
 
 def uuid7():
@@ -202,6 +209,7 @@ async def call_all(called, network, alice, carol, bob):
     check(view["unread"] == 0 and view["read"] >= pos, f"after reading bob sees {view}")
 
     await changes(called, alice, bob, channel)
+    await files(called, network, alice, bob, channel)
 
     # At one home, and back in by `since`: exactly what changed.
     sent = await called.call(alice, "messages.send", to=CAROL, body={"type": "x.test.note", "n": 9007199254740991})
@@ -234,6 +242,24 @@ async def call_all(called, network, alice, carol, bob):
     ):
         answer, _ = await carol.call(name, {"channel": channel, **params})
         check(answer.get("error", {}).get("code") == -32004, f"{name} in a foreign channel: {answer}")
+
+
+async def files(called, network, alice, bob, channel):
+    """A file of alice's: named, sent, read by a link, and copied by bob at the other home."""
+    base, data = network.http(HOME), f"methods {uuid7()}".encode()
+    headers = {"Authorization": f"Bearer {network.log_in(ALICE)}", "Tus-Resumable": "1.0.0"}
+    headers |= {"Upload-Length": str(len(data)), "Content-Type": PIECE}
+    answer = request(f"{base}/v1/media", data, headers=headers)
+    check(answer.status == 201, f"an upload: expected 201, came {answer.status} {answer.text}")
+    media = (await called.call(alice, "media.get", id=answer.headers["Homing-Media"]))["media"]
+    check((media["size"], media["home"]) == (len(data), HOME), f"media.get told of {media}")
+    sent = await called.call(alice, "messages.send", channel=channel, body={"type": "media", "media": media})
+    await called.notice(bob, "message", lambda params: params["id"] == sent["id"])
+    link = await called.call(alice, "media.url", channel=channel, id=sent["id"])
+    answer = request(urllib.parse.urljoin(f"{base}/", link["url"]))
+    check(answer.text == data.decode(), f"the link led to {answer.status} {answer.text}")
+    copied = (await called.call(bob, "media.copy", channel=channel, id=sent["id"], sender=ALICE))["media"]
+    check(copied["hash"] == media["hash"] and copied["home"] != HOME, f"bob copied {copied}")
 
 
 async def changes(called, alice, bob, channel):
@@ -523,10 +549,50 @@ def http_calls(network):
     def log_out():
         return request(f"{base}/v1/logout", method="POST", headers={"Authorization": f"Bearer {token}"})
 
+    upload = {}
+
+    def tus(method, path, body=None, **headers):
+        """A call about an upload. Where a new one is, is kept."""
+        own = {"Authorization": f"Bearer {token}", "Tus-Resumable": "1.0.0"}
+        own |= {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = request(f"{base}{path}", body, method=method, headers=own)
+        if answer.headers["Location"]:
+            upload["at"] = answer.headers["Location"]
+        return answer
+
+    def read(method):
+        file = f"{base}/v1/media/{HOME}/{upload['at'].rsplit('/', 1)[1]}"
+        return request(file, method=method, headers={"Authorization": f"Bearer {token}"})
+
+    def abandon():
+        tus("POST", "/v1/media", Upload_Length="6")
+        return tus("DELETE", upload["at"])
+
     register = {"user": user.upper(), "password": PASSWORD, "display_name": "Méthode"}
     calls = {
         "register": (201, lambda: request(f"{base}/v1/register", register)),
         "login": (200, lambda: request(f"{base}/v1/login", {"user": f"{user}@{HOME}", "password": PASSWORD})),
+        "media_options": (204, lambda: request(f"{base}/v1/media", method="OPTIONS")),
+        "media_create": (201, lambda: tus("POST", "/v1/media", Upload_Length="6")),
+        "media_status": (200, lambda: tus("HEAD", upload["at"])),
+        "media_append": (
+            204,
+            lambda: tus("PATCH", upload["at"], b"abc", Upload_Offset="0", Content_Type=PIECE),
+        ),
+        "media_override": (
+            204,
+            lambda: tus(
+                "POST",
+                upload["at"],
+                b"def",
+                Upload_Offset="3",
+                Content_Type=PIECE,
+                X_HTTP_Method_Override="PATCH",
+            ),
+        ),
+        "media_read": (200, lambda: read("GET")),
+        "media_look": (200, lambda: read("HEAD")),
+        "media_abandon": (204, abandon),
         "logout": (204, log_out),
         "well_known": (200, lambda: request(f"{base}/.well-known/homing")),
         "openrpc": (200, lambda: request(f"{base}/v1/openrpc.json")),

@@ -5,6 +5,8 @@
 #![allow(dead_code)]
 #![allow(clippy::wildcard_enum_match_arm, clippy::large_futures, clippy::panic)]
 
+#[path = "it/files.rs"]
+mod files;
 #[path = "it/home.rs"]
 mod home;
 #[path = "it/ws.rs"]

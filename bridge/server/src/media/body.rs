@@ -158,11 +158,12 @@ pub(crate) struct Download {
     bytes: Mutex<ByteStream>,
     transfer: Transfer,
     piece: Bytes,
+    broken: Option<io::Error>,
 }
 
 impl Download {
     pub(crate) fn new(bytes: ByteStream, transfer: Transfer) -> Self {
-        Self { bytes: Mutex::new(bytes), transfer, piece: Bytes::new() }
+        Self { bytes: Mutex::new(bytes), transfer, piece: Bytes::new(), broken: None }
     }
 }
 
@@ -171,6 +172,9 @@ impl Stream for Download {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         if !this.transfer.taken() {
             return Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())));
         }
@@ -178,7 +182,12 @@ impl Stream for Download {
             let bytes = this.bytes.get_mut().unwrap_or_else(PoisonError::into_inner);
             match ready!(bytes.poll_next_unpin(cx)) {
                 Some(Ok(piece)) => this.piece = piece,
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Err(error)) => {
+                    // hyper throws away what it has not written when a body breaks: asked once more, it has written it.
+                    this.broken = Some(error);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 None => return Poll::Ready(None),
             }
         }
@@ -205,6 +214,9 @@ pub(crate) fn exactly(bytes: ByteStream, length: u64) -> ByteStream {
                 None if *left > 0 => Some(Err(io::ErrorKind::UnexpectedEof.into())),
                 None => None,
             };
+            if matches!(item, Some(Err(_))) {
+                *left = 0;
+            }
             std::future::ready(item)
         })
         .boxed()

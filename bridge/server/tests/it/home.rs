@@ -10,6 +10,8 @@ use homing_wire::{
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
+use crate::files::Files;
+
 const LIFE: u64 = 7;
 const PRIVACY: Privacy =
     Privacy { last_seen: SeenBy::Contacts, read_receipts: true, groups: GroupsFrom::Contacts };
@@ -29,6 +31,8 @@ pub(crate) struct Home {
     pub(crate) signs: watch::Sender<u64>,
     /// How many bytes may wait for a client.
     pub(crate) outbox_bytes: usize,
+    /// What was uploaded, and what there is to read.
+    pub(crate) files: Files,
 }
 
 #[derive(Default)]
@@ -65,6 +69,7 @@ impl Home {
             left: watch::channel(0).0,
             signs: watch::channel(0).0,
             outbox_bytes,
+            files: Files::default(),
         });
         for name in ["alice", "bob"] {
             let mut state = home.state.lock().unwrap();
@@ -79,6 +84,12 @@ impl Home {
     pub(crate) fn stored(&self) -> Vec<String> {
         let state = self.state.lock().unwrap();
         state.log.iter().map(|m| String::from_utf8(m.body.0.to_vec()).unwrap()).collect()
+    }
+
+    /// Whose token it is.
+    pub(crate) fn user_of(&self, token: &str) -> Result<String, Refused> {
+        let state = self.state.lock().unwrap();
+        state.tokens.get(token).cloned().map_or_else(|| refused(Code::NotSignedIn, "bad_token"), Ok)
     }
 
     /// Answers what was put off, the oldest first.
@@ -151,7 +162,7 @@ async fn work(home: std::sync::Weak<Home>, mut requests: mpsc::Receiver<Request>
     }
 }
 
-fn refused<T>(code: Code, reason: &'static str) -> Result<T, Refused> {
+pub(crate) fn refused<T>(code: Code, reason: &'static str) -> Result<T, Refused> {
     Err(Refused::new(code, reason, "as the test's home says"))
 }
 
@@ -232,6 +243,7 @@ impl State {
                     draft: 16_384,
                     watched: 500,
                     page: 200,
+                    upload: crate::files::UPLOAD_BYTES,
                 },
                 version: "test".into(),
             })));
@@ -390,6 +402,12 @@ impl State {
                 self.lists.extend(add.then_some(entry));
                 Ok(Answer::Done)
             }
+            Call::MediaGet { id } => Ok(Answer::Media(media(id, "mine.png"))),
+            Call::MediaCopy { id, .. } => Ok(Answer::Media(media(id.0, "copied.png"))),
+            Call::MediaUrl { id, thumbnail, .. } => Ok(Answer::MediaUrl(MediaUrl {
+                url: format!("/v1/media/acme.example/{id:?}?thumbnail={}", thumbnail.unwrap_or(0)),
+                expires_at: 9,
+            })),
             Call::DevicesList => Ok(Answer::Devices(Devices {
                 devices: vec![DeviceRow {
                     device: DeviceId(Uuid::from_u128(3)),
@@ -463,6 +481,22 @@ impl State {
             continues: None,
             continued_by: None,
         }
+    }
+}
+
+fn media(id: Uuid, name: &str) -> MediaAnswer {
+    MediaAnswer {
+        media: MediaView {
+            home: "acme.example".into(),
+            id,
+            hash: "ab".into(),
+            size: 3,
+            mime: "image/png".into(),
+            name: name.into(),
+            width: Some(1),
+            height: Some(2),
+            preview: None,
+        },
     }
 }
 
@@ -570,6 +604,10 @@ impl Link for Home {
                 record: "cmVj".into(),
             })
         })
+    }
+
+    fn media(&self) -> Option<&dyn MediaLink> {
+        Some(self)
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), Refused>> {

@@ -5,8 +5,11 @@
 #![allow(clippy::wildcard_enum_match_arm, clippy::large_futures)]
 
 mod documents;
+mod downloads;
+mod files;
 mod home;
 mod http;
 mod rpc;
 mod socket;
+mod uploads;
 mod ws;

@@ -75,6 +75,12 @@ async fn every_method_is_answered() {
         ("presence.watch", json!({"users": ["Bob@acme.example", "eve@globex.example"]})),
         ("presence.unwatch", json!({"users": ["bob@acme.example"]})),
         ("typing.set", json!({"channel": channel, "typing": true})),
+        ("media.get", json!({"id": uuid::Uuid::from_u128(9)})),
+        (
+            "media.copy",
+            json!({"channel": channel, "id": uuid::Uuid::from_u128(8), "sender": "bob@acme.example", "op": uuid::Uuid::nil()}),
+        ),
+        ("media.url", json!({"channel": channel, "id": uuid::Uuid::nil(), "thumbnail": 320})),
         ("messages.search", json!({"query": "\"é", "channel": channel, "cursor": "c", "limit": 1})),
     ] {
         answers.push(alice.ok(method, params).await);
@@ -132,6 +138,11 @@ async fn every_method_is_answered() {
     assert_eq!(answers[37], both);
     assert_eq!(answers[38], json!({"presence": []}));
     assert_eq!(answers[39], json!({}));
+    let media = |id: u128, name: &str| json!({"media": {"home": "acme.example", "id": uuid::Uuid::from_u128(id), "hash": "ab", "size": 3, "mime": "image/png", "name": name, "width": 1, "height": 2}});
+    assert_eq!(answers[40], media(9, "mine.png"));
+    assert_eq!(answers[41], media(8, "copied.png"));
+    assert_eq!(answers[42]["expires_at"], 9);
+    assert!(answers[42]["url"].as_str().unwrap().ends_with("?thumbnail=320"));
 
     let mut documented: Vec<String> = homing_bridge::openrpc()["methods"]
         .as_array()
@@ -187,7 +198,7 @@ async fn what_is_not_json_rpc() {
         (r#"{"jsonrpc":"2.0","id":{},"method":"rpc.discover"}"#, -32600, json!(null)),
         (r#"{"jsonrpc":"2.0","id":6,"id":6,"method":"rpc.discover"}"#, -32600, json!(null)),
         (r#"{"jsonrpc":"2.0","id":6,"method":"a","method":"rpc.discover"}"#, -32600, json!(6)),
-        (r#"{"jsonrpc":"2.0","id":8,"method":"media.copy"}"#, -32601, json!(8)),
+        (r#"{"jsonrpc":"2.0","id":8,"method":"push.key"}"#, -32601, json!(8)),
         (r#"{"jsonrpc":"2.0","id":9,"method":"channels.list","params":[1]}"#, -32602, json!(9)),
         (r#"{"jsonrpc":"2.0","id":9,"method":"channels.get"}"#, -32602, json!(9)),
     ] {
@@ -277,6 +288,7 @@ async fn parameters_are_checked() {
     let bridge = bridge(&home);
     let mut ws = Ws::open(&bridge, "alice").await;
     let channel = chat().to_string();
+    let nil = uuid::Uuid::nil();
     let body = text("x");
     for (method, params, reason) in [
         ("messages.send", json!({"body": body}), "one_target"),
@@ -322,6 +334,18 @@ async fn parameters_are_checked() {
         ("presence.watch", json!({"users": "a@c.example"}), "invalid_params"),
         ("presence.watch", json!({}), "invalid_params"),
         ("presence.unwatch", json!({"users": ["@"]}), "invalid_user"),
+        ("media.get", json!({"id": "x"}), "invalid_id"),
+        ("media.copy", json!({"channel": channel}), "invalid_params"),
+        ("media.copy", json!({"channel": channel, "id": nil, "sender": "x"}), "invalid_user"),
+        ("media.copy", json!({"channel": channel, "id": nil, "op": "x"}), "invalid_id"),
+        ("media.url", json!({"channel": "x", "id": nil}), "invalid_id"),
+        ("media.url", json!({"channel": channel, "id": nil, "thumbnail": 0}), "invalid_thumbnail"),
+        (
+            "media.url",
+            json!({"channel": channel, "id": nil, "thumbnail": 4097}),
+            "invalid_thumbnail",
+        ),
+        ("media.url", json!({"channel": channel, "id": nil, "thumbnail": -1}), "invalid_params"),
         ("typing.set", json!({"channel": channel}), "invalid_params"),
         ("typing.set", json!({"channel": "x", "typing": true}), "invalid_id"),
         ("typing.set", json!({"channel": channel, "typing": "yes"}), "invalid_params"),
@@ -357,7 +381,7 @@ async fn parameters_are_checked() {
     assert_eq!(home.stored(), Vec::<String>::new());
     let metrics = bridge.metrics();
     assert_eq!(metrics.refusals["one_target"], 4);
-    assert_eq!(metrics.refusals["invalid_user"], 8);
+    assert_eq!(metrics.refusals["invalid_user"], 9);
 }
 
 #[tokio::test]
