@@ -16,12 +16,11 @@ use homing_media::{
 use homing_net::{NetConfig, NetHandle, NetLimits};
 use homing_store::{JournalConfig, JournalStore, Store, StoreError};
 use homing_wire::{Epoch, HomeId};
-use tokio::sync::mpsc;
 
 use crate::config::{Config, FirstContact, MediaStore};
 use crate::keys::Keys;
 use crate::media::{Media, MediaLimits, MediaParts};
-use crate::node::{Directory, Input};
+use crate::node::{Directory, FilesDoor};
 use crate::search::SearchLimits;
 
 /// What the operator decides about the core.
@@ -170,7 +169,7 @@ pub(crate) async fn media(
     keys: &Keys,
     directory: &Directory,
     store: &Arc<dyn Store>,
-    input: &mpsc::Sender<Input>,
+    hub: FilesDoor,
     net: &NetHandle,
     now: fn() -> u64,
 ) -> anyhow::Result<Media> {
@@ -231,7 +230,7 @@ pub(crate) async fn media(
         },
         directory: directory.clone(),
         store: store.clone(),
-        input: input.clone(),
+        hub,
         net: net.clone(),
         blobs: Blobs::open(blobs)?,
         uploads: Uploads::open(folder.join("uploads"), uploads, now).await?,

@@ -46,6 +46,7 @@ async fn start_one(folder: &std::path::Path) -> Running {
     .unwrap();
     let token = AdminToken::create(&folder.join("admin.token")).unwrap();
     let admin = Admin {
+        media: None,
         token: token.clone(),
         home,
         node: Arc::new(Node { home: Mutex::new(core), store: store.clone() }),

@@ -33,7 +33,7 @@ impl Media {
             let _keeping = self.keeping.read().await;
             let owner = user.clone();
             let copy = MediaState { id, owner, created_at: now, unnamed_since: None, ..state };
-            self.keep(copy.clone()).await?;
+            self.hub.keep(copy.clone()).await?;
             self.used.lock().add(user, copy.size);
             return Ok(copy);
         }
@@ -69,7 +69,7 @@ impl Media {
             unnamed_since: None,
             going: false,
         };
-        self.keep(state.clone()).await?;
+        self.hub.keep(state.clone()).await?;
         drop(keeping);
         self.used.lock().add(user, state.size);
         Ok(state)

@@ -16,17 +16,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hashlink::LruCache;
-use homing_core::{AccountState, MediaId, MediaState};
+use homing_core::{AccountState, MediaId};
 use homing_link::{Code, Refused};
 use homing_media::{Blobs, Cache, Images, Uploads};
 use homing_net::NetHandle;
 use homing_store::Store;
 use homing_wire::{HomeId, Local, OpId, UserRef};
 use parking_lot::Mutex;
-use tokio::sync::{RwLock, mpsc, oneshot};
+use tokio::sync::RwLock;
 use uuid::Uuid;
 
-use crate::node::{Directory, Input, stopping};
+use crate::node::{Directory, FilesDoor, stopping};
 use crate::token::token_hash;
 
 pub(crate) use metrics::MediaMetrics;
@@ -53,7 +53,7 @@ pub(crate) struct MediaParts {
     pub limits: MediaLimits,
     pub directory: Directory,
     pub store: Arc<dyn Store>,
-    pub input: mpsc::Sender<Input>,
+    pub hub: FilesDoor,
     pub net: NetHandle,
     pub blobs: Blobs,
     pub uploads: Uploads,
@@ -74,7 +74,7 @@ pub(crate) struct Media {
     own: HomeId,
     directory: Directory,
     store: Arc<dyn Store>,
-    input: mpsc::Sender<Input>,
+    hub: FilesDoor,
     net: NetHandle,
     blobs: Blobs,
     uploads: Uploads,
@@ -137,7 +137,7 @@ impl Media {
             own: parts.directory.own(),
             directory: parts.directory,
             store: parts.store,
-            input: parts.input,
+            hub: parts.hub,
             net: parts.net,
             blobs: parts.blobs,
             uploads: parts.uploads,
@@ -164,14 +164,6 @@ impl Media {
 
     fn me(&self, user: &Local) -> UserRef {
         UserRef::new(self.own, user.clone())
-    }
-
-    /// Has the hub keep a row, and waits until it is on disk.
-    async fn keep(&self, state: MediaState) -> Result<(), Refused> {
-        let (reply, kept) = oneshot::channel();
-        let input = Input::MediaWhole { state: Box::new(state), reply };
-        self.input.send(input).await.map_err(|_| stopping())?;
-        kept.await.map_err(|_| stopping())
     }
 
     /// As names, helps and numbers.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use homing_core::{MediaId, MediaState};
 use homing_media::thumbnail_prefix;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -13,7 +12,6 @@ use uuid::Uuid;
 use super::metrics::count;
 use super::{Media, PAGE};
 use crate::control::{ControlError, ControlReply, MediaRow, MediaTotals};
-use crate::node::Input;
 
 /// What a round found and did.
 #[derive(Debug, Default)]
@@ -104,7 +102,7 @@ impl Media {
             (false, Some(_)) => return Ok(()),
         };
         let going = next.going;
-        if self.keep(next.clone()).await.is_err() {
+        if self.hub.keep(next.clone()).await.is_err() {
             return Ok(()); // the node stops
         }
         if going { self.forget(next, false, round).await } else { Ok(()) }
@@ -117,10 +115,7 @@ impl Media {
         named_or_not: bool,
         round: &mut Round,
     ) -> Result<(), homing_core::Fault> {
-        let (reply, forgotten) = oneshot::channel();
-        let input = Input::MediaForgotten { id: state.id, named_or_not, reply };
-        let sent = self.input.send(input).await.is_ok();
-        if !sent || !forgotten.await.unwrap_or(false) {
+        if !self.hub.forget(state.id, named_or_not).await {
             return Ok(());
         }
         self.used.lock().take(&state.owner, state.size);

@@ -158,7 +158,7 @@ impl Media {
             unnamed_since: None,
             going: false,
         };
-        self.keep(state.clone()).await?;
+        self.hub.keep(state.clone()).await?;
         drop(keeping);
         self.used.lock().add(owner, size);
         count(&self.metrics.uploads, 1);

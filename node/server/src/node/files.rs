@@ -5,11 +5,13 @@ use homing_link::{Answer, Code, MediaAnswer, MediaUrl, MediaView, Refused, Sessi
 use homing_wire::{
     Address, Body, ChannelId, HomeRef, Kind, Local, MediaReference, MessageId, OpId,
 };
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::calls::{Outcome, Stop, no_message};
 use super::hub::{Hub, HubError, Output};
 use super::input::Input;
+use super::link::stopping;
 use crate::media::{Media, media_not_found};
 
 /// A call that waits for a copy.
@@ -17,6 +19,31 @@ pub(super) struct CopyWait {
     pub(super) session: SessionNo,
     pub(super) number: u64,
     pub(super) user: Local,
+}
+
+/// Where the room of files reaches the hub.
+#[derive(Clone)]
+pub(crate) struct FilesDoor(mpsc::Sender<Input>);
+
+impl FilesDoor {
+    pub(super) fn new(input: mpsc::Sender<Input>) -> Self {
+        Self(input)
+    }
+
+    /// Keeps what is known of a file; done when it is on disk.
+    pub(crate) async fn keep(&self, state: MediaState) -> Result<(), Refused> {
+        let (reply, kept) = oneshot::channel();
+        let input = Input::MediaWhole { state: Box::new(state), reply };
+        self.0.send(input).await.map_err(|_| stopping())?;
+        kept.await.map_err(|_| stopping())
+    }
+
+    /// Forgets a file; `false`: it is named again, or the node stops. `named_or_not`: the operator wants it to be gone.
+    pub(crate) async fn forget(&self, id: Uuid, named_or_not: bool) -> bool {
+        let (reply, forgotten) = oneshot::channel();
+        let sent = self.0.send(Input::MediaForgotten { id, named_or_not, reply }).await;
+        sent.is_ok() && forgotten.await.unwrap_or(false)
+    }
 }
 
 /// A message, as a call names it.

@@ -595,11 +595,15 @@ impl Hub {
             }
             Input::MediaWhole { state, reply } => {
                 self.home.keep_media(now, *state);
-                self.reply(move || drop(reply.send(())));
+                self.reply(move || {
+                    let _gone_anyway = reply.send(());
+                });
             }
             Input::MediaForgotten { id, named_or_not, reply } => {
                 let gone = self.home.forget_media(&*store, now, id, named_or_not)?;
-                self.reply(move || drop(reply.send(gone)));
+                self.reply(move || {
+                    let _gone_anyway = reply.send(gone);
+                });
             }
             Input::MediaCopied { pending, copied } => self.media_copied(pending, copied)?,
             Input::Logout { token, reply } => {

@@ -25,7 +25,7 @@ use crate::control::{Control, ControlError, ControlReply};
 pub(super) struct ConnectionNo(pub(super) u64);
 
 /// What comes from outside the node's thread, besides clients' calls ([`homing_link::Request`]) and commits.
-pub(crate) enum Input {
+pub(super) enum Input {
     /// A client has connected.
     Connect {
         /// Where from.

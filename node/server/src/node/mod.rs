@@ -42,8 +42,8 @@ mod weight;
 
 pub use directory::{Directory, Pin};
 pub(crate) use displaced::{Displaced, behind_of, check_folder, check_life};
+pub(crate) use files::FilesDoor;
 pub use hub::HubError;
-pub(crate) use input::Input;
 pub(crate) use link::stopping;
 pub use metrics::NodeMetrics;
 pub use serve::{ControlDoor, ServeOptions, serve};

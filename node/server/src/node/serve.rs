@@ -24,6 +24,7 @@ use super::admission::Gatekeeper;
 use super::directory::{Directory, Pin};
 use super::displaced;
 use super::faults::{FaultLimits, Faults};
+use super::files::FilesDoor;
 use super::hub::{Hub, HubError, HubLimits, HubParts};
 use super::input::Input;
 use super::link::{NodeLink, Registration, well_known};
@@ -140,7 +141,7 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
         false => (None, None),
     };
     let media = Arc::new(
-        wiring::media(&config, &keys, &directory, &store, &input, &net, now)
+        wiring::media(&config, &keys, &directory, &store, FilesDoor::new(input.clone()), &net, now)
             .await
             .context("files cannot be kept ([media])")?,
     );

@@ -192,6 +192,7 @@ fn hub_at(
         homing_net::start(NetConfig::default(), &NodeKey::generate(), gatekeeper.clone()).unwrap();
     let (input, inputs) = mpsc::channel(16);
     let hub = Hub::new(HubParts {
+        media: None,
         home,
         store: disk,
         directory,
@@ -294,6 +295,8 @@ type RangeResult = Result<RangeReply, homing_core::PeerFault>;
 
 fn limits() -> HubLimits {
     HubLimits {
+        upload_bytes: 1 << 20,
+        public_url: None,
         step_calls: 64,
         sessions: 8,
         // No test waits for a tick.

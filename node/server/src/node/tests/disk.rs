@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use homing_core::{
     Account, Batch, ChannelState, Device, EntryRow, Fault, Fold, Invite, ListRow, LogEntry,
-    MessageKey, OpDone, OwnView, PeerState, Reader, TokenHash, UserList,
+    MediaId, MediaState, MessageKey, OpDone, OwnView, PeerState, Reader, TokenHash, UserList,
 };
 use homing_store::{MemoryStore, Meta, Store, StoreError, StoreStats, Tap};
-use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, UserRef};
+use homing_wire::{ChannelId, DeviceId, Epoch, Hash, HomeId, Local, OpId, Pos, Seq, UserRef};
 use parking_lot::{Condvar, Mutex};
+use uuid::Uuid;
 
 pub(super) struct Disk {
     inner: MemoryStore,
@@ -101,6 +102,23 @@ impl Reader for Disk {
     }
     fn account(&self, local: &Local) -> Result<Option<Account>, Fault> {
         self.inner.account(local)
+    }
+    fn media(&self, id: Uuid) -> Result<Option<MediaState>, Fault> {
+        self.inner.media(id)
+    }
+    fn medias(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<MediaState>, Fault> {
+        self.inner.medias(after, limit)
+    }
+    fn media_of_hash(&self, hash: Hash, limit: usize) -> Result<Vec<Uuid>, Fault> {
+        self.inner.media_of_hash(hash, limit)
+    }
+    fn named(
+        &self,
+        media: MediaId,
+        channel: Option<ChannelId>,
+        limit: usize,
+    ) -> Result<Vec<(ChannelId, Pos)>, Fault> {
+        self.inner.named(media, channel, limit)
     }
     fn last_seen(&self, user: &Local) -> Result<Option<u64>, Fault> {
         self.inner.last_seen(user)
