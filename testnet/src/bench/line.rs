@@ -84,6 +84,9 @@ pub struct Line {
     /// Deliveries that gossip left to the streams.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missed: Option<u64>,
+    /// `per_s` of `media` by what it is held against: an upload by the copy, a download by nginx.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of_limit: Option<f64>,
     /// Calls the home refused; they do not count as sent.
     pub refused: u64,
     /// What was wrong.
@@ -176,6 +179,9 @@ impl fmt::Display for Line {
         }
         if let Some(per_echo) = self.per_echo {
             write!(f, "; {per_echo:.3} × bare echo")?;
+        }
+        if let Some(of_limit) = self.of_limit {
+            write!(f, "; {of_limit:.2} × limit")?;
         }
         if let Some(reconnects) = self.reconnects.filter(|reconnects| *reconnects > 0) {
             write!(f, "; {reconnects} reconnected")?;

@@ -11,6 +11,7 @@ mod limits;
 mod line;
 pub mod load;
 mod machine;
+mod media;
 mod resume;
 mod scenario;
 mod search;
@@ -42,7 +43,7 @@ const HOME_ENVIRONMENT: [(&str, &str); 5] = [
     after_help = "Examples:\n  homing-testnet bench\n  homing-testnet bench local quiet --seconds 20 --json\n\nExit code 1 where a message was lost, doubled or out of order.\nBuild with --release: a debug build measures nothing worth knowing."
 )]
 pub struct BenchArgs {
-    /// What to measure; everything but group-wide and search where nothing is named.
+    /// What to measure; everything but group-wide, media and search where nothing is named.
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
     /// How long each measurement sends.
@@ -94,6 +95,9 @@ pub enum Scenario {
     /// One home with 100,000 messages: how long it takes to find some of them, by words of several kinds, and to make the
     /// index anew. Only where it is named.
     Search,
+    /// Files of 1 GiB up and down, here and from another home, beside a copy with BLAKE3 and beside nginx. Only where it is named:
+    /// it takes 8 GiB of disk.
+    Media,
     /// A home tells groups of 3, 8, 16, 30 and 100 homes, by gossip and by streams: what it costs, and when all have it. In one process,
     /// without disks. Only where it is named: it takes minutes.
     GroupWide,

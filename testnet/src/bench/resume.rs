@@ -63,6 +63,11 @@ pub(super) async fn run(bench: &Bench, lines: &mpsc::Sender<Line>) -> anyhow::Re
     Ok(())
 }
 
+/// A client of that user, as clients come.
+pub(super) async fn connect(login: &Login) -> anyhow::Result<(Client, homing_client::Events)> {
+    Ok(Client::connect(options(login)?).await?)
+}
+
 fn options(login: &Login) -> anyhow::Result<Options> {
     Ok(Options::new(login.server.parse()?, &login.token))
 }

@@ -97,6 +97,7 @@ pub(super) async fn run(
         }
         Scenario::Resume => Box::pin(super::resume::run(bench, lines)).await?,
         Scenario::Search => Box::pin(super::search::run(bench, lines)).await?,
+        Scenario::Media => Box::pin(super::media::run(bench, lines)).await?,
         Scenario::GroupWide => Box::pin(super::group_wide::run(bench.seconds, lines)).await?,
     }
     Ok(())
