@@ -61,7 +61,9 @@ impl Download {
             let mut file = options.create(true).append(true).open(&part).await.map_err(wrong)?;
             file.set_len(begun).await.map_err(wrong)?;
             let mut hasher = hash_file(&part, begun).await?;
-            self.fetch(server, token, begun, &mut hasher, &mut file, &part, progress).await?;
+            // Large, and held by few: on the heap.
+            let fetch = self.fetch(server, token, begun, &mut hasher, &mut file, &part, progress);
+            Box::pin(fetch).await?;
             file.sync_all().await.map_err(wrong)?;
             drop(file);
             if self.is_right(&hasher) {
@@ -97,7 +99,7 @@ impl Download {
     ) -> Result<(), Error> {
         let mut hasher = blake3::Hasher::new();
         let name = PathBuf::from("-");
-        self.fetch(server, token, 0, &mut hasher, into, &name, progress).await?;
+        Box::pin(self.fetch(server, token, 0, &mut hasher, into, &name, progress)).await?;
         if self.is_right(&hasher) { Ok(()) } else { Err(Error::WrongHash) }
     }
 
