@@ -60,8 +60,10 @@ impl Download {
             let mut options = tokio::fs::OpenOptions::new();
             let mut file = options.create(true).append(true).open(&part).await.map_err(wrong)?;
             file.set_len(begun).await.map_err(wrong)?;
-            let mut hasher = hash_file(&part, begun).await?;
-            self.fetch(server, token, begun, &mut hasher, &mut file, &part, progress).await?;
+            let mut hasher = Box::new(Box::pin(hash_file(&part, begun)).await?);
+            // Large, and held by few: on the heap, as the hasher.
+            let fetch = self.fetch(server, token, begun, &mut hasher, &mut file, &part, progress);
+            Box::pin(fetch).await?;
             file.sync_all().await.map_err(wrong)?;
             drop(file);
             if self.is_right(&hasher) {
@@ -95,9 +97,9 @@ impl Download {
         into: &mut W,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(), Error> {
-        let mut hasher = blake3::Hasher::new();
+        let mut hasher = Box::new(blake3::Hasher::new());
         let name = PathBuf::from("-");
-        self.fetch(server, token, 0, &mut hasher, into, &name, progress).await?;
+        Box::pin(self.fetch(server, token, 0, &mut hasher, into, &name, progress)).await?;
         if self.is_right(&hasher) { Ok(()) } else { Err(Error::WrongHash) }
     }
 

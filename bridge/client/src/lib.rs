@@ -49,7 +49,7 @@ pub use follow::{ChannelPlace, Follower, From, Place, Update};
 pub use groups::{GroupAnswer, GroupChanged, GroupLink, GroupMember, UserResult};
 pub use media::{MediaUrl, harmless_file_name};
 pub use own::{Device, Found, ViewUpdate};
-pub use profile::{Profile, ProfileError, ProfileStore};
+pub use profile::{PendingUpload, Profile, ProfileError, ProfileStore};
 pub use search::{FoundMessages, MessageQuery};
 pub use server::{LoggedIn, Registered, Server};
 pub use transfer::Progress;

@@ -1,4 +1,5 @@
-//! What a command line remembers between two runs: one file for the sign-in, one for how far it has read.
+//! What a command line remembers between two runs: one file for the sign-in, one for how far it has read, one for the
+//! uploads that are not through.
 //!
 //! They lie in `$HOMING_PROFILE_DIR`, else `$XDG_CONFIG_HOME/homing`, else `~/.config/homing`, readable by their
 //! owner alone, and are replaced as a whole, so that a crash leaves the old or the new one.
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::follow::Place;
 
@@ -32,6 +34,29 @@ pub struct Profile {
     /// The device it is bound to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
+}
+
+/// Uploads that are remembered: a home forgets those that are not whole after some days.
+const UPLOADS: usize = 64;
+
+/// An upload that was begun, and the message that is to name the file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PendingUpload {
+    /// Where the file lies, as the system calls it.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was changed last, in Unix milliseconds: another time is another file.
+    pub changed_at: u64,
+    /// The upload's address at the server.
+    pub address: String,
+    /// To whom the message goes, as it was said.
+    pub to: String,
+    /// Its caption.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
+    /// Its id: sent twice, it is one message.
+    pub message: Uuid,
 }
 
 /// The files of one profile.
@@ -134,6 +159,17 @@ impl ProfileStore {
         }
     }
 
+    /// The uploads that are not through, the oldest first.
+    pub fn load_uploads(&self) -> Result<Vec<PendingUpload>, ProfileError> {
+        Ok(load(&self.file("uploads.json"))?.unwrap_or_default())
+    }
+
+    /// Replaces them; of many, the newest are kept.
+    pub fn save_uploads(&self, uploads: &[PendingUpload]) -> Result<(), ProfileError> {
+        let kept = uploads.len().saturating_sub(UPLOADS);
+        self.replace("uploads.json", &&uploads[kept..])
+    }
+
     fn file(&self, ending: &str) -> PathBuf {
         self.dir.join(format!("{}.{ending}", self.name))
     }
@@ -228,6 +264,25 @@ mod tests {
         store.forget_place().unwrap();
         store.forget_place().unwrap();
         assert_eq!(store.load_place().unwrap(), None);
+    }
+
+    #[test]
+    fn the_newest_uploads_are_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = ProfileStore::new(dir.path(), "alice").unwrap();
+        assert!(store.load_uploads().unwrap().is_empty());
+        let upload = |size: u64| PendingUpload {
+            path: "/a".into(),
+            size,
+            changed_at: 1,
+            address: "/v1/media/x".into(),
+            to: "bob@b.test".into(),
+            caption: None,
+            message: uuid::Uuid::now_v7(),
+        };
+        let many: Vec<_> = (0..70).map(upload).collect();
+        store.save_uploads(&many).unwrap();
+        assert_eq!(store.load_uploads().unwrap(), many[6..]);
     }
 
     #[test]

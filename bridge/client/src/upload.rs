@@ -160,7 +160,7 @@ impl Upload {
                 hope.renewed();
             }
         };
-        let here = hash_file(&self.path, u64::MAX).await?.finalize();
+        let here = Box::pin(hash_file(&self.path, u64::MAX)).await?.finalize();
         if !uploaded.hash.eq_ignore_ascii_case(here.to_hex().as_str()) {
             return Err(Error::FileChanged { path: self.path.display().to_string() });
         }

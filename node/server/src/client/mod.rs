@@ -3,6 +3,7 @@
 mod advice;
 mod change;
 mod chat;
+mod file;
 mod group;
 mod own;
 mod search;
@@ -193,6 +194,17 @@ enum Command {
         #[command(subcommand)]
         what: own::DeviceCommand,
     },
+    /// Send a file. The same command again goes on where it was ended.
+    #[command(
+        after_help = "Example:\n  homing client upload bob@globex.example report.pdf --caption 'the numbers'\n  homing client upload bob@globex.example film.mkv --no-send --json"
+    )]
+    Upload(file::UploadArgs),
+    /// Fetch the file of a message, and check that it is the one that was sent. The same command again goes on where it was
+    /// ended.
+    #[command(
+        after_help = "Example:\n  homing client history bob@globex.example\n  homing client download bob@globex.example 019ab1c2-7d3e-7f45-8a6b-9c0d1e2f3a4b --to ~/Downloads"
+    )]
+    Download(file::DownloadArgs),
     /// Find messages by their words, or by the names of their files, the newest first.
     #[command(
         after_help = "Example:\n  homing client search 'quarterly rep'\n  homing client search budget --in bob@globex.example --json"
@@ -300,6 +312,8 @@ async fn run_command(args: ClientArgs) -> anyhow::Result<()> {
         Command::Pin(of) => own::pin(&session, &screen, of).await,
         Command::Unread(of) => own::unread(&session, &screen, of).await,
         Command::Device { what } => own::device(&session, &screen, what).await,
+        Command::Upload(args) => Box::pin(file::upload(&session, &screen, args)).await,
+        Command::Download(args) => Box::pin(file::download(&session, &screen, args)).await,
         Command::Search(args) => search::run(&session, &screen, args).await,
         Command::Find { query } => own::find(&session, &screen, &query).await,
         Command::Password => own::password(&session, &screen).await,
@@ -719,6 +733,10 @@ mod tests {
             "c mute bob --for 5 --off",
             "c device revoke phone",
             "c find",
+            "c upload bob",
+            "c download bob@b.test",
+            "c download bob@b.test 7",
+            "c upload bob a.txt --no-send --caption x",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

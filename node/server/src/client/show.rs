@@ -95,6 +95,10 @@ impl Screen {
             self.bold(&harmless(&message.sender)),
             say_body(message, "\n         ")
         );
+        // What `download` is to be told.
+        if matches!(message.body(), Body::Media { .. }) {
+            line.push_str(&self.dim(&format!(" {}", message.id)));
+        }
         if message.edited_at.is_some() {
             line.push_str(&self.dim(" (edited)"));
         }
