@@ -300,8 +300,8 @@ impl Blobs {
                     |hash| Listed {
                         hash,
                         size: meta.size,
-                        modified_ms: u64::try_from(meta.last_modified.timestamp_millis())
-                            .unwrap_or(0),
+                        modified_ms:
+                            u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0),
                     },
                 ))
             })

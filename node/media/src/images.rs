@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use image::codecs::jpeg::JpegEncoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError as DecodeError, ImageFormat, ImageReader, Limits};
+use image::{
+    DynamicImage, ImageDecoder, ImageError as DecodeError, ImageFormat, ImageReader, Limits,
+};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -280,7 +282,9 @@ fn refused(error: DecodeError) -> ImageError {
     match error {
         DecodeError::Limits(_) => ImageError::TooLarge,
         DecodeError::Unsupported(_) => ImageError::NotImage,
-        DecodeError::IoError(error) if error.kind() == io::ErrorKind::TimedOut => ImageError::TooSlow,
+        DecodeError::IoError(error) if error.kind() == io::ErrorKind::TimedOut => {
+            ImageError::TooSlow
+        }
         DecodeError::Decoding(_)
         | DecodeError::Encoding(_)
         | DecodeError::Parameter(_)

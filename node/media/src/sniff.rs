@@ -35,7 +35,9 @@ pub fn sniff(bytes: &[u8]) -> &'static str {
     let first = &bytes[..bytes.len().min(SNIFF_BYTES)];
     match infer::get(first) {
         // Its rules for text are looser than ours.
-        Some(known) if known.matcher_type() != infer::MatcherType::Text => standard(known.mime_type()),
+        Some(known) if known.matcher_type() != infer::MatcherType::Text => {
+            standard(known.mime_type())
+        }
         Some(_) | None => text(first, bytes.len() > SNIFF_BYTES).unwrap_or(UNKNOWN),
     }
 }
@@ -102,7 +104,10 @@ fn markup(text: &str) -> Option<&'static str> {
         Some("image/svg+xml")
     } else if begins_page(text) || text.contains("<html") || text.contains("<script") {
         Some("text/html")
-    } else if text.starts_with("<?") || text.starts_with("<!") || text[1..].starts_with(char::is_alphabetic) {
+    } else if text.starts_with("<?")
+        || text.starts_with("<!")
+        || text[1..].starts_with(char::is_alphabetic)
+    {
         Some("application/xml")
     } else {
         None
@@ -113,7 +118,9 @@ fn markup(text: &str) -> Option<&'static str> {
 fn begins_page(text: &str) -> bool {
     PAGE.iter().any(|tag| {
         text.strip_prefix(tag).is_some_and(|rest| {
-            tag.ends_with("--") || rest.is_empty() || rest.starts_with([' ', '>', '/', '\n', '\r', '\t', '\u{c}'])
+            tag.ends_with("--")
+                || rest.is_empty()
+                || rest.starts_with([' ', '>', '/', '\n', '\r', '\t', '\u{c}'])
         })
     })
 }

@@ -421,10 +421,16 @@ impl Uploads {
         let expired: Vec<_> = {
             let mut state = self.shared.state.lock();
             let is_expired = |entry: &Entry| {
-                entry.running.is_none() && entry.meta.whole.is_none() && entry.meta.expires_ms <= now
+                entry.running.is_none()
+                    && entry.meta.whole.is_none()
+                    && entry.meta.expires_ms <= now
             };
-            let ids: Vec<_> =
-                state.entries.iter().filter(|(_, entry)| is_expired(entry)).map(|(id, _)| *id).collect();
+            let ids: Vec<_> = state
+                .entries
+                .iter()
+                .filter(|(_, entry)| is_expired(entry))
+                .map(|(id, _)| *id)
+                .collect();
             for id in &ids {
                 state.forget(*id);
             }
