@@ -11,7 +11,7 @@ fn files_are_what_their_bytes_say() {
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "image/png", true),
         (b"GIF89a\x01\0\x01\0", "image/gif", true),
         (b"RIFF\x10\0\0\0WEBPVP8 ", "image/webp", true),
-        (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1", "image/avif", true),
+        (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf", "image/avif", true),
         (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "video/mp4", true),
         (b"ID3\x04\0\0\0\0\0\0", "audio/mpeg", true),
         (b"fLaC\0\0\0\x22", "audio/flac", true),
