@@ -94,7 +94,9 @@ async fn small_objects_come_and_go() {
     }
     let key = thumbnail_key(one, 160, "jpg");
     assert_eq!(blobs.get_small(&key).await.unwrap(), Some(Bytes::from_static(b"jpeg")));
-    blobs.remove_small_prefix(&thumbnail_prefix(one)).await.unwrap();
+    for _ in 0..2 {
+        blobs.remove_small_prefix(&thumbnail_prefix(one)).await.unwrap();
+    }
     assert_eq!(blobs.get_small(&key).await.unwrap(), None);
     assert!(blobs.get_small(&thumbnail_key(two, 160, "jpg")).await.unwrap().is_some());
     assert_eq!(names(&folder.path().join("thumbs")), [two.to_string()]);
