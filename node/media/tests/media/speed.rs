@@ -17,7 +17,8 @@ const BLOCK: usize = 64 * 1024;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement of some seconds, of 2 GiB"]
 async fn speed() {
-    let folder = TempDir::new_in(".").unwrap();
+    let folder =
+        TempDir::new_in(std::env::var("HOMING_TEST_SPEED").unwrap_or_else(|_| ".".into())).unwrap();
     let block = Bytes::from(noise(1, BLOCK));
     let source = folder.path().join("source");
     let mut file = File::create(&source).unwrap();
