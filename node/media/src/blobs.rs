@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -14,7 +15,9 @@ use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::prefix::PrefixStore;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, WriteMultipart};
+use object_store::{
+    ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreExt, RetryConfig, WriteMultipart,
+};
 
 use crate::ByteStream;
 use crate::files::{blocking, is_full, read_at, remove, stream as stream_file, sync_folder};
@@ -24,6 +27,17 @@ const PART_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Parts on their way to S3 at once: two keep a line busy, and bound what is in memory.
 const PARTS_AT_ONCE: usize = 2;
+
+/// How long S3 may take to accept a connection.
+const S3_CONNECT: Duration = Duration::from_secs(10);
+
+/// How long S3 may say nothing, while one part is sent included. There is no limit to a whole answer: a file is read as fast as
+/// whoever wants it takes it.
+const S3_SILENCE: Duration = Duration::from_secs(60);
+
+/// How long and how often a failed request is tried again: somebody waits for it.
+const S3_RETRY: Duration = Duration::from_secs(30);
+const S3_RETRIES: usize = 4;
 
 /// What a small object may measure: they are held in memory whole.
 const SMALL_BYTES: usize = 8 * 1024 * 1024;
@@ -156,6 +170,17 @@ impl Blobs {
                     allow_http,
                 } = config;
                 let builder = AmazonS3Builder::new()
+                    .with_client_options(
+                        ClientOptions::new()
+                            .with_timeout_disabled()
+                            .with_connect_timeout(S3_CONNECT)
+                            .with_read_timeout(S3_SILENCE),
+                    )
+                    .with_retry(RetryConfig {
+                        max_retries: S3_RETRIES,
+                        retry_timeout: S3_RETRY,
+                        ..RetryConfig::default()
+                    })
                     .with_region(region)
                     .with_bucket_name(bucket)
                     .with_access_key_id(access_key_id)

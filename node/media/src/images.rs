@@ -217,7 +217,9 @@ fn open(
         return Err(ImageError::TooLarge);
     }
     let timed = Timed { file: BufReader::new(file), until };
-    let mut reader = ImageReader::new(timed).with_guessed_format().map_err(ImageError::Io)?;
+    let mut reader = ImageReader::new(timed)
+        .with_guessed_format()
+        .map_err(|error| refused(DecodeError::IoError(error)))?;
     match reader.format() {
         Some(ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::Gif | ImageFormat::WebP) => {}
         Some(_) | None => return Err(ImageError::NotImage),

@@ -110,7 +110,7 @@ impl Fetch {
     pub(super) fn start(self, evicted: Vec<String>) {
         tokio::spawn(async move {
             let mut fetch = self;
-            match fetch.run(evicted).await {
+            match Box::pin(fetch.run(evicted)).await {
                 Ok(()) => fetch.is_whole = true,
                 Err(error) => {
                     tracing::debug!(key = fetch.key, reason = error.reason(), "a fetch failed");

@@ -225,10 +225,14 @@ impl Cache {
         if !is_key(key) {
             return Err(CacheError::BadKey);
         }
-        if let Some(here) = self.get(key).await? {
-            return Ok(here);
+        loop {
+            if let Some(here) = self.get(key).await? {
+                return Ok(here);
+            }
+            if let Some(arriving) = self.arriving(key, size, hash, &source)? {
+                return arriving.first_bytes().await;
+            }
         }
-        self.arriving(key, size, hash, source)?.first_bytes().await
     }
 
     /// Bytes of the files that are here.
@@ -273,17 +277,20 @@ impl Cache {
         blocking(move || remove(&path)).await
     }
 
-    /// Joins the fetch of a key, or begins it.
+    /// Joins the fetch of a key, or begins it; `None`: one has just ended well.
     fn arriving(
         &self,
         key: &str,
         size: u64,
         hash: Hash,
-        source: Arc<dyn Source>,
-    ) -> Result<Arc<Arriving>, CacheError> {
+        source: &Arc<dyn Source>,
+    ) -> Result<Option<Arc<Arriving>>, CacheError> {
         let mut state = self.shared.state.lock();
+        if state.files.contains_key(key) {
+            return Ok(None);
+        }
         if let Some(arriving) = state.fetches.get(key) {
-            return Ok(arriving.clone());
+            return Ok(Some(arriving.clone()));
         }
         let limits = &self.shared.limits;
         if state.fetches.len() >= limits.fetches {
@@ -293,11 +300,11 @@ impl Cache {
         let room = limits.bytes.checked_sub(others).ok_or(CacheError::NoRoom)?;
         let evicted = state.evict(room);
         state.promised = others;
-        let (arriving, fetch) = Fetch::new(&self.shared, key, size, hash, source);
+        let (arriving, fetch) = Fetch::new(&self.shared, key, size, hash, source.clone());
         state.fetches.insert(key.to_owned(), arriving.clone());
         drop(state);
         fetch.start(evicted);
-        Ok(arriving)
+        Ok(Some(arriving))
     }
 }
 

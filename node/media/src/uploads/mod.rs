@@ -523,6 +523,7 @@ fn status(meta: &Meta, offset: u64) -> UploadStatus {
 
 /// At most so many bytes of a text, whole characters.
 fn cut(mut text: String, bytes: usize) -> String {
-    text.truncate(text.floor_char_boundary(bytes));
+    let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.truncate(end.unwrap_or(0));
     text
 }

@@ -62,7 +62,7 @@ impl Piece {
         let (meta, offset) = (entry.meta.clone(), entry.offset);
         let shared = shared.clone();
         tokio::spawn(async move {
-            let result = run(shared, meta, offset, checksum, taken).await;
+            let result = Box::pin(run(shared, meta, offset, checksum, taken)).await;
             // Released before the answer is: whoever has it may go on at once.
             drop(release);
             // Nobody may be there any more.
@@ -144,7 +144,7 @@ impl Writer {
         meta: Meta,
         offset: u64,
         checksum: Option<Checksum>,
-    ) -> io::Result<Self> {
+    ) -> io::Result<Box<Self>> {
         let file = shared.disk.open_part(meta.id)?;
         if file.metadata()?.len() != offset {
             // A piece before this one could not be cut away.
@@ -162,7 +162,9 @@ impl Writer {
         if check.is_some() {
             shared.disk.mark(meta.id, offset)?;
         }
-        Ok(Self { shared, meta, file, began: (offset, hasher.clone()), offset, hasher, check })
+        // It goes to and fro between threads, with two states of BLAKE3 in it.
+        let began = (offset, hasher.clone());
+        Ok(Box::new(Self { shared, meta, file, began, offset, hasher, check }))
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
