@@ -234,7 +234,8 @@ fn download(address: &str, path: &str, token: Option<&str>) -> anyhow::Result<Du
     let mut socket = TcpStream::connect(address)?;
     let bearer = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
     let bearer = bearer.unwrap_or_default();
-    let asked = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{bearer}Connection: close\r\n\r\n");
+    let asked =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{bearer}Connection: close\r\n\r\n");
     socket.write_all(asked.as_bytes())?;
     let Answered { head, early } = read_head(&mut socket)?;
     ensure!(head.starts_with("HTTP/1.1 200"), "a download was answered {head}");
@@ -348,7 +349,8 @@ fn user_line() -> &'static str {
 impl Drop for Nginx {
     fn drop(&mut self) {
         // SIGTERM, so that the master ends its workers.
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw)
+        if let Some(pid) =
+            i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw)
         {
             let _gone_already = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
