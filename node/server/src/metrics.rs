@@ -226,6 +226,13 @@ pub fn of_bridge(bridge: &homing_bridge::MetricsSnapshot) -> Vec<Family> {
         Family::counter("frames_out", "WebSocket messages written", bridge.frames_out),
         Family::counter("client_in_bytes", "Bytes read from WebSockets", bridge.bytes_in),
         Family::counter("client_out_bytes", "Bytes written to WebSockets", bridge.bytes_out),
+        Family::gauge(
+            "media_transfers",
+            "Files on their way to and from clients now",
+            bridge.transfers_open as f64,
+        ),
+        Family::counter("media_in_bytes", "Bytes of files from clients", bridge.media_bytes_in),
+        Family::counter("media_out_bytes", "Bytes of files to clients", bridge.media_bytes_out),
     ]
 }
 
@@ -240,6 +247,16 @@ pub fn of_net(net: &homing_net::NetStats) -> Vec<Family> {
             "relay_frames_unknown",
             "Frames of a kind that this version does not know",
             net.frames_unknown,
+        ),
+        Family::counter(
+            "media_peers_in_bytes",
+            "Bytes of files from other homes",
+            net.media.bytes_in,
+        ),
+        Family::counter(
+            "media_peers_out_bytes",
+            "Bytes of files to other homes",
+            net.media.bytes_out,
         ),
         Family::counter("lookups_out", "Look-ups asked of other homes", net.queries_out),
         Family::counter("lookups_in", "Look-ups of other homes", net.queries_in),

@@ -377,13 +377,16 @@ impl homing_media::Source for PeerSource {
         Box::pin(async move {
             let (channel, id) = (self.channel, self.id);
             let ask = MediaAsk { channel, id, offset, thumbnail: None };
-            let answer = self.net.media(self.home, ask).await.map_err(|error| match &error {
-                MediaError::Refused { reason, .. } if reason == GONE => {
-                    SourceError { reason: GONE, is_transient: false }
+            let answer = self.net.media(self.home, ask).await.map_err(|error| {
+                let gone = matches!(&error, MediaError::Refused { reason, .. } if reason == GONE);
+                match (gone, error.is_lie()) {
+                    (true, _) => SourceError { reason: GONE, is_transient: false },
+                    (false, true) => SourceError { reason: LIED, is_transient: false },
+                    // Who waits is told to come again: a home that is away is so for longer than anybody waits.
+                    (false, false) => {
+                        SourceError { reason: error.reason(), is_transient: offset > 0 }
+                    }
                 }
-                _ if error.is_lie() => SourceError { reason: LIED, is_transient: false },
-                // Who waits is told to come again: a home that is away is away for longer than anybody waits.
-                _ => SourceError { reason: error.reason(), is_transient: offset > 0 },
             })?;
             if answer.size != self.size || answer.hash.is_none_or(|hash| hash != self.hash) {
                 return Err(SourceError { reason: LIED, is_transient: false });

@@ -170,13 +170,16 @@ impl Media {
         dry_run: bool,
     ) -> Result<ControlReply, ControlError> {
         let failed = |error: String| ControlError::refused("store", error);
-        let mut totals = MediaTotals::default();
-        totals.cache_bytes =
+        let cache_bytes =
             self.cache.purge(before_ms, dry_run).await.map_err(|error| {
                 failed(format!("other homes' files cannot be removed: {error}"))
             })?;
+        let mut totals = MediaTotals { cache_bytes, ..MediaTotals::default() };
         let mut after = None;
-        while !cached_only {
+        loop {
+            if cached_only {
+                break;
+            }
             let page = self.page(after).await.map_err(|fault| failed(fault.to_string()))?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.id);

@@ -69,8 +69,8 @@ impl Media {
             return Ok(whole);
         }
         // What is whole and could not be kept is tried again.
-        let whole = self.uploads.whole().into_iter();
-        match whole.filter(|whole| whole.id == id && whole.owner == user.as_str()).last() {
+        let mut whole = self.uploads.whole().into_iter();
+        match whole.find(|whole| whole.id == id && whole.owner == user.as_str()) {
             Some(whole) => self.finish(whole).await,
             None => {
                 let status = self.uploads.status(user.as_str(), id).await.map_err(refused)?;

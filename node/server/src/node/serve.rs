@@ -322,13 +322,10 @@ async fn forward(
 ) {
     while let Some(event) = events.recv().await {
         // Files are none of the hub's business.
-        let event = match event {
-            NetEvent::Media { home, ask, reply } => {
-                tokio::spawn(media.clone().serve(home, ask, reply));
-                continue;
-            }
-            event => event,
-        };
+        if let NetEvent::Media { home, ask, reply } = event {
+            tokio::spawn(media.clone().serve(home, ask, reply));
+            continue;
+        }
         if input.send(Input::Net(event)).await.is_err() {
             return;
         }

@@ -268,9 +268,13 @@ pub(crate) fn media(n: u8) -> MediaState {
         mime: "image/png".into(),
         name: "Küche.png".into(),
         created_at: u64::from(n) << 40,
-        image: (n % 2 == 1).then(|| ImageState { width: 640, height: 480, preview: vec![n; 24] }),
-        unnamed_since: (n % 3 == 0).then_some(7),
-        going: n % 6 == 0,
+        image: (!n.is_multiple_of(2)).then(|| ImageState {
+            width: 640,
+            height: 480,
+            preview: vec![n; 24],
+        }),
+        unnamed_since: n.is_multiple_of(3).then_some(7),
+        going: n.is_multiple_of(6),
     }
 }
 
