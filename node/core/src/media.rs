@@ -149,7 +149,9 @@ pub fn naming_for_home(
     media: MediaId,
 ) -> Result<Option<Naming>, Fault> {
     let Some(state) = reader.channel(channel)? else { return Ok(None) };
-    if !state.has_home(&home) {
+    // Whoever is only asked into a group, or has left it, is given nothing of it.
+    let is_in = if channel.is_group() { !state.nobody_of(&home) } else { state.has_home(&home) };
+    if !is_in {
         return Ok(None);
     }
     for (channel, pos) in reader.named(media, Some(channel), NAMINGS)? {

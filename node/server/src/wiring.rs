@@ -172,7 +172,7 @@ pub(crate) async fn media(
     hub: FilesDoor,
     net: &NetHandle,
     now: fn() -> u64,
-) -> anyhow::Result<Media> {
+) -> anyhow::Result<Arc<Media>> {
     let m = &config.media;
     let folder = config.media_folder();
     std::fs::create_dir_all(&folder)
@@ -224,6 +224,7 @@ pub(crate) async fn media(
             upload_bytes: m.upload_bytes,
             user_bytes: m.user_bytes,
             home_bytes: m.home_bytes,
+            min_free_bytes: config.limits.min_free_disk_bytes,
             unnamed_ms: m.unnamed_ms,
             sweep_ms: m.sweep_ms,
             link_ms: m.link_ms,

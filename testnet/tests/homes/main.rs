@@ -13,6 +13,7 @@ mod chat;
 mod clocks;
 mod clones;
 mod devices;
+mod files;
 mod forger;
 mod gossip;
 mod group_crowds;

@@ -25,16 +25,16 @@ impl Media {
         channel: ChannelId,
         media: MediaReference,
     ) -> Result<MediaState, Refused> {
-        self.check_room(user, media.size)?;
+        let reserved = self.reserve(user, media.size)?;
         let now = (self.now)();
         if media.home == self.own {
             let state = self.store.media(media.id).map_err(|_| stopping())?;
             let state = state.filter(|state| !state.going).ok_or_else(media_not_found)?;
-            let _keeping = self.keeping.read().await;
+            let _keeping = self.keeping(&media.hash).read().await;
             let owner = user.clone();
             let copy = MediaState { id, owner, created_at: now, unnamed_since: None, ..state };
             self.hub.keep(copy.clone()).await?;
-            self.used.lock().add(user, copy.size);
+            reserved.keep();
             return Ok(copy);
         }
         let places = self.store.named(MediaId::from(&media), Some(channel), 1);
@@ -55,7 +55,7 @@ impl Media {
         };
         let mime = homing_media::sniff(&first).to_owned();
         let image = self.probe(&mime, &staged).await;
-        let keeping = self.keeping.read().await;
+        let keeping = self.keeping(&media.hash).read().await;
         self.blobs.put(&staged, media.hash, media.size).await.map_err(store_failed)?;
         let state = MediaState {
             id,
@@ -71,7 +71,7 @@ impl Media {
         };
         self.hub.keep(state.clone()).await?;
         drop(keeping);
-        self.used.lock().add(user, state.size);
+        reserved.keep();
         Ok(state)
     }
 }

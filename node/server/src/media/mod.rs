@@ -12,7 +12,7 @@ mod upload;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use hashlink::LruCache;
@@ -21,9 +21,9 @@ use homing_link::{Code, Refused};
 use homing_media::{Blobs, Cache, Images, Uploads};
 use homing_net::NetHandle;
 use homing_store::Store;
-use homing_wire::{HomeId, Local, OpId, UserRef};
+use homing_wire::{Hash, HomeId, Local, OpId, UserRef};
 use parking_lot::Mutex;
-use tokio::sync::RwLock;
+use tokio::sync::{Mutex as AsyncMutex, RwLock};
 use uuid::Uuid;
 
 use crate::node::{Directory, FilesDoor, stopping};
@@ -40,6 +40,8 @@ pub(crate) struct MediaLimits {
     pub user_bytes: u64,
     /// What all may keep.
     pub home_bytes: u64,
+    /// Nothing is taken when less would be free on the disk of the folder.
+    pub min_free_bytes: u64,
     /// A file that no message names is kept for so long.
     pub unnamed_ms: u64,
     /// How often it is looked for what may go.
@@ -86,9 +88,13 @@ pub(crate) struct Media {
     link_key: [u8; 32],
     now: fn() -> u64,
     /// Held to read while a file's bytes and its row are put, to write while bytes that no row names are removed: in between, the
-    /// same bytes could come again.
-    keeping: RwLock<()>,
+    /// same bytes could come again. By the first byte of the hash, so that one large file does not hold up all others.
+    keeping: Vec<RwLock<()>>,
+    /// Uploads that are just being finished: each is so once.
+    finishing: Mutex<HashMap<Uuid, Arc<AsyncMutex<()>>>>,
     used: Mutex<Used>,
+    /// For work that goes on when whoever asked for it has gone.
+    this: Weak<Self>,
 }
 
 /// Bytes of the files that are kept.
@@ -122,7 +128,7 @@ const PAGE: usize = 1_000;
 
 impl Media {
     /// Reads how much is kept. Blocks.
-    pub(crate) fn new(parts: MediaParts) -> Result<Self, homing_core::Fault> {
+    pub(crate) fn new(parts: MediaParts) -> Result<Arc<Self>, homing_core::Fault> {
         let mut used = Used::default();
         let mut after = None;
         loop {
@@ -131,7 +137,8 @@ impl Media {
             after = Some(last.id);
             page.iter().for_each(|state| used.add(&state.owner, state.size));
         }
-        Ok(Self {
+        Ok(Arc::new_cyclic(|this| Self {
+            this: this.clone(),
             limits: parts.limits,
             metrics: MediaMetrics::default(),
             own: parts.directory.own(),
@@ -147,9 +154,10 @@ impl Media {
             smaller: Mutex::new(LruCache::new(SMALLER)),
             link_key: parts.link_key,
             now: parts.now,
-            keeping: RwLock::new(()),
+            keeping: (0..=u8::MAX).map(|_| RwLock::new(())).collect(),
+            finishing: Mutex::default(),
             used: Mutex::new(used),
-        })
+        }))
     }
 
     /// Who has that token.
@@ -160,6 +168,11 @@ impl Media {
         let account = self.store.account(&user).map_err(|_| stopping())?;
         account.filter(|account| account.state == AccountState::Active).ok_or_else(bad)?;
         Ok(user)
+    }
+
+    /// What guards the bytes of that hash.
+    fn keeping(&self, hash: &Hash) -> &RwLock<()> {
+        &self.keeping[usize::from(hash.0[0])]
     }
 
     fn me(&self, user: &Local) -> UserRef {

@@ -121,7 +121,7 @@ impl Media {
         self.used.lock().take(&state.owner, state.size);
         round.removed += 1;
         count(&self.metrics.removed, 1);
-        let _keeping = self.keeping.write().await;
+        let _keeping = self.keeping(&state.hash).write().await;
         if self.store.media_of_hash(state.hash, 1)?.is_empty() {
             let removed = match self.blobs.remove(state.hash).await {
                 Ok(()) => self.blobs.remove_small_prefix(&thumbnail_prefix(state.hash)).await,

@@ -1,6 +1,8 @@
 //! Uploads: what `homing-media` does with the bytes, and what becomes of a file that is whole.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use homing_core::{ImageState, MediaState};
 use homing_link::{
@@ -17,10 +19,37 @@ use super::metrics::count;
 use super::{Media, media_not_found};
 use crate::node::stopping;
 
+/// So long an upload's answer waits for its preview, behind other images: then it has none.
+const PREVIEW_WITHIN: Duration = Duration::from_secs(10);
+
+/// Room that somebody has been given; given back, unless it is kept.
+pub(super) struct Reserved<'a> {
+    media: &'a Media,
+    user: Local,
+    bytes: u64,
+    kept: bool,
+}
+
+impl Reserved<'_> {
+    /// The file is there.
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.media.used.lock().take(&self.user, self.bytes);
+        }
+    }
+}
+
 impl Media {
     async fn begin_for(&self, token: &str, new: NewUpload) -> Result<UploadStatus, Refused> {
         let user = self.user(token)?;
-        self.check_room(&user, new.length)?;
+        // Once it is begun, the uploads count it.
+        let _reserved = self.reserve(&user, new.length)?;
         let NewUpload { length, name, mime } = new;
         let new = homing_media::NewUpload { length, name, mime };
         match self.uploads.begin(user.as_str(), new).await.map_err(refused)? {
@@ -29,38 +58,43 @@ impl Media {
         }
     }
 
-    /// Whether a file of that length may come.
-    pub(super) fn check_room(&self, user: &Local, length: u64) -> Result<(), Refused> {
+    /// Room for a file of that length, if it may come.
+    pub(super) fn reserve(&self, user: &Local, length: u64) -> Result<Reserved<'_>, Refused> {
         let too_large = |reason: &'static str, message: &'static str, limit| {
-            Err(Refused::new(Code::TooLarge, reason, message).with_limit(limit))
+            Refused::new(Code::TooLarge, reason, message).with_limit(limit)
         };
         let limits = &self.limits;
         if length > limits.upload_bytes {
-            return too_large(
-                "upload_too_large",
-                "a file may not be so large here",
-                limits.upload_bytes,
-            );
+            let message = "a file may not be so large here";
+            return Err(too_large("upload_too_large", message, limits.upload_bytes));
         }
-        let (of_user, all) = {
-            let used = self.used.lock();
-            (used.of_user.get(user).copied().unwrap_or_default(), used.all)
-        };
+        self.check_disk(length)?;
+        let mut used = self.used.lock();
+        let of_user = used.of_user.get(user).copied().unwrap_or_default();
         let of_user = of_user.saturating_add(self.uploads.bytes_of(user.as_str()));
         if of_user.saturating_add(length) > limits.user_bytes {
             let message = "your files would be more than this home keeps for one user: delete some";
-            return too_large("user_quota", message, limits.user_bytes);
+            return Err(too_large("user_quota", message, limits.user_bytes));
         }
-        let all = all.saturating_add(self.uploads.bytes());
+        let all = used.all.saturating_add(self.uploads.bytes());
         if all.saturating_add(length) > limits.home_bytes {
             let message = "the files of all would be more than this home keeps: ask its operator";
-            return too_large("home_quota", message, limits.home_bytes);
+            return Err(too_large("home_quota", message, limits.home_bytes));
         }
-        if self.store.disk_low() {
-            let message = "the home's disk is nearly full: its operator must make room";
-            return Err(Refused::new(Code::Busy, "disk_full", message).with_retry_after_ms(10_000));
+        used.add(user, length);
+        drop(used);
+        Ok(Reserved { media: self, user: user.clone(), bytes: length, kept: false })
+    }
+
+    /// Nothing is taken while there is little room, on either disk.
+    fn check_disk(&self, length: u64) -> Result<(), Refused> {
+        let free = rustix::fs::statvfs(&self.copies)
+            .map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        if !self.store.disk_low() && free >= length.saturating_add(self.limits.min_free_bytes) {
+            return Ok(());
         }
-        Ok(())
+        let message = "the home's disk is nearly full: its operator must make room";
+        Err(Refused::new(Code::Busy, "disk_full", message).with_retry_after_ms(10_000))
     }
 
     async fn status_for(&self, token: &str, id: Uuid) -> Result<UploadStatus, Refused> {
@@ -123,8 +157,29 @@ impl Media {
         self.uploads.abandon(user.as_str(), id).await.map_err(refused)
     }
 
-    /// Keeps a file that is whole: its bytes, then its row. Done twice it is done once.
+    /// Keeps a file that is whole: its bytes, then its row. Done twice it is done once; begun it goes on, though whoever asked for
+    /// it has gone.
     pub(super) async fn finish(&self, upload: WholeUpload) -> Result<UploadStatus, Refused> {
+        let Some(this) = self.this.upgrade() else { return Err(stopping()) };
+        let finished = tokio::spawn(async move { this.finish_once(upload).await }).await;
+        finished.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    async fn finish_once(&self, upload: WholeUpload) -> Result<UploadStatus, Refused> {
+        let id = upload.id;
+        let turn = self.finishing.lock().entry(id).or_default().clone();
+        let one = turn.lock().await;
+        let finished = self.finish_now(upload).await;
+        drop(one);
+        let mut finishing = self.finishing.lock();
+        // This one's, and the table's: nobody else waits for it.
+        if Arc::strong_count(&turn) == 2 {
+            finishing.remove(&id);
+        }
+        finished
+    }
+
+    async fn finish_now(&self, upload: WholeUpload) -> Result<UploadStatus, Refused> {
         let id = upload.id;
         let owner: Local = upload.owner.parse().map_err(|_| media_not_found())?;
         let known = self.store.media(id).map_err(|_| stopping())?;
@@ -144,7 +199,7 @@ impl Media {
     async fn keep_upload(&self, upload: WholeUpload, owner: &Local) -> Result<MediaState, Refused> {
         let WholeUpload { id, name, size, hash, path, .. } = upload;
         let (mime, image) = self.look_at(&path, hash).await?;
-        let keeping = self.keeping.read().await;
+        let keeping = self.keeping(&hash).read().await;
         let stored = self.blobs.put(&path, hash, size).await.map_err(store_failed)?;
         let state = MediaState {
             id,
@@ -195,7 +250,9 @@ impl Media {
         if !mime.starts_with("image/") {
             return None;
         }
-        let image = self.images.probe(path).await.ok()?;
+        // Nobody waits long for a preview.
+        let image =
+            tokio::time::timeout(PREVIEW_WITHIN, self.images.probe(path)).await.ok()?.ok()?;
         Some(ImageState { width: image.width, height: image.height, preview: image.preview })
     }
 }

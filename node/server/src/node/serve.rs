@@ -140,11 +140,10 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
             .map(|(s, i)| (Some(s), Some(i)))?,
         false => (None, None),
     };
-    let media = Arc::new(
-        wiring::media(&config, &keys, &directory, &store, FilesDoor::new(input.clone()), &net, now)
-            .await
-            .context("files cannot be kept ([media])")?,
-    );
+    let door = FilesDoor::new(input.clone());
+    let media = wiring::media(&config, &keys, &directory, &store, door, &net, now)
+        .await
+        .context("files cannot be kept ([media])")?;
     let hub = Hub::new(HubParts {
         home,
         store: store.clone(),
