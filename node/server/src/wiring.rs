@@ -163,6 +163,24 @@ pub(crate) fn search(config: &Config) -> SearchLimits {
     }
 }
 
+/// Where the bytes of files are.
+pub(crate) fn blobs(config: &Config) -> BlobsConfig {
+    let m = &config.media;
+    let endpoint = m.s3_endpoint.as_ref().map(|url| url.as_str().to_owned());
+    match m.store {
+        MediaStore::Folder => BlobsConfig::Folder(config.media_folder()),
+        MediaStore::S3 => BlobsConfig::S3(S3Config {
+            allow_http: endpoint.as_ref().is_some_and(|url| url.starts_with("http://")),
+            endpoint,
+            region: m.s3_region.clone(),
+            bucket: m.s3_bucket.clone(),
+            prefix: m.s3_prefix.clone(),
+            access_key_id: m.s3_key_id.clone(),
+            secret_access_key: m.s3_key.0.clone(),
+        }),
+    }
+}
+
 /// Files. Blocks for a moment: rows of all files are read.
 pub(crate) async fn media(
     config: &Config,
@@ -178,21 +196,6 @@ pub(crate) async fn media(
     std::fs::create_dir_all(&folder)
         .and_then(|()| std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)))
         .with_context(|| format!("cannot make {}", folder.display()))?;
-    let blobs = match m.store {
-        MediaStore::Folder => BlobsConfig::Folder(folder.clone()),
-        MediaStore::S3 => BlobsConfig::S3(S3Config {
-            endpoint: m.s3_endpoint.as_ref().map(|url| url.as_str().to_owned()),
-            region: m.s3_region.clone(),
-            bucket: m.s3_bucket.clone(),
-            prefix: m.s3_prefix.clone(),
-            access_key_id: m.s3_key_id.clone(),
-            secret_access_key: m.s3_key.0.clone(),
-            allow_http: m
-                .s3_endpoint
-                .as_ref()
-                .is_some_and(|url| url.as_str().starts_with("http://")),
-        }),
-    };
     let uploads = UploadLimits {
         upload_bytes: m.upload_bytes,
         open_of_user: m.uploads_of_user,
@@ -225,6 +228,7 @@ pub(crate) async fn media(
             user_bytes: m.user_bytes,
             home_bytes: m.home_bytes,
             min_free_bytes: config.limits.min_free_disk_bytes,
+            image_bytes: images.file_bytes,
             unnamed_ms: m.unnamed_ms,
             sweep_ms: m.sweep_ms,
             link_ms: m.link_ms,
@@ -233,7 +237,7 @@ pub(crate) async fn media(
         store: store.clone(),
         hub,
         net: net.clone(),
-        blobs: Blobs::open(blobs)?,
+        blobs: Blobs::open(blobs(config))?,
         uploads: Uploads::open(folder.join("uploads"), uploads, now).await?,
         cache: Cache::open(folder.join("cache"), cache).await?,
         images: Images::new(images),

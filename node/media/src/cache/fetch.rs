@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -113,6 +114,9 @@ impl Fetch {
             match Box::pin(fetch.run(evicted)).await {
                 Ok(()) => fetch.is_whole = true,
                 Err(error) => {
+                    if error == CacheError::SourceLied {
+                        fetch.shared.lies.fetch_add(1, Ordering::Relaxed);
+                    }
                     tracing::debug!(key = fetch.key, reason = error.reason(), "a fetch failed");
                     fetch.failure = error;
                     let part = fetch.part();

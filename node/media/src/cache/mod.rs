@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
@@ -135,6 +136,8 @@ impl std::fmt::Debug for Cache {
 }
 
 struct Shared {
+    /// Files that were not what was said of them.
+    lies: AtomicU64,
     folder: PathBuf,
     limits: CacheLimits,
     state: Mutex<State>,
@@ -177,7 +180,8 @@ impl Cache {
                 state.bytes += size;
                 state.files.insert(name, size);
             }
-            let shared = Shared { folder, limits, state: Mutex::new(state) };
+            let shared =
+                Shared { lies: AtomicU64::new(0), folder, limits, state: Mutex::new(state) };
             let evicted = shared.state.lock().evict(shared.limits.bytes);
             shared.remove_all(&evicted)?;
             Ok(Self { shared: Arc::new(shared) })
@@ -233,6 +237,11 @@ impl Cache {
                 return arriving.first_bytes().await;
             }
         }
+    }
+
+    /// Files that were not what was said of them, since the cache was opened.
+    pub fn lies(&self) -> u64 {
+        self.shared.lies.load(Ordering::Relaxed)
     }
 
     /// Bytes of the files that are here.

@@ -9,12 +9,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use homing_media::Blobs;
 use homing_store::Store as _;
+use homing_wire::Hash;
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
 use super::{ConfigArg, output};
-use crate::config::{Config, PeerAddress, Pin};
+use crate::config::{Config, MediaStore, PeerAddress, Pin};
 use crate::control::{Control, ControlReply, PeerRow};
 use crate::keys::{AdminToken, Keys};
 use crate::node::{Displaced, check_folder, check_life};
@@ -141,6 +143,7 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<()> {
     report.put(clock(home.last_stamp_ms))?;
     report.put(disk(&config))?;
     report.put(flushes(&config.home.data))?;
+    report.put(media(&config).await)?;
     report.put(files(&config))?;
     for finding in ports(&config, home.running) {
         report.put(finding)?;
@@ -316,6 +319,41 @@ fn disk(config: &Config) -> Finding {
         );
     }
     Finding::ok("disk", format!("{} free", mib(free)))
+}
+
+/// Where files are kept: the room there, or whether the S3 server answers.
+async fn media(config: &Config) -> Finding {
+    let folder = config.media_folder();
+    if config.media.store == MediaStore::S3 {
+        let asked = match Blobs::open(wiring::blobs(config)) {
+            Ok(blobs) => blobs.size(Hash::of(&[])).await.map(drop),
+            Err(error) => Err(error),
+        };
+        return match asked {
+            Ok(()) => Finding::ok("media", "the S3 server answers"),
+            Err(error) => Finding::fail(
+                "media",
+                format!("the S3 server: {error}"),
+                "check media.s3_endpoint, s3_bucket and the key: files cannot be kept",
+            ),
+        };
+    }
+    // It is made at the first start.
+    let there = folder.ancestors().find(|path| path.exists()).unwrap_or(&folder);
+    let (least, path) = (config.limits.min_free_disk_bytes, folder.display());
+    match rustix::fs::statvfs(there) {
+        Ok(disk) => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let found = format!("{path}: {} MiB free", free >> 20);
+            if free < least.saturating_add(config.media.upload_bytes) {
+                let what = "make room, or set media.folder: not every file that may come has room";
+                Finding::warn("media", found, what)
+            } else {
+                Finding::ok("media", found)
+            }
+        }
+        Err(error) => Finding::fail("media", format!("{path}: {error}"), "is media.folder right?"),
+    }
 }
 
 /// Writes and flushes as a commit does, and says how long it takes: every message waits for one.

@@ -23,8 +23,8 @@ pub(super) fn count(counter: &AtomicU64, more: u64) {
 }
 
 impl MediaMetrics {
-    /// As names, helps and numbers. `kept`: bytes of the files that are kept here.
-    pub(crate) fn families(&self, kept: u64, cached: u64) -> Vec<Family> {
+    /// As names, helps and numbers. `kept`: bytes of the files of this home; `cached`: of others; `lies`: what the cache has found.
+    pub(crate) fn families(&self, kept: u64, cached: u64, lies: u64) -> Vec<Family> {
         let counter = |name, help, value: &AtomicU64| {
             Family::counter(name, help, value.load(Ordering::Relaxed))
         };
@@ -42,10 +42,10 @@ impl MediaMetrics {
                 "Files that other homes did not give to their end",
                 &self.fetches_failed,
             ),
-            counter(
+            Family::counter(
                 "media_liars",
-                "Files that were not what their message says: size or hash",
-                &self.liars,
+                "Files that were not what their message or their home says: size, hash or kind",
+                self.liars.load(Ordering::Relaxed) + lies,
             ),
             counter("media_served", "Files given to other homes", &self.served),
             counter(

@@ -42,6 +42,8 @@ pub(crate) struct MediaLimits {
     pub home_bytes: u64,
     /// Nothing is taken when less would be free on the disk of the folder.
     pub min_free_bytes: u64,
+    /// An image of which a smaller one is made.
+    pub image_bytes: u64,
     /// A file that no message names is kept for so long.
     pub unnamed_ms: u64,
     /// How often it is looked for what may go.
@@ -182,7 +184,7 @@ impl Media {
     /// As names, helps and numbers.
     pub(crate) fn families(&self) -> Vec<crate::metrics::Family> {
         let kept = self.used.lock().all;
-        self.metrics.families(kept, self.cache.bytes())
+        self.metrics.families(kept, self.cache.bytes(), self.cache.lies())
     }
 
     /// The signature of a link.

@@ -142,7 +142,7 @@ impl Media {
         state: MediaState,
         edge: u32,
     ) -> Result<MediaFile, Refused> {
-        if !state.mime.starts_with("image/") {
+        if !state.mime.starts_with("image/") || state.size > self.limits.image_bytes {
             return Err(no_thumbnail());
         }
         let edge = edge_for(edge);
@@ -223,7 +223,6 @@ impl Media {
             match &error {
                 CacheError::Busy => busy(),
                 CacheError::SourceLied => {
-                    count(&self.metrics.liars, 1);
                     warn!(home = %self.directory.show(&media.home), id = %media.id, "a home gave another file than its message says");
                     media_not_found()
                 }
