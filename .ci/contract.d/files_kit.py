@@ -139,8 +139,8 @@ class Person:
     def look_and_read(self, media):
         return self.read(media, "HEAD").status, self.read(media).status
 
-    def download(self, media, headers=None, after_first=None):
-        """A large file, never gathered. `after_first` is called when its first bytes are here."""
+    def download(self, media, headers=None, after=0, then=None):
+        """A large file, never gathered. `then` is called once so many bytes are here."""
         connection = http.client.HTTPConnection(urllib.parse.urlsplit(self.base).netloc, timeout=TRANSFER_S)
         come, hasher = 0, blake3()
         try:
@@ -151,9 +151,9 @@ class Person:
                 while piece := answer.read1(BLOCK):
                     hasher.update(piece)
                     come += len(piece)
-                    if after_first:
-                        after_first()
-                        after_first = None
+                    if then and come >= after:
+                        then()
+                        then = None
             except (OSError, http.client.HTTPException):
                 # It broke off: `come` tells where.
                 pass
@@ -346,7 +346,7 @@ class Memory:
 
     def __init__(self, network):
         self.network = network
-        self.idle, self.most, self.ever = {}, {}, {}
+        self.idle, self.most, self.ever, self.kinds = {}, {}, {}, {}
         self.over = threading.Event()
 
     def __enter__(self):
@@ -361,7 +361,9 @@ class Memory:
         self.looking.join()
 
     def idle_now(self, home):
-        self.idle[home] = (self.network.homes[home]["pid"], self.of(home, "VmRSS"))
+        """Of one that was started again the less counts: it may have work already."""
+        now = self.of(home, "VmRSS")
+        self.idle[home] = (self.network.homes[home]["pid"], min(now, self.idle.get(home, (0, now))[1]))
 
     def of(self, home, what):
         """In bytes; 0 of a home that has ended."""
@@ -381,9 +383,21 @@ class Memory:
             # Of one that was started again it is not known yet what it takes when idle.
             if pid != self.network.homes[home]["pid"]:
                 continue
-            self.most[home] = max(self.most.get(home, 0), self.of(home, "VmRSS") - idle)
+            above = self.of(home, "VmRSS") - idle
+            if above > self.most.get(home, 0):
+                self.most[home] = above
+                # Of what: its own, and what is mapped.
+                self.kinds[home] = [self.of(home, kind) // MIB for kind in ("RssAnon", "RssFile")]
             self.ever[home] = max(self.ever.get(home, 0), self.of(home, "VmHWM"))
 
     def told(self):
         self.look_once()
-        return max(self.most.values()), max(self.ever.values())
+        return max(self.most.values(), default=0), max(self.ever.values(), default=0)
+
+    def details(self):
+        """For whoever has to find out why."""
+        return ", ".join(
+            f"{home} {self.most[home] // MIB} MiB above {self.idle[home][1] // MIB}"
+            f" (of its own {self.kinds[home][0]}, mapped {self.kinds[home][1]})"
+            for home in sorted(self.most)
+        )
