@@ -139,10 +139,10 @@ class Person:
     def look_and_read(self, media):
         return self.read(media, "HEAD").status, self.read(media).status
 
-    def download(self, media, headers=None, after=0, then=None):
-        """A large file, never gathered. `then` is called once so many bytes are here."""
+    def download(self, media, headers=None, after=0, then=None, hasher=None):
+        """A large file, never gathered. `then` is called once so many bytes are here. `hasher`: of what came before."""
         connection = http.client.HTTPConnection(urllib.parse.urlsplit(self.base).netloc, timeout=TRANSFER_S)
-        come, hasher = 0, blake3()
+        come, hasher = 0, hasher or blake3()
         try:
             connection.request("GET", path_of(media), headers={**self.bearer, **(headers or {})})
             answer = connection.getresponse()
