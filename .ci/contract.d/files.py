@@ -80,6 +80,8 @@ class Files:
         self.alice, self.bob = people[f"alice@{HOME}"], people[f"bob@{OTHER}"]
         self.carol, self.stranger = people[f"carol@{OTHER}"], people[f"carol@{HOME}"]
         self.colleagues = []
+        # What homes took before they had anything to do.
+        self.idle = {}
         # How each home runs, beside what all homes have; `None`: it does not.
         self.running = dict.fromkeys(network.homes, {})
 
@@ -186,7 +188,7 @@ class Files:
         file = self.network.folder / "large.bin"
         wanted = write_file(file, size)
         try:
-            with Memory(self.network) as memory:
+            with Memory(self.network, self.idle) as memory:
                 begin = time.monotonic()
                 url = self.upload_in_spite(library, file, piece, memory)
                 up = time.monotonic() - begin

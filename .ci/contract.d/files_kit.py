@@ -344,9 +344,11 @@ class Memory:
 
     EVERY_S = 0.1
 
-    def __init__(self, network):
+    def __init__(self, network, idle=None):
+        """`idle`: of earlier, kept from one to the next, so that what is never given back counts as well."""
         self.network = network
-        self.idle, self.most, self.ever, self.kinds = {}, {}, {}, {}
+        self.idle = {} if idle is None else idle
+        self.most, self.ever, self.kinds = {}, {}, {}
         self.over = threading.Event()
 
     def __enter__(self):
