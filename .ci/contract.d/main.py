@@ -9,6 +9,7 @@ from pathlib import Path
 
 import admin
 import clients
+import files
 import hostile
 import methods
 import schemas
@@ -20,6 +21,7 @@ PARTS = {
     "methods": (methods.run, "every method and every HTTP call, rightly and wrongly"),
     "bytes": (hostile.run, "text byte for byte, and bytes that are nobody's friend"),
     "admin": (admin.run, "the operator's door: what is open and what is not"),
+    "files": (files.run, "files: there and back, who may have them, and what happens when something breaks"),
 }
 
 USAGE = "usage: .ci/contract [PART…]\n" + "\n".join(

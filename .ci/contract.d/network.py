@@ -5,9 +5,11 @@ import json
 import os
 import queue
 import re
+import signal
 import socket
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -49,10 +51,10 @@ class Networks:
         for network in self.started.values():
             network.stop()
 
-    def get(self, name="main", homes=3):
+    def get(self, name="main", homes=3, environment=None):
         if name not in self.started:
             # Known before it is ready: it must be stopped in any case.
-            self.started[name] = Network(self.folder / name, homes)
+            self.started[name] = Network(self.folder / name, homes, environment)
             self.started[name].start()
         network = self.started[name]
         check(len(network.homes) == homes, "the homes did not start: see above")
@@ -72,34 +74,25 @@ class Networks:
 class Network:
     """One `homing-testnet up`."""
 
-    def __init__(self, folder, homes):
+    def __init__(self, folder, homes, environment=None):
         self.folder = folder
         self.count = homes
         self.base = free_base(homes)
+        # What every home gets beside what this process has.
+        self.environment = environment or {}
         self.homes = {}
         self.process = None
+        # Homes that were started again: those are nobody's but ours.
+        self.served = {}
 
     def start(self):
         self.folder.mkdir()
         testnet = PROGRAMS / "homing-testnet"
         check(testnet.is_file(), f"{testnet} is not there: cargo build --bin homing --bin homing-testnet")
         up = [testnet, "up", "--json", "--homes", self.count, "--port-base", self.base, "--dir", self.folder]
-        # The guard ends it even when this process is killed in a way that nobody can catch.
-        guard = [testnet, "guard", "--parent", os.getpid(), "--gently", "--"]
         self.errors = self.folder / "up.log"
-        with open(self.errors, "wb") as errors:
-            self.process = subprocess.Popen(
-                [str(word) for word in guard + up],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                # Ctrl-C is ours to hand on.
-                process_group=0,
-            )
-        lines = queue.Queue()
-        threading.Thread(target=read_lines, args=(self.process.stdout, lines), daemon=True).start()
+        self.process = guarded(up, self.errors, self.environment)
+        lines = lines_of(self.process)
         while True:
             try:
                 line = lines.get(timeout=READY_S)
@@ -122,14 +115,33 @@ class Network:
         return f":\n{text}" if text else ""
 
     def stop(self):
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.process.terminate()
+        for process in (*self.served.values(), self.process):
+            end(process)
+
+    def kill(self, home, how=signal.SIGKILL):
+        """Ends a home, at once or with SIGTERM in order, and waits until it has."""
+        pid = self.homes[home]["pid"]
+        if is_running(pid):
+            os.kill(pid, how)
+        wait_until(lambda: not is_running(pid), f"the end of {home}", STOP_S)
+
+    def serve(self, home, environment=None):
+        """Starts a home again that has ended."""
+        said = self.homes[home]
+        words = [PROGRAMS / "homing", "serve", "--config", said["config"], "--json"]
+        log = self.folder / f"{home}.log"
+        if home in self.served:
+            end(self.served[home])
+        process = self.served[home] = guarded(words, log, {**self.environment, **(environment or {})})
+        lines = lines_of(process)
         try:
-            self.process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            line = lines.get(timeout=READY_S)
+        except queue.Empty:
+            raise Failed(f"{home} was not ready within {READY_S} s") from None
+        if line is None or not json.loads(line).get("ready"):
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
+            raise Failed(f"{home} did not start again: {line}\n{tail}")
+        said["pid"] = process.pid
 
     def http(self, home):
         return self.homes[home]["http"]
@@ -153,6 +165,62 @@ class Network:
         await sock.connect({"Authorization": f"Bearer {self.log_in(address)}"})
         sock.opened = await sock.result("session.open", **params)
         return sock
+
+
+def guarded(words, log, environment=None, gently=True):
+    """A process that ends even when this one is killed in a way that nobody can catch."""
+    guard = [PROGRAMS / "homing-testnet", "guard", "--parent", os.getpid(), *(["--gently"] if gently else []), "--"]
+    with open(log, "ab") as errors:
+        return subprocess.Popen(
+            [str(word) for word in guard + words],
+            cwd=log.parent,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            # Ctrl-C is ours to hand on.
+            process_group=0,
+        )
+
+
+def end(process):
+    """In order, or else at once."""
+    if process is None or process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def is_running(pid):
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    # Whoever started it may be slow to take note of its end.
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def wait_until(condition, what, seconds=PATIENCE_S, pause=0.02):
+    """For what nobody tells. Returns what the condition returns once that is true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        came = condition()
+        if came:
+            return came
+        check(time.monotonic() < deadline, f"{what} did not come within {seconds} s")
+        time.sleep(pause)
+
+
+def lines_of(process):
+    """What it prints, as it comes; `None` is the end."""
+    lines = queue.Queue()
+    threading.Thread(target=read_lines, args=(process.stdout, lines), daemon=True).start()
+    return lines
 
 
 def read_lines(pipe, lines):
