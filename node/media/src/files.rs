@@ -12,8 +12,8 @@ use futures::{StreamExt, stream};
 
 use crate::ByteStream;
 
-/// What one read takes: large enough that the hand-over between threads costs nothing beside it.
-pub(crate) const READ_BYTES: u64 = 512 * 1024;
+/// What one read takes: so large that the hand-over between threads costs little beside it, and a thousand downloads take 256 MiB.
+pub(crate) const READ_BYTES: u64 = 128 * 1024;
 
 /// Reads under way for one stream: the next piece is read while one is sent.
 const AHEAD: usize = 2;
@@ -29,9 +29,11 @@ pub(crate) fn stream(file: Arc<File>, range: Range<u64>) -> ByteStream {
 
 /// One piece of a file, whole or an error.
 pub(crate) async fn read_at(file: Arc<File>, piece: Range<u64>) -> io::Result<Bytes> {
+    let length = usize::try_from(piece.end - piece.start).map_err(io::Error::other)?;
+    // Made here and not on the thread that reads: there are many of those, and an allocator keeps for each of them what it
+    // has made and others have freed.
+    let mut bytes = vec![0; length];
     blocking(move || {
-        let length = usize::try_from(piece.end - piece.start).map_err(io::Error::other)?;
-        let mut bytes = vec![0; length];
         file.read_exact_at(&mut bytes, piece.start)?;
         Ok(Bytes::from(bytes))
     })

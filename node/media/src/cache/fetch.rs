@@ -186,14 +186,15 @@ impl Fetch {
             }
             let (file, start) = (reached.file.clone(), reached.offset);
             let mut hasher = reached.hasher.clone();
-            reached.hasher = blocking(move || {
+            // The pieces come back to be freed where they were made: see `read_at`.
+            (reached.hasher, _) = blocking(move || {
                 let mut offset = start;
                 for piece in &pieces {
                     file.write_all_at(piece, offset)?;
                     hasher.update(piece);
                     offset += piece.len() as u64;
                 }
-                Ok(hasher)
+                Ok((hasher, pieces))
             })
             .await?;
             reached.offset += length as u64;

@@ -113,9 +113,10 @@ async fn run(
             }
         }
         // No thread is held while nothing comes: a thousand slow uploads are a thousand tasks.
-        (writer, failed) = blocking(move || {
+        // The pieces come back to be freed where they were made: see `files::read_at`.
+        (writer, failed, _) = blocking(move || {
             let failed = pieces.iter().try_for_each(|bytes| writer.write(bytes)).err();
-            Ok((writer, failed))
+            Ok((writer, failed, pieces))
         })
         .await?;
     }
