@@ -1,5 +1,6 @@
 """schemathesis against the OpenAPI document, at a home of its own: failed log-ins are counted by address."""
 
+import os
 import re
 import subprocess
 import sys
@@ -52,6 +53,7 @@ def run(networks):
         done = subprocess.run(
             [str(word) for word in command],
             cwd=network.folder,
+            env={**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(Path(__file__).parent)},
             capture_output=True,
             text=True,
             timeout=MOST_S,
