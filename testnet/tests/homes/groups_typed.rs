@@ -114,6 +114,7 @@ impl Shell {
         let program = party.homes[0].program().path();
         let folders = std::env::var("PATH").unwrap();
         let mut process = tokio::process::Command::new("sh")
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .env("PATH", format!("{}:{folders}", program.parent().unwrap().display()))
             .env("HOMING_PROFILE_DIR", party.homes[0].dir().join("profiles"))
             .stdin(std::process::Stdio::piped())
@@ -169,6 +170,16 @@ async fn the_readme_can_be_typed_as_it_stands() {
             let shown = format!("http://127.0.0.1:{port}");
             typed = typed.replace(&shown, &home.ready().unwrap().http);
         }
+        // The person's own folder is none of a test's.
+        let folder = party.homes[0].dir().display().to_string();
+        typed = typed.replace("/tmp/", &format!("{folder}/"));
+        if line.contains("history alice@acme.test") {
+            let with = serde_json::json!({ "with": "alice@acme.test" });
+            let chat: Value = bob.call("channels.open", &with).await.unwrap();
+            let chat: Uuid = chat["channel"].as_str().unwrap().parse().unwrap();
+            let file = |chat: &Value| chat["last"]["body"]["type"] == "media";
+            until(&bob, &mut bob_hears, chat, file).await;
+        }
         // A person takes a moment; what another home has done is here by then.
         if line.contains("$group") && !line.contains("profile alice") {
             let group: Uuid = shell.says("echo $group").await.trim().parse().unwrap();
@@ -187,6 +198,7 @@ async fn the_readme_can_be_typed_as_it_stands() {
         let of = walk.iter().find(|(line, _)| line.contains(part));
         &of.unwrap_or_else(|| panic!("README.md shows no {part}")).1
     };
+    assert!(said("bob download").contains("from-alice.md"));
     assert!(said("bob history $group").contains("hello, all of you"));
     assert!(said("group members $group").contains("owner    alice@acme.test"));
     assert!(said("group invite $group").contains("done"));
