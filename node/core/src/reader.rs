@@ -136,6 +136,9 @@ pub trait Reader {
         channel: Option<ChannelId>,
         limit: usize,
     ) -> Result<Vec<(ChannelId, Pos)>, Fault>;
+    /// Entries whose bodies are to go from the disk, and since when (Unix milliseconds), at most `limit`, by channel and
+    /// place.
+    fn erasures(&self, limit: usize) -> Result<Vec<(ChannelId, Pos, u64)>, Fault>;
     /// What an `op` of a user has done.
     fn op(&self, user: &Local, op: OpId) -> Result<Option<OpDone>, Fault>;
     /// `op`s done before `before_ms`, at most `limit`, so that they can be forgotten.

@@ -174,6 +174,16 @@ pub enum Write {
         /// It does.
         there: bool,
     },
+    /// The body of an entry is to go from the disk, for nobody is shown it any more since then (Unix milliseconds); `None`:
+    /// it stays. The store takes it away some time after (`Store::tidy` of `homing-store`), and forgets that it should.
+    Erase {
+        /// Of which channel.
+        channel: ChannelId,
+        /// Which entry.
+        pos: Pos,
+        /// Since when.
+        since: Option<u64>,
+    },
     /// What an `op` of a user has done.
     Op {
         /// Whose.

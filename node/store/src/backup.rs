@@ -352,6 +352,9 @@ fn go_through(store: &dyn Store, out: &mut Out<'_>) -> Result<(), BackupError> {
             part.add(out, Write::Channel(Box::new(state)))?;
         }
     }
+    for (channel, pos, since) in store.erasures(usize::MAX)? {
+        part.add(out, Write::Erase { channel, pos, since: Some(since) })?;
+    }
     part.end(out)
 }
 
@@ -516,6 +519,7 @@ mod tag {
     pub(super) const MEDIA: u8 = 22;
     pub(super) const MEDIA_GONE: u8 = 23;
     pub(super) const NAMED: u8 = 24;
+    pub(super) const ERASE: u8 = 25;
 }
 
 fn next_write(rest: &[u8]) -> Option<(u8, usize)> {
@@ -563,6 +567,7 @@ fn encode_batch(batch: &Batch) -> Vec<u8> {
             Write::Named { media, channel, pos, there } => {
                 (tag::NAMED, to_bytes(&(media.home, media.id, channel, pos, there)))
             }
+            Write::Erase { channel, pos, since } => (tag::ERASE, to_bytes(&(channel, pos, since))),
             Write::Seen { user, at } => (tag::SEEN, to_bytes(&(user, at))),
             Write::Listed { list, owner, other, since } => {
                 (tag::LISTED, to_bytes(&(list, owner, other, since)))
@@ -631,6 +636,10 @@ fn decode_batch(mut content: Bytes) -> Option<Batch> {
             tag::NAMED => {
                 let (home, id, channel, pos, there) = from_bytes(&content)?;
                 Write::Named { media: MediaId { home, id }, channel, pos, there }
+            }
+            tag::ERASE => {
+                let (channel, pos, since) = from_bytes(&content)?;
+                Write::Erase { channel, pos, since }
             }
             tag::PEER => Write::Peer(Box::new(values::decode(&content).ok()?)),
             tag::ROSTER => {
@@ -750,6 +759,7 @@ pub fn restore_batch(
             | Write::Media(_)
             | Write::MediaGone { .. }
             | Write::Named { .. }
+            | Write::Erase { .. }
             | Write::Op { .. }
             | Write::OpGone { .. } => {}
         }

@@ -8,8 +8,8 @@ use homing_core::{Batch, Fault, LogEntry, MediaId, MessageKey, OpDone, Write, na
 
 use crate::keys::Key;
 use crate::values::{
-    self, DraftRow, IsChange, IsFound, IsNamed, IsOpen, LetterRow, ListedSince, Listing, OpAge,
-    OwedSince, PrunedTo, RosterRow, SeenAt, Stored, TokenOf,
+    self, DraftRow, EraseSince, IsChange, IsFound, IsNamed, IsOpen, LetterRow, ListedSince,
+    Listing, OpAge, OwedSince, PrunedTo, RosterRow, SeenAt, Stored, TokenOf,
 };
 
 /// Takes what a batch changes, in order. Later changes of a key win.
@@ -123,6 +123,10 @@ pub(crate) fn translate(
                     sink.delete(&key);
                 }
             }
+            Write::Erase { channel, pos, since } => match since {
+                Some(since) => sink.put(&Key::erase(*channel, *pos), &EraseSince(*since)),
+                None => sink.delete(&Key::erase(*channel, *pos)),
+            },
             Write::Op { user, op, done } => {
                 sink.put(&Key::op(user, *op), done);
                 sink.put(&Key::op_age(done.at, user, *op), &OpAge);
@@ -176,6 +180,7 @@ fn superseded(batch: &Batch) -> Vec<bool> {
             | Write::Media(_)
             | Write::MediaGone { .. }
             | Write::Named { .. }
+            | Write::Erase { .. }
             | Write::Op { .. }
             | Write::OpGone { .. } => false,
         })

@@ -47,6 +47,8 @@ pub(crate) mod kind {
     pub(crate) const MEDIA: u8 = b'u';
     /// Where a file is named.
     pub(crate) const NAMED: u8 = b'A';
+    /// Whose bodies are to go.
+    pub(crate) const ERASE: u8 = b'E';
     /// Files of this home by what is in them.
     pub(crate) const MEDIA_HASH: u8 = b'B';
     pub(crate) const OP: u8 = b'x';
@@ -224,6 +226,10 @@ impl Key {
         Self::of(kind::NAMED, &[&media.home.0, media.id.as_bytes(), channel.as_bytes(), &pos])
     }
 
+    pub(crate) fn erase(channel: ChannelId, pos: Pos) -> Self {
+        Self::of(kind::ERASE, &[channel.as_bytes(), &pos.0.to_be_bytes()])
+    }
+
     pub(crate) fn op(user: &Local, op: OpId) -> Self {
         Self::of(kind::OP, &[user.as_str().as_bytes(), &[0], op.as_bytes()])
     }
@@ -326,6 +332,12 @@ pub(crate) fn parse_unanswered(key: &[u8]) -> Option<(HomeId, Local, ChannelId)>
 /// The file that the key of a hash ends with.
 pub(crate) fn parse_media_hash(key: &[u8]) -> Option<Uuid> {
     Uuid::from_slice(key.get(33..)?).ok()
+}
+
+/// The entry that the key of [`Key::erase`] names.
+pub(crate) fn parse_erase(key: &[u8]) -> Option<(ChannelId, Pos)> {
+    let channel = Uuid::from_slice(key.get(1..17)?).ok()?;
+    Some((ChannelId(channel), parse_pos(key)?))
 }
 
 /// Where the key of [`Key::named`] says that a file is named.

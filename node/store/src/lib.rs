@@ -29,6 +29,7 @@ mod memory;
 mod sample;
 mod stats;
 mod tap;
+mod tidy;
 mod values;
 mod view;
 
@@ -46,6 +47,7 @@ pub use journal::{Flush, JournalConfig, JournalStore, Lock};
 pub use memory::MemoryStore;
 pub use stats::{Clocked, StoreStats, TIMING_BUCKETS, Timing};
 pub use tap::Tap;
+pub use tidy::{Tidied, Tidy};
 
 /// The format that this program writes, and the newest it reads.
 pub const FORMAT: u32 = 2;
@@ -70,6 +72,12 @@ pub trait Store: Reader + Send + Sync + 'static {
 
     /// The disk is nearly full: refuse what would write more. Asked at most every second.
     fn disk_low(&self) -> bool;
+
+    /// One bounded step of giving space back: bodies that are to go leave the disk, and what nobody can read any more goes
+    /// with the files that held it. Called by one thread at a time, beside commits and reads, which it does not hold up. It
+    /// ends early where the store closes. A failure leaves everything as it was, but for what was done before it; whether the
+    /// store goes on after it is what the next commit says.
+    fn tidy(&self, wish: &Tidy) -> Result<Tidied, StoreError>;
 
     /// A clean stop: what is behind the journal catches up, so that the next opening is quick. Reads
     /// still work; commits answer [`StoreError::Closed`].

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use homing_core::{
     Account, Batch, ChannelState, Device, EntryRow, Fault, Fold, Invite, ListRow, LogEntry,
-    MessageKey, OpDone, PeerState, TokenHash, UserList,
+    MessageKey, OpDone, PeerState, Reader as _, TokenHash, UserList,
 };
 use homing_wire::{ChannelId, DeviceId, Epoch, HomeId, Local, OpId, Pos, Seq, Stamp, UserRef};
 use parking_lot::RwLock;
@@ -16,7 +17,7 @@ use crate::keys::Key;
 use crate::tap::Taps;
 use crate::values::{self, Stored};
 use crate::view::{self, Pair, View};
-use crate::{FORMAT, Meta, Store, StoreError, StoreStats, Tap};
+use crate::{FORMAT, Meta, Store, StoreError, StoreStats, Tap, Tidied, Tidy};
 
 /// A store that dies with its process.
 pub struct MemoryStore {
@@ -116,6 +117,25 @@ impl Store for MemoryStore {
 
     fn disk_low(&self) -> bool {
         false
+    }
+
+    fn tidy(&self, wish: &Tidy) -> Result<Tidied, StoreError> {
+        let due = self
+            .erasures(usize::MAX)
+            .map_err(|fault| StoreError::Index { path: "memory".into(), what: fault.0 })?;
+        let mut state = self.state.write();
+        let mut tidied = Tidied::default();
+        for (channel, pos, since) in due {
+            if since >= wish.erase_before_ms {
+                continue;
+            }
+            state.values.remove(&Key::erase(channel, pos).to_vec());
+            if let Some(entry) = state.entries.get_mut(&(channel, pos)) {
+                Arc::make_mut(entry).event.body = Bytes::new();
+                tidied.erased += 1;
+            }
+        }
+        Ok(tidied)
     }
 
     fn close(&self) -> Result<(), StoreError> {

@@ -165,6 +165,10 @@ pub(crate) struct MessagePlace {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct IsNamed;
 
+/// A body is to go since then, in Unix milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct EraseSince(pub(crate) u64);
+
 /// An `op` is found by age; its key says all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct OpAge;
@@ -205,6 +209,7 @@ stored!(LetterRow, 1);
 stored!(OpAge, 1);
 stored!(MediaState, 1);
 stored!(IsNamed, 1);
+stored!(EraseSince, 1);
 
 #[cfg(test)]
 mod tests {

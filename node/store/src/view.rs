@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::keys::{self, Key, kind};
 use crate::values::{
-    self, DraftRow, IsOpen, LetterRow, ListedSince, Listing, OwedSince, PrunedTo, RosterRow,
-    SeenAt, Stored, TokenOf,
+    self, DraftRow, EraseSince, IsOpen, LetterRow, ListedSince, Listing, OwedSince, PrunedTo,
+    RosterRow, SeenAt, Stored, TokenOf,
 };
 
 /// A key with its value.
@@ -344,6 +344,21 @@ pub(crate) fn named(
     rows.iter().map(|(key, _)| keys::parse_named(key).ok_or_else(|| bad_key("file"))).collect()
 }
 
+pub(crate) fn erasures(
+    view: &impl View,
+    limit: usize,
+) -> Result<Vec<(ChannelId, Pos, u64)>, Fault> {
+    let all = Key::all(kind::ERASE);
+    view.scan(&all, &keys::end_of(&all), limit)?
+        .into_iter()
+        .map(|(key, bytes)| {
+            let (channel, pos) = keys::parse_erase(&key).ok_or_else(|| bad_key("erasure"))?;
+            let EraseSince(since) = values::decode_named("erasure", &bytes)?;
+            Ok((channel, pos, since))
+        })
+        .collect()
+}
+
 pub(crate) fn roster(view: &impl View, id: ChannelId) -> Result<Option<Bytes>, Fault> {
     let row: Option<RosterRow> = view.one("roster", &Key::roster(id))?;
     Ok(row.map(|row| row.0))
@@ -608,6 +623,9 @@ macro_rules! reader {
                 limit: usize,
             ) -> Result<Vec<(ChannelId, Pos)>, Fault> {
                 view::named(self.view(), media, channel, limit)
+            }
+            fn erasures(&self, limit: usize) -> Result<Vec<(ChannelId, Pos, u64)>, Fault> {
+                view::erasures(self.view(), limit)
             }
             fn letters(&self) -> Result<Vec<(HomeId, u64, bytes::Bytes)>, Fault> {
                 view::letters(self.view())

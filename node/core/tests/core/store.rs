@@ -36,6 +36,7 @@ pub(crate) struct TestStore {
     invites: BTreeMap<TokenHash, Invite>,
     pub(crate) owed: BTreeMap<(HomeId, ChannelId), u64>,
     pub(crate) asked: BTreeSet<(HomeId, Local, ChannelId)>,
+    pub(crate) erasures: BTreeMap<(ChannelId, Pos), u64>,
     pub(crate) medias: BTreeMap<Uuid, MediaState>,
     pub(crate) named: BTreeSet<(MediaId, ChannelId, Pos)>,
     pub(crate) peers: BTreeMap<HomeId, PeerState>,
@@ -151,6 +152,12 @@ impl TestStore {
                     let row = (*media, *channel, *pos);
                     let _same =
                         if *there { self.named.insert(row) } else { self.named.remove(&row) };
+                }
+                Write::Erase { channel, pos, since } => {
+                    match since {
+                        Some(since) => self.erasures.insert((*channel, *pos), *since),
+                        None => self.erasures.remove(&(*channel, *pos)),
+                    };
                 }
                 Write::Unanswered { home, user, channel, open } => {
                     let row = (*home, user.clone(), *channel);
@@ -660,6 +667,10 @@ impl Reader for TestStore {
             *named == media && channel.is_none_or(|channel| channel == *at)
         });
         Ok(here.take(limit).map(|(_, channel, pos)| (*channel, *pos)).collect())
+    }
+    fn erasures(&self, limit: usize) -> Result<Vec<(ChannelId, Pos, u64)>, Fault> {
+        let rows = self.erasures.iter().take(limit);
+        Ok(rows.map(|((channel, pos), since)| (*channel, *pos, *since)).collect())
     }
     fn unanswered(&self) -> Result<Vec<(HomeId, Local, ChannelId)>, Fault> {
         Ok(self.asked.iter().cloned().collect())

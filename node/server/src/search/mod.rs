@@ -185,6 +185,7 @@ impl Tap for Search {
                 | Write::Media(_)
                 | Write::MediaGone { .. }
                 | Write::Named { .. }
+                | Write::Erase { .. }
                 | Write::Op { .. }
                 | Write::OpGone { .. } => {}
             }

@@ -48,7 +48,7 @@ use crate::journal::segment::{FoundSegment, SegmentHeader, Segments};
 use crate::keys::{self, Key, kind};
 use crate::tap::Taps;
 use crate::view::{self, View};
-use crate::{FORMAT, Meta, Store, StoreError, StoreStats, Tap, batch};
+use crate::{FORMAT, Meta, Store, StoreError, StoreStats, Tap, Tidied, Tidy, batch};
 
 /// Settings of a [`JournalStore`].
 #[derive(Clone, Debug)]
@@ -326,6 +326,10 @@ impl Store for JournalStore {
 
     fn disk_low(&self) -> bool {
         self.shared.disk.is_low()
+    }
+
+    fn tidy(&self, _wish: &Tidy) -> Result<Tidied, StoreError> {
+        Ok(Tidied::default())
     }
 
     fn close(&self) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use homing_core::{
     Account, Batch, ChannelState, Device, EntryRow, Fault, Fold, Invite, ListRow, LogEntry,
     MediaId, MediaState, MessageKey, OpDone, OwnView, PeerState, Reader, TokenHash, UserList,
 };
-use homing_store::{MemoryStore, Meta, Store, StoreError, StoreStats, Tap};
+use homing_store::{MemoryStore, Meta, Store, StoreError, StoreStats, Tap, Tidied, Tidy};
 use homing_wire::{ChannelId, DeviceId, Epoch, Hash, HomeId, Local, OpId, Pos, Seq, UserRef};
 use parking_lot::{Condvar, Mutex};
 use uuid::Uuid;
@@ -91,6 +91,10 @@ impl Store for Disk {
         self.inner.disk_low()
     }
 
+    fn tidy(&self, wish: &Tidy) -> Result<Tidied, StoreError> {
+        self.inner.tidy(wish)
+    }
+
     fn close(&self) -> Result<(), StoreError> {
         self.inner.close()
     }
@@ -119,6 +123,9 @@ impl Reader for Disk {
         limit: usize,
     ) -> Result<Vec<(ChannelId, Pos)>, Fault> {
         self.inner.named(media, channel, limit)
+    }
+    fn erasures(&self, limit: usize) -> Result<Vec<(ChannelId, Pos, u64)>, Fault> {
+        self.inner.erasures(limit)
     }
     fn last_seen(&self, user: &Local) -> Result<Option<u64>, Fault> {
         self.inner.last_seen(user)
