@@ -39,26 +39,22 @@ pub(super) async fn run(bench: &Bench, lines: &mpsc::Sender<Line>) -> anyhow::Re
     let (alice_client, _events) = super::resume::connect(&alice).await?;
     let dir = bench.dir.join("media");
     let source = dir.join("file");
-    bench.note("media: a file of 1 GiB, copied with its BLAKE3 …");
-    let (path, to) = (source.clone(), dir.join("copy"));
-    let copied = blocking(move || {
-        make_file(&path)?;
-        (0..ROUNDS).map(|_| copy(&path, &to)).collect::<anyhow::Result<Vec<_>>>()
-    })
-    .await?;
-    let copy_per_s = report(lines, "copy+BLAKE3", &copied, None, None).await?;
-
-    bench.note("media: uploads …");
+    // In turns: disks are fast for a while, and slower when that is used up.
+    bench.note("media: a file of 1 GiB, copied with its BLAKE3 and uploaded, in turns …");
+    let path = source.clone();
+    blocking(move || make_file(&path)).await?;
+    let (mut copied, mut took, mut ids) = (Vec::new(), Vec::new(), Vec::new());
     let before = Usage::of(&homes)?;
-    let mut took = Vec::new();
-    let mut ids = Vec::new();
     for round in 0..ROUNDS {
+        let (path, to) = (source.clone(), dir.join("copy"));
+        copied.push(blocking(move || copy(&path, &to)).await?);
         let (login, source) = (alice.clone(), source.clone());
         let (id, time) = blocking(move || upload(&login, &source, round as u64)).await?;
         took.push(time);
         ids.push(id);
     }
     let used = Usage::of(&homes)?.since(&before);
+    let copy_per_s = report(lines, "copy+BLAKE3", &copied, None, None).await?;
     report(lines, "upload", &took, Some(copy_per_s), Some(&used)).await?;
 
     let nginx = Nginx::start(&dir, &source)?;

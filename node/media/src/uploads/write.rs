@@ -17,6 +17,12 @@ use crate::files::blocking;
 /// Pieces between the socket and the disk: 2 MiB, so that both are busy, and no more.
 const PIECES: usize = 8;
 
+/// Bytes are on their way to the disk once there are so many, while more come in: the disk works all the while, the flush at
+/// the end is short, and a commit's flush meanwhile does not wait behind a gigabyte.
+const FLUSH_BYTES: u64 = 8 << 20;
+/// So far a client may be ahead of the disk.
+const AHEAD_BYTES: u64 = 8 * FLUSH_BYTES;
+
 /// The expiry on disk may be behind by this part of the whole, so that not every piece writes it.
 const EXPIRY_STEPS: u64 = 24;
 
@@ -97,6 +103,7 @@ async fn run(
 ) -> Result<Appended, UploadError> {
     let disk = shared.clone();
     let mut writer = blocking(move || Writer::open(disk, meta, offset, checksum)).await?;
+    let mut behind = Behind::new(&writer.file, offset)?;
     let mut batch = Vec::with_capacity(PIECES);
     let mut end = None;
     let mut failed = None;
@@ -119,8 +126,53 @@ async fn run(
             Ok((writer, failed, pieces))
         })
         .await?;
+        if failed.is_none() {
+            failed = behind.follow(writer.offset).await.err();
+        }
     }
+    // An error is told once: to whoever flushes first.
+    failed = failed.or(behind.end().await.err());
     blocking(move || Ok(writer.finish(end.unwrap_or(End::Lost), failed))).await?
+}
+
+/// What flushes a file behind its writer.
+struct Behind {
+    file: Arc<File>,
+    /// What a flush has begun with.
+    begun: u64,
+    running: Option<tokio::task::JoinHandle<io::Result<()>>>,
+}
+
+impl Behind {
+    fn new(file: &File, offset: u64) -> io::Result<Self> {
+        Ok(Self { file: Arc::new(file.try_clone()?), begun: offset, running: None })
+    }
+
+    /// The writer has come so far.
+    async fn follow(&mut self, offset: u64) -> io::Result<()> {
+        let ahead = offset.saturating_sub(self.begun);
+        if ahead < FLUSH_BYTES {
+            return Ok(());
+        }
+        if self.running.as_ref().is_some_and(|running| !running.is_finished())
+            && ahead < AHEAD_BYTES
+        {
+            return Ok(());
+        }
+        self.end().await?;
+        let file = self.file.clone();
+        self.running = Some(tokio::task::spawn_blocking(move || file.sync_data()));
+        self.begun = offset;
+        Ok(())
+    }
+
+    /// Waits for the flush that is under way.
+    async fn end(&mut self) -> io::Result<()> {
+        match self.running.take() {
+            Some(running) => running.await.map_err(io::Error::other)?,
+            None => Ok(()),
+        }
+    }
 }
 
 struct Writer {
