@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use self::old::{
     AccountV1, AccountV2, AccountV3, ChannelStateV1, ChannelStateV2, ChannelStateV3,
-    ChannelStateV4, DeviceV1, OpDoneV1, PeerStateV1, PeerStateV2, PeerStateV3,
+    ChannelStateV4, DeviceV1, MediaStateV1, OpDoneV1, PeerStateV1, PeerStateV2, PeerStateV3,
 };
 
 /// Why bytes are no value.
@@ -203,7 +203,8 @@ stored!(MessagePlace, 1);
 stored!(RosterRow, 1);
 stored!(LetterRow, 1);
 stored!(OpAge, 1);
-stored!(MediaState, 1);
+stored!(MediaStateV1, 1);
+stored!(MediaState, 2, from MediaStateV1);
 stored!(IsNamed, 1);
 
 #[cfg(test)]
