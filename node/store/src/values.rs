@@ -299,7 +299,7 @@ mod tests {
             ("own view", "dc9b1a4ea9702521"),
             ("draft", "d04090c209eeee9d"),
             ("seen", "8610698c738f02b5"),
-            ("media", "c1976cb607e75c06"),
+            ("media", "4fc8737fc6ea448f"),
         ];
         let found: Vec<_> = found.iter().map(|(n, h)| (*n, h.as_str())).collect();
         assert_eq!(found, pinned);
