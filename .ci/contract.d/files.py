@@ -20,6 +20,7 @@ import time
 import traceback
 import urllib.parse
 import uuid
+import wave
 import zlib
 from email.message import Message
 
@@ -101,6 +102,7 @@ class Files:
             "away": self.other_home_away,
             "cut": self.cut_in_the_middle,
             "images": self.images,
+            "sound": self.sound,
             "copies": self.copies,
         }
         asked = os.environ.get("FILES")
@@ -769,7 +771,21 @@ class Files:
         check(answer.headers["Content-Type"] == Image.MIME[small.format], f"{dict(answer.headers)}")
         return small.convert("RGB")
 
-    # 8. Copies.
+    # 8. Sound.
+
+    def sound(self):
+        """How long it is: at its home, and of a copy at another."""
+        content = recording(1.5)
+        media, message = self.sent(content, "voice.wav")
+        check(media["mime"] == "audio/wav", f"a WAV is told as {media}")
+        check(media.get("duration_ms") == 1500 and "width" not in media, f"1.5 s are told as {media}")
+        copy = self.bob.call("media.copy", **message, op=str(uuid.uuid4()))["media"]
+        check(copy.get("duration_ms") == 1500, f"a copy of {media} is {copy}")
+        media, _ = self.sent(content[:30], "cut.wav")
+        check("duration_ms" not in media, f"a WAV without sound is told as {media}")
+        check(self.bob.read(media).body == content[:30], "a WAV without sound cannot be read")
+
+    # 9. Copies.
 
     def copies(self):
         """Whoever sends a file on holds it."""
@@ -815,6 +831,17 @@ def photograph():
     read = Image.open(io.BytesIO(content))
     check(read.getexif().get_ifd(0x8825) and read.getexif()[0x0112] == 6, "the test's photo has no EXIF")
     return content, ImageOps.exif_transpose(read)
+
+
+def recording(seconds):
+    """A WAV as Python writes it, of noise: each time another file."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(2)
+        out.setsampwidth(2)
+        out.setframerate(16_000)
+        out.writeframes(secrets.token_bytes(int(seconds * 16_000) * 4))
+    return file.getvalue()
 
 
 def same_colours(one, other):

@@ -110,15 +110,30 @@ pub struct Media {
     pub mime: String,
     /// The file's name, as somebody said it: anything at all. See [`crate::harmless_file_name`].
     pub name: String,
-    /// Pixels of an image from left to right.
+    /// Pixels of an image or a film from left to right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub width: Option<u32>,
-    /// Pixels of an image from top to bottom.
+    /// Pixels of an image or a film from top to bottom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<u32>,
+    /// How long a film or sound is, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
     /// A ThumbHash of an image, base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<String>,
+}
+
+impl Media {
+    /// How long a film or sound is, for people: `1:23`, `2:00:05`.
+    pub fn length(&self) -> Option<String> {
+        let seconds = self.duration_ms?.saturating_add(500) / 1_000;
+        let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+        Some(match hours {
+            0 => format!("{minutes}:{seconds:02}"),
+            _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+        })
+    }
 }
 
 /// A body of type `media` to send.

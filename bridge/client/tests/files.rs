@@ -196,8 +196,19 @@ fn media(bytes: &[u8]) -> Media {
         name: "file.bin".into(),
         width: None,
         height: None,
+        duration_ms: None,
         preview: None,
     }
+}
+
+#[test]
+fn a_length_is_said_as_players_say_it() {
+    let length = |ms| Media { duration_ms: ms, ..media(b"") }.length();
+    assert_eq!(length(None), None);
+    for (ms, said) in [(0, "0:00"), (600, "0:01"), (83_000, "1:23"), (7_205_000, "2:00:05")] {
+        assert_eq!(length(Some(ms)).unwrap(), said);
+    }
+    assert_eq!(length(Some(u64::MAX)).unwrap().len(), "5124095576030:25:51".len());
 }
 
 #[tokio::test]

@@ -655,12 +655,15 @@ pub struct MediaView {
     pub mime: String,
     /// What it is called.
     pub name: String,
-    /// Pixels of an image from left to right, as it is shown.
+    /// Pixels of an image or a film from left to right, as it is shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<u32>,
-    /// Pixels of an image from top to bottom, as it is shown.
+    /// Pixels of an image or a film from top to bottom, as it is shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub height: Option<u32>,
+    /// How long a film or sound is, in milliseconds, where its file says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
     /// A ThumbHash (<https://evanw.github.io/thumbhash/>) of an image, base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview: Option<String>,

@@ -65,7 +65,9 @@ pub use letters::LetterReply;
 pub use lists::{ListChange, ListCommand};
 pub use local::{Pruned, has_older};
 pub use marks::{PeerMark, Telling};
-pub use media::{ImageState, MediaId, MediaState, Naming, named_by, naming_for_home, naming_shown};
+pub use media::{
+    FilmState, ImageState, MediaId, MediaState, Naming, named_by, naming_for_home, naming_shown,
+};
 pub use own_view::{OwnView, ViewChange};
 pub use people::{NewAccount, ProfileChange, Reconciled};
 pub use reader::{Fault, Reader};

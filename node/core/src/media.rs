@@ -49,6 +49,8 @@ pub struct MediaState {
     pub created_at: u64,
     /// Of an image.
     pub image: Option<ImageState>,
+    /// Of a film, or of sound.
+    pub film: Option<FilmState>,
     /// Since when no event names it, as far as somebody has looked, in Unix milliseconds.
     pub unnamed_since: Option<u64>,
     /// It is about to be removed: nobody may name it any more.
@@ -64,6 +66,17 @@ pub struct ImageState {
     pub height: u32,
     /// A ThumbHash.
     pub preview: Vec<u8>,
+}
+
+/// What is known of a film, or of sound.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FilmState {
+    /// How long it is, in milliseconds.
+    pub duration_ms: Option<u64>,
+    /// Pixels from left to right, as it is shown; none of sound.
+    pub width: Option<u32>,
+    /// Pixels from top to bottom, as it is shown; none of sound.
+    pub height: Option<u32>,
 }
 
 /// An event that names a file.

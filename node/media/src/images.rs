@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use image::codecs::jpeg::JpegEncoder;
@@ -15,8 +14,8 @@ use image::metadata::Orientation;
 use image::{
     DynamicImage, ImageDecoder, ImageError as DecodeError, ImageFormat, ImageReader, Limits,
 };
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+
+use crate::workers::{Undone, Workers};
 
 /// The longer sides that thumbnails have: few, so that what is made once serves many.
 pub const EDGES: [u32; 4] = [160, 320, 640, 1280];
@@ -123,18 +122,19 @@ impl ImageError {
 #[derive(Clone, Debug)]
 pub struct Images {
     limits: Arc<ImageLimits>,
-    workers: Arc<Semaphore>,
-    waiting: Arc<AtomicUsize>,
+    workers: Workers,
 }
 
 impl Images {
     /// With these limits.
     pub fn new(limits: ImageLimits) -> Self {
-        Self {
-            workers: Arc::new(Semaphore::new(limits.workers.max(1))),
-            limits: Arc::new(limits),
-            waiting: Arc::default(),
-        }
+        let workers = Workers::new(limits.workers, limits.waiting);
+        Self { limits: Arc::new(limits), workers }
+    }
+
+    /// Those who decode, for others that look into files: what they do together stays within the same limits.
+    pub(crate) fn workers(&self) -> Workers {
+        self.workers.clone()
     }
 
     /// How large a picture is, and its preview. Of one that moves, the first frame.
@@ -167,42 +167,23 @@ impl Images {
         path: &Path,
         then: impl FnOnce(DynamicImage, Orientation) -> Result<T, ImageError> + Send + 'static,
     ) -> Result<T, ImageError> {
-        let waiting = Waiting::enter(&self.waiting);
-        if waiting.before >= self.limits.waiting.saturating_add(self.limits.workers) {
-            return Err(ImageError::Busy);
-        }
-        let worker = self.workers.clone().acquire_owned().await.map_err(|_| ImageError::Busy)?;
-        let (limits, path) = (self.limits.clone(), path.to_path_buf());
+        let limits = self.limits.clone();
         let time = Duration::from_millis(limits.time_ms);
-        let decoding = tokio::task::spawn_blocking(move || {
-            // Held to the end of the work, not of the waiting for it.
-            let _held = (worker, waiting);
-            let (image, orientation) = open(&path, &limits, Instant::now() + time)?;
+        let decoded = self.workers.run(path, time, move |path, until| {
+            let (image, orientation) = open(path, &limits, until)?;
             then(image, orientation)
         });
-        match timeout(time, decoding).await {
-            Ok(Ok(done)) => done,
-            Ok(Err(panicked)) => Err(ImageError::Damaged(panicked.to_string())),
-            Err(_) => Err(ImageError::TooSlow),
+        decoded.await.unwrap_or_else(|undone| Err(undone.into()))
+    }
+}
+
+impl From<Undone> for ImageError {
+    fn from(undone: Undone) -> Self {
+        match undone {
+            Undone::Busy => Self::Busy,
+            Undone::TooSlow => Self::TooSlow,
+            Undone::Panicked(panicked) => Self::Damaged(panicked),
         }
-    }
-}
-
-/// One who waits for a worker, or has one.
-struct Waiting {
-    all: Arc<AtomicUsize>,
-    before: usize,
-}
-
-impl Waiting {
-    fn enter(all: &Arc<AtomicUsize>) -> Self {
-        Self { before: all.fetch_add(1, Ordering::Relaxed), all: all.clone() }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.all.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -6,6 +6,7 @@
 //! - [`Blobs`]: what is here for good, the same content once, in a folder or in S3;
 //! - [`Cache`]: what was fetched from elsewhere, streamed while it arrives, up to a limit;
 //! - [`Images`]: sizes, previews and thumbnails, decoded within limits;
+//! - [`Films`]: how long and how large films and sound are, read within limits;
 //! - [`sniff`]: what a file is, by its bytes and never by what somebody says.
 //!
 //! # Order of calls
@@ -18,9 +19,11 @@
 mod blobs;
 mod cache;
 mod files;
+mod films;
 mod images;
 mod sniff;
 mod uploads;
+mod workers;
 
 use std::io;
 
@@ -31,6 +34,7 @@ pub use blobs::{
     BlobError, Blobs, BlobsConfig, Listed, S3Config, Stored, thumbnail_key, thumbnail_prefix,
 };
 pub use cache::{Cache, CacheError, CacheLimits, CachedFile, Source, SourceError};
+pub use films::{FilmError, FilmInfo, FilmLimits, Films, read_film};
 pub use images::{EDGES, ImageError, ImageInfo, ImageLimits, Images, Thumbnail, edge_for};
 pub use sniff::{SNIFF_BYTES, is_safe_inline, sniff};
 pub use uploads::{

@@ -11,7 +11,8 @@ use homing_bridge::{BridgeConfig, BridgeLimits};
 use homing_core::presence::PresenceLimits;
 use homing_core::{CourierLimits, Policy};
 use homing_media::{
-    Blobs, BlobsConfig, Cache, CacheLimits, ImageLimits, Images, S3Config, UploadLimits, Uploads,
+    Blobs, BlobsConfig, Cache, CacheLimits, FilmLimits, Films, ImageLimits, Images, S3Config,
+    UploadLimits, Uploads,
 };
 use homing_net::{NetConfig, NetHandle, NetLimits};
 use homing_store::{JournalConfig, JournalStore, Store, StoreError};
@@ -203,14 +204,16 @@ pub(crate) async fn media(
         idle_ms: m.upload_idle_ms,
         ..UploadLimits::default()
     };
-    let images = ImageLimits {
+    let image_limits = ImageLimits {
         workers: m.image_workers,
         waiting: m.images_waiting,
         pixels: m.image_pixels,
         memory_bytes: (m.image_memory_mb as u64) << 20,
         ..ImageLimits::default()
     };
+    let films = FilmLimits { read_bytes: m.film_read_bytes, time_ms: m.film_time_ms };
     let cache = CacheLimits { bytes: m.cache_bytes, fetches: m.fetches, ..CacheLimits::default() };
+    let images = Images::new(image_limits.clone());
     let copies = folder.join("copies");
     // What a crash has left there.
     if let Err(error) = std::fs::remove_dir_all(&copies)
@@ -228,7 +231,7 @@ pub(crate) async fn media(
             user_bytes: m.user_bytes,
             home_bytes: m.home_bytes,
             min_free_bytes: config.limits.min_free_disk_bytes,
-            image_bytes: images.file_bytes,
+            image_bytes: image_limits.file_bytes,
             unnamed_ms: m.unnamed_ms,
             sweep_ms: m.sweep_ms,
             link_ms: m.link_ms,
@@ -240,7 +243,8 @@ pub(crate) async fn media(
         blobs: Blobs::open(blobs(config))?,
         uploads: Uploads::open(folder.join("uploads"), uploads, now).await?,
         cache: Cache::open(folder.join("cache"), cache).await?,
-        images: Images::new(images),
+        films: Films::new(films, &images),
+        images,
         copies,
         link_key,
         now,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use self::old::{
     AccountV1, AccountV2, AccountV3, ChannelStateV1, ChannelStateV2, ChannelStateV3,
-    ChannelStateV4, DeviceV1, OpDoneV1, PeerStateV1, PeerStateV2, PeerStateV3,
+    ChannelStateV4, DeviceV1, MediaStateV1, OpDoneV1, PeerStateV1, PeerStateV2, PeerStateV3,
 };
 
 /// Why bytes are no value.
@@ -207,7 +207,8 @@ stored!(MessagePlace, 1);
 stored!(RosterRow, 1);
 stored!(LetterRow, 1);
 stored!(OpAge, 1);
-stored!(MediaState, 1);
+stored!(MediaStateV1, 1);
+stored!(MediaState, 2, from MediaStateV1);
 stored!(IsNamed, 1);
 stored!(EraseSince, 1);
 
@@ -303,7 +304,7 @@ mod tests {
             ("own view", "dc9b1a4ea9702521"),
             ("draft", "d04090c209eeee9d"),
             ("seen", "8610698c738f02b5"),
-            ("media", "c1976cb607e75c06"),
+            ("media", "4fc8737fc6ea448f"),
         ];
         let found: Vec<_> = found.iter().map(|(n, h)| (*n, h.as_str())).collect();
         assert_eq!(found, pinned);

@@ -115,6 +115,72 @@ async fn a_file_goes_to_another_home_and_on_from_there() {
     party.homes.stop_all().await.unwrap();
 }
 
+/// Two seconds of silence.
+fn sound() -> Vec<u8> {
+    let data = 32_000_u32;
+    let mut bytes = [b"RIFF", &(data + 36).to_le_bytes()[..], b"WAVEfmt ", &[16, 0, 0, 0]].concat();
+    bytes.extend([1, 0, 1, 0]);
+    bytes.extend([8_000_u32.to_le_bytes(), 16_000_u32.to_le_bytes()].concat());
+    bytes.extend([2, 0, 16, 0]);
+    bytes.extend([&b"data"[..], &data.to_le_bytes(), &[0; 32_000]].concat());
+    bytes
+}
+
+/// An MP4 of 83 seconds, held upright by who has made it, with what says so at its end.
+fn film() -> Vec<u8> {
+    let part = |kind: &[u8], body: &[u8]| {
+        [&u32::try_from(body.len() + 8).unwrap().to_be_bytes()[..], kind, body].concat()
+    };
+    let words =
+        |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<_>>();
+    let movie = [&words(&[0, 0, 0, 1_000, 83_120])[..], &[0; 80]].concat();
+    let mut track = words(&[7, 0, 0, 1, 0, 83_120, 0, 0, 0, 0]);
+    track.extend(words(&[0, 1 << 16, 0, u32::MAX << 16, 0, 0, 0, 0, 1 << 30]));
+    track.extend(words(&[1280 << 16, 720 << 16]));
+    let handler = [&words(&[0, 0])[..], b"vide", &[0; 13]].concat();
+    let media = part(b"mdia", &part(b"hdlr", &handler));
+    let track = part(b"trak", &[part(b"tkhd", &track), media].concat());
+    let movie = part(b"moov", &[part(b"mvhd", &movie), track].concat());
+    let frames = part(b"mdat", &[9; 300_000]);
+    [part(b"ftyp", b"isom\0\0\0\0"), frames, movie].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_and_how_large_is_known_here_and_of_a_copy_elsewhere() {
+    let mut party = Party::with(&["acme.test", "globex.test"], &QUICK).await;
+    let dir = tempfile::tempdir().unwrap();
+    let token = party.homes[0].user("alice").await.unwrap().token;
+    let (alice, _) = party.client(0, "alice").await;
+    let (bob, mut bobs) = party.client(1, "bob").await;
+    let acme = party.homes[0].server().unwrap();
+    let told = |media: &Media| (media.duration_ms, media.width, media.height);
+    for (name, bytes, known) in [
+        ("film.mp4", film(), (Some(83_120), Some(720), Some(1280))),
+        ("sound.wav", sound(), (Some(2_000), None, None)),
+        ("cut.mp4", film()[..200_000].to_vec(), (None, None, None)),
+    ] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, &bytes).unwrap();
+        let media = upload(&acme, &token, &alice, &path).await;
+        assert_eq!(told(&media), known, "{media:?}");
+        send(&alice, "bob@globex.test", &media).await;
+        let message = next_message(&mut bobs).await;
+        assert_eq!(told(&media_of(&message)), known, "{name}");
+        let of = MessageRef { id: message.id, sender: "alice@acme.test".to_owned() };
+        let copy = bob.media_copy(message.channel, &of).await.unwrap();
+        assert_eq!((copy.home.as_str(), told(&copy)), ("globex.test", known), "{name}");
+    }
+    // It is in the store, not only in memory.
+    let path = dir.path().join("film.mp4");
+    let uploaded = Upload::new(&path).run(&acme, &token, &mut |_| {}, &mut |_| {}).await.unwrap();
+    party.homes[0].stop().await.unwrap();
+    party.homes[0].start().await.unwrap();
+    let (alice, _) = party.client(0, "alice").await;
+    let media = alice.media_get(uploaded.id).await.unwrap();
+    assert_eq!(told(&media), (Some(83_120), Some(720), Some(1280)));
+    party.homes.stop_all().await.unwrap();
+}
+
 /// A file that many have is stored once, and goes with the last message that names it; kills change nothing of that.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_file_is_kept_once_and_as_long_as_it_is_named() {

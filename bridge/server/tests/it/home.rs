@@ -495,6 +495,7 @@ fn media(id: Uuid, name: &str) -> MediaAnswer {
             name: name.into(),
             width: Some(1),
             height: Some(2),
+            duration_ms: Some(1_500),
             preview: None,
         },
     }

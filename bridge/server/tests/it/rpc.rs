@@ -138,7 +138,7 @@ async fn every_method_is_answered() {
     assert_eq!(answers[37], both);
     assert_eq!(answers[38], json!({"presence": []}));
     assert_eq!(answers[39], json!({}));
-    let media = |id: u128, name: &str| json!({"media": {"home": "acme.example", "id": uuid::Uuid::from_u128(id), "hash": "ab", "size": 3, "mime": "image/png", "name": name, "width": 1, "height": 2}});
+    let media = |id: u128, name: &str| json!({"media": {"home": "acme.example", "id": uuid::Uuid::from_u128(id), "hash": "ab", "size": 3, "mime": "image/png", "name": name, "width": 1, "height": 2, "duration_ms": 1500}});
     assert_eq!(answers[40], media(9, "mine.png"));
     assert_eq!(answers[41], media(8, "copied.png"));
     assert_eq!(answers[42]["expires_at"], 9);

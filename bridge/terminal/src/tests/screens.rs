@@ -25,7 +25,7 @@ fn everything_that_can_be_said_of_a_message_is_readable_without_colour() {
         json!({"type": "text", "text": "yes", "reply_to": reply_to}),
     );
     let media = json!({"type": "media", "caption": "us", "media": {"home": "h", "id": "i", "hash": "x", "size": 1_400_000,
-        "mime": "image/jpeg", "name": "beach\u{1b}.jpg"}});
+        "mime": "video/mp4", "name": "beach\u{1b}.mp4", "duration_ms": 83_000}});
     let mut rejected = with_body(1, ME, 10, json!({"type": "deleted"}));
     (rejected.status, rejected.reason) = (Some("rejected".into()), Some("no_right".into()));
     open_with(
@@ -66,7 +66,7 @@ fn everything_that_can_be_said_of_a_message_is_readable_without_colour() {
 11:00 bob: number 5 (edited) (late)
 11:00 bob: ↪ you: number 2
       yes
-11:00 bob: [beach␛.jpg · image/jpeg · 1.4 MB]
+11:00 bob: [beach␛.mp4 · video/mp4 · 1.4 MB · 1:23]
       us
 11:00 bob: deleted
             5 of another home are gone for good

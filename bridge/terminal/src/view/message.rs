@@ -178,7 +178,8 @@ fn start_of(text: &str) -> &str {
 
 fn file(media: &Media) -> String {
     let (name, mime) = (harmless_line(&media.name), harmless_line(&media.mime));
-    format!("[{} · {} · {}]", clip(&name, 60), clip(&mime, 40), size(media.size))
+    let length = media.length().map(|length| format!(" · {length}")).unwrap_or_default();
+    format!("[{} · {} · {}{length}]", clip(&name, 60), clip(&mime, 40), size(media.size))
 }
 
 /// `1.4 MB`.

@@ -21,6 +21,7 @@ fn upload(node: &mut Node, owner: &str, n: u8) -> MediaReference {
         name: "a.png".into(),
         created_at: node.now,
         image: None,
+        film: None,
         unnamed_since: None,
         going: false,
     };

@@ -5,6 +5,7 @@
 
 mod blobs;
 mod cache;
+mod films;
 mod images;
 mod s3;
 mod sniff;

@@ -196,11 +196,16 @@ fn say_body(message: &Message, newline: &str) -> String {
         }
         Body::Media { media, caption } => {
             let mut said = format!(
-                "[{} {}, {} bytes]",
+                "[{} {}, {} bytes",
                 harmless(&media.mime),
                 harmless(&media.name),
                 media.size
             );
+            if let Some(length) = media.length() {
+                said.push_str(", ");
+                said.push_str(&length);
+            }
+            said.push(']');
             if let Some(caption) = caption {
                 said.push(' ');
                 said.push_str(&harmless(&caption));

@@ -260,14 +260,18 @@ section! {
         cache_bytes: u64 = 10 << 30, in 0..=1 << 60;
         /// Files fetched from other homes at once; more are refused for a moment.
         fetches: usize = 64, in 1..=10_000;
-        /// Images looked at at once. Each may take image_memory_mb and a processor core.
+        /// Images, films and recordings looked at at once. Each may take image_memory_mb and a processor core.
         image_workers: usize = 1, in 1..=64;
-        /// Images that wait for that; of more there are no thumbnails for the moment.
+        /// What waits for that; of more images there are no thumbnails for the moment.
         images_waiting: usize = 64, in 1..=10_000;
         /// Pixels of an image that is made smaller: photographs of telephones have 12 to 50 million.
         image_pixels: u64 = 64_000_000, in 1..=1_000_000_000;
         /// Memory for one image.
         image_memory_mb: usize = 256, in 16..=65_536;
+        /// What is read of a film or a recording, wherever it stands, to learn how long and how large it is. 0: nothing, and nothing is known.
+        film_read_bytes: u64 = 8 << 20, in 0..=1 << 30;
+        /// How long that may take.
+        film_time_ms: u64 = 5_000, in 10..=60_000;
         /// How long a link lasts that needs no token: browsers' images cannot send one.
         link_ms: u64 = 600_000, in 1_000..=86_400_000;
     }

@@ -54,7 +54,7 @@ impl Media {
             }
         };
         let mime = homing_media::sniff(&first).to_owned();
-        let image = self.probe(&mime, &staged).await;
+        let seen = self.probe(&mime, &staged).await;
         let keeping = self.keeping(&media.hash).read().await;
         self.blobs.put(&staged, media.hash, media.size).await.map_err(store_failed)?;
         let state = MediaState {
@@ -65,7 +65,8 @@ impl Media {
             mime,
             name: name.unwrap_or_default(),
             created_at: now,
-            image,
+            image: seen.image,
+            film: seen.film,
             unnamed_since: None,
             going: false,
         };

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use hashlink::LruCache;
 use homing_core::{AccountState, MediaId};
 use homing_link::{Code, Refused};
-use homing_media::{Blobs, Cache, Images, Uploads};
+use homing_media::{Blobs, Cache, Films, Images, Uploads};
 use homing_net::NetHandle;
 use homing_store::Store;
 use homing_wire::{Hash, HomeId, Local, OpId, UserRef};
@@ -63,6 +63,7 @@ pub(crate) struct MediaParts {
     pub uploads: Uploads,
     pub cache: Cache,
     pub images: Images,
+    pub films: Films,
     /// Where copies are made, on the disk of the blobs; what is there at a start is thrown away.
     pub copies: PathBuf,
     /// What links are signed with.
@@ -84,6 +85,7 @@ pub(crate) struct Media {
     uploads: Uploads,
     cache: Cache,
     images: Images,
+    films: Films,
     copies: PathBuf,
     /// Smaller images that other homes have made, the least recently shown forgotten first.
     smaller: Mutex<LruCache<String, (&'static str, Bytes)>>,
@@ -152,6 +154,7 @@ impl Media {
             uploads: parts.uploads,
             cache: parts.cache,
             images: parts.images,
+            films: parts.films,
             copies: parts.copies,
             smaller: Mutex::new(LruCache::new(SMALLER)),
             link_key: parts.link_key,

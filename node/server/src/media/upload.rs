@@ -4,23 +4,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homing_core::{ImageState, MediaState};
+use homing_core::{FilmState, ImageState, MediaState};
 use homing_link::{
     BoxFuture, Checksum, Code, MediaFile, MediaLink, NewUpload, OpenMedia, Piece, Refused,
     UploadStatus,
 };
-use homing_media::{Appended, Begun, SNIFF_BYTES, UploadError, WholeUpload};
+use homing_media::{Appended, Begun, FilmError, SNIFF_BYTES, UploadError, WholeUpload};
 use homing_wire::{Hash, Local};
 use tokio::io::AsyncReadExt as _;
-use tracing::error;
+use tracing::{debug, error};
 use uuid::Uuid;
 
 use super::metrics::count;
 use super::{Media, media_not_found};
 use crate::node::stopping;
 
-/// So long an upload's answer waits for its preview, behind other images: then it has none.
-const PREVIEW_WITHIN: Duration = Duration::from_secs(10);
+/// So long an upload's answer waits until somebody has looked into the file, behind others: then nothing is known of it.
+const LOOKED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Room that somebody has been given; given back, unless it is kept.
 pub(super) struct Reserved<'a> {
@@ -198,7 +198,7 @@ impl Media {
 
     async fn keep_upload(&self, upload: WholeUpload, owner: &Local) -> Result<MediaState, Refused> {
         let WholeUpload { id, name, size, hash, path, .. } = upload;
-        let (mime, image) = self.look_at(&path, hash).await?;
+        let (mime, seen) = self.look_at(&path, hash).await?;
         let keeping = self.keeping(&hash).read().await;
         let stored = self.blobs.put(&path, hash, size).await.map_err(store_failed)?;
         let state = MediaState {
@@ -209,7 +209,8 @@ impl Media {
             mime,
             name: name.unwrap_or_default(),
             created_at: (self.now)(),
-            image,
+            image: seen.image,
+            film: seen.film,
             unnamed_since: None,
             going: false,
         };
@@ -223,38 +224,62 @@ impl Media {
     }
 
     /// What the bytes of a file say of it.
-    async fn look_at(
-        &self,
-        path: &Path,
-        hash: Hash,
-    ) -> Result<(String, Option<ImageState>), Refused> {
+    async fn look_at(&self, path: &Path, hash: Hash) -> Result<(String, Seen), Refused> {
         // The bytes may have been moved before a crash.
         let path = if path.exists() {
             path.to_owned()
         } else {
             match self.blobs.local_path(hash) {
                 Some(path) => path,
-                None => return Ok(("application/octet-stream".to_owned(), None)),
+                None => return Ok(("application/octet-stream".to_owned(), Seen::default())),
             }
         };
         let mime = sniffed(&path).await.map_err(|error| {
             error!(%error, "an upload cannot be read: look at the disk of the media folder");
             stopping()
         })?;
-        let image = self.probe(mime, &path).await;
-        Ok((mime.to_owned(), image))
+        let seen = self.probe(mime, &path).await;
+        Ok((mime.to_owned(), seen))
     }
 
-    /// What is known of an image; `None` of what is none, or none that can be looked at.
-    pub(super) async fn probe(&self, mime: &str, path: &Path) -> Option<ImageState> {
-        if !mime.starts_with("image/") {
-            return None;
-        }
-        // Nobody waits long for a preview.
-        let image =
-            tokio::time::timeout(PREVIEW_WITHIN, self.images.probe(path)).await.ok()?.ok()?;
-        Some(ImageState { width: image.width, height: image.height, preview: image.preview })
+    /// What is known of an image, a film or sound: nothing of what is none, or cannot be looked into.
+    pub(super) async fn probe(&self, mime: &str, path: &Path) -> Seen {
+        // Nobody waits long for it.
+        let looked = tokio::time::timeout(LOOKED_WITHIN, self.probe_as_long(mime, path)).await;
+        looked.unwrap_or_default()
     }
+
+    async fn probe_as_long(&self, mime: &str, path: &Path) -> Seen {
+        if mime.starts_with("image/") {
+            let image = self.images.probe(path).await.ok();
+            let image = image.map(|image| ImageState {
+                width: image.width,
+                height: image.height,
+                preview: image.preview,
+            });
+            return Seen { image, film: None };
+        }
+        let film = match self.films.probe(path, mime).await {
+            Ok(film) => Some(FilmState {
+                duration_ms: film.duration_ms,
+                width: film.width,
+                height: film.height,
+            }),
+            Err(FilmError::NotFilm) => None,
+            Err(error) => {
+                debug!(reason = error.reason(), %error, "nothing is known of a film");
+                None
+            }
+        };
+        Seen { image: None, film }
+    }
+}
+
+/// What looking into a file has shown.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) image: Option<ImageState>,
+    pub(super) film: Option<FilmState>,
 }
 
 /// What the first bytes of a file say of it.

@@ -176,7 +176,10 @@ impl Hub {
 }
 
 fn view(home: String, state: MediaState) -> MediaView {
-    let MediaState { id, hash, size, mime, name, image, .. } = state;
+    let MediaState { id, hash, size, mime, name, image, film, .. } = state;
+    let of_image = image.as_ref().map(|image| (image.width, image.height));
+    let of_film = film.as_ref().and_then(|film| film.width.zip(film.height));
+    let (width, height) = of_image.or(of_film).unzip();
     let preview = image.as_ref().map(|image| data_encoding::BASE64.encode(&image.preview));
     MediaView {
         home,
@@ -185,8 +188,9 @@ fn view(home: String, state: MediaState) -> MediaView {
         size,
         mime,
         name,
-        width: image.as_ref().map(|image| image.width),
-        height: image.as_ref().map(|image| image.height),
+        width,
+        height,
+        duration_ms: film.and_then(|film| film.duration_ms),
         preview: preview.filter(|preview| !preview.is_empty()),
     }
 }

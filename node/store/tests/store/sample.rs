@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use homing_core::{
-    Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Deleted, Device, Edit, Fold,
-    Fork, GroupState, GroupsFrom, ImageState, Invite, Joining, LogEntry, Mark, MarkTime, MediaId,
-    MediaState, OpDone, OpWhat, OpenLink, OwnView, PeerState, Reacted, SeenBy, ShownTo, Span,
-    TokenHash, Veil, Write,
+    Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Deleted, Device, Edit,
+    FilmState, Fold, Fork, GroupState, GroupsFrom, ImageState, Invite, Joining, LogEntry, Mark,
+    MarkTime, MediaId, MediaState, OpDone, OpWhat, OpenLink, OwnView, PeerState, Reacted, SeenBy,
+    ShownTo, Span, TokenHash, Veil, Write,
 };
 use homing_wire::{
     ChannelId, DeviceId, Epoch, Event, Hash, Header, HomeId, Kind, Local, MediaReference,
@@ -272,6 +272,11 @@ pub(crate) fn media(n: u8) -> MediaState {
             width: 640,
             height: 480,
             preview: vec![n; 24],
+        }),
+        film: (!n.is_multiple_of(2)).then_some(FilmState {
+            duration_ms: Some(83_000),
+            width: Some(1280),
+            height: Some(720),
         }),
         unnamed_since: n.is_multiple_of(3).then_some(7),
         going: n.is_multiple_of(6),
