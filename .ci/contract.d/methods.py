@@ -401,6 +401,7 @@ async def groups(called, alice, carol):
     for name, params, code, reason in (
         ("groups.remove", {"users": [ALICE]}, None, "not_allowed"),
         ("groups.update", {"name": ""}, -32602, "invalid_name"),
+        ("groups.update", {"avatar": {"id": NOWHERE}}, -32004, "media_not_found"),
         ("groups.fork", {}, -32008, "own_group"),
         ("groups.create", {"name": "n", "members": [ALICE]}, -32602, "with_self"),
         ("groups.create", {"name": "n", "members": [f"u{n}@{OTHER}" for n in range(100)]}, -32009, "group_full"),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::types::Channel;
+use crate::types::{AvatarFile, Channel};
 
 /// Answer of calls that the group's home has to settle.
 #[derive(Clone, Debug)]
@@ -158,6 +158,16 @@ impl Client {
         op: Uuid,
     ) -> Result<GroupAnswer, Error> {
         self.settled("groups.update", json!({ "channel": group, "name": name, "op": op })).await
+    }
+
+    /// Gives a group another avatar, or none.
+    pub async fn set_group_avatar(
+        &self,
+        group: Uuid,
+        avatar: Option<AvatarFile>,
+        op: Uuid,
+    ) -> Result<GroupAnswer, Error> {
+        self.settled("groups.update", json!({ "channel": group, "avatar": avatar, "op": op })).await
     }
 
     /// Makes a member `member`, `admin` or `owner`.

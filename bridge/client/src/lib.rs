@@ -54,9 +54,10 @@ pub use search::{FoundMessages, MessageQuery};
 pub use server::{LoggedIn, Registered, Server};
 pub use transfer::Progress;
 pub use types::{
-    Body, Channel, ChannelKind, ChannelState, ChannelsPage, Limits, Mark, Media, MediaBody,
-    Message, MessageRef, MessagesPage, Opened, Presence, Privacy, Reaction, Receipt, ReceiptRow,
-    Receipts, Sent, Target, TextBody, Typing, User, UserList, UserUpdate, UsersPage, Whoami,
+    Avatar, AvatarFile, Body, Channel, ChannelKind, ChannelState, ChannelsPage, Limits, Mark,
+    Media, MediaBody, Message, MessageRef, MessagesPage, Opened, Presence, Privacy, Reaction,
+    Receipt, ReceiptRow, Receipts, Sent, Target, TextBody, Typing, User, UserList, UserUpdate,
+    UsersPage, Whoami,
 };
 pub use upload::{NewUpload, Upload, UploadStatus, Uploaded};
 pub use uuid::Uuid;

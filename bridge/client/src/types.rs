@@ -136,6 +136,38 @@ impl Media {
     }
 }
 
+/// An image that stands for a user or a group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Avatar {
+    /// The home that holds it.
+    pub home: String,
+    /// Its id there.
+    pub id: Uuid,
+    /// BLAKE3, hex.
+    pub hash: String,
+    /// Bytes.
+    pub size: u64,
+    /// The type; this and what follows is known of users' alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mime: Option<String>,
+    /// Pixels from left to right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// Pixels from top to bottom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// A ThumbHash, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
+}
+
+/// A file that the user has uploaded, to be an avatar.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct AvatarFile {
+    /// Which.
+    pub id: Uuid,
+}
+
 /// A body of type `media` to send.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct MediaBody<'a> {
@@ -233,6 +265,9 @@ pub struct Channel {
     /// A group's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// What stands for a group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub avatar: Option<Avatar>,
     /// The other's address, in a chat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with: Option<String>,
@@ -332,6 +367,9 @@ pub struct Whoami {
     /// How people see the user.
     #[serde(default)]
     pub display_name: String,
+    /// What stands for the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub avatar: Option<Avatar>,
     /// What the user lets others do.
     #[serde(default)]
     pub privacy: Option<Privacy>,
@@ -537,6 +575,9 @@ pub struct UserUpdate {
     /// How people shall see the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
+    /// What stands for the user; `Some(None)`: nothing any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub avatar: Option<Option<AvatarFile>>,
     /// What the user lets others do; what is `None` in it stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub privacy: Option<Privacy>,
@@ -552,6 +593,9 @@ pub struct User {
     /// How people see the user.
     #[serde(default)]
     pub display_name: String,
+    /// What stands for the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub avatar: Option<Avatar>,
     /// What the user lets others do; of oneself alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub privacy: Option<Privacy>,

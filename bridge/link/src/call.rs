@@ -152,6 +152,8 @@ pub enum Call {
     UsersUpdate {
         /// How people shall see the user.
         display_name: Option<String>,
+        /// A file that stands for the user; `Some(None)`: none any more.
+        avatar: Option<Option<Uuid>>,
         /// What the user lets others do.
         privacy: PrivacyChange,
         /// The client's name for this change.
@@ -262,6 +264,8 @@ pub enum Call {
         channel: ChannelId,
         /// How it is called.
         name: Option<String>,
+        /// A file that stands for it; `Some(None)`: none any more.
+        avatar: Option<Option<Uuid>>,
         /// What members may do.
         policy: Option<GroupPolicy>,
         /// What members are to be.

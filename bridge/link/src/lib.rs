@@ -31,10 +31,10 @@ pub use outbox::{CloseReason, Notice, OutboxSender, Overflow, ToClient, outbox};
 pub use refused::{Code, Refused};
 pub use session::{BoxFuture, ClientInfo, Link, Request, Session, SessionNo};
 pub use view::{
-    ChannelKind, ChannelState, ChannelView, ChannelsPage, DeviceRow, Devices, Found, FoundMessages,
-    GroupChanged, GroupPolicy, GroupsFrom, HistoryShown, Limits, LinkMade, LoggedIn, MarkView,
-    MediaAnswer, MediaUrl, MediaView, MemberRow, MembersPage, MessageView, MessagesPage, Opened,
-    PresencePage, PresenceView, Privacy, PrivacyChange, RawJson, ReactionView, ReceiptRow,
+    AvatarView, ChannelKind, ChannelState, ChannelView, ChannelsPage, DeviceRow, Devices, Found,
+    FoundMessages, GroupChanged, GroupPolicy, GroupsFrom, HistoryShown, Limits, LinkMade, LoggedIn,
+    MarkView, MediaAnswer, MediaUrl, MediaView, MemberRow, MembersPage, MessageView, MessagesPage,
+    Opened, PresencePage, PresenceView, Privacy, PrivacyChange, RawJson, ReactionView, ReceiptRow,
     Receipts, Registered, RoleView, SeenBy, Sent, SyncPoint, UserResult, UserView, UsersPage,
     WellKnown, Whoami, Whoever,
 };

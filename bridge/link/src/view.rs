@@ -168,6 +168,9 @@ pub struct ChannelView {
     /// What a group is called.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// What stands for a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub avatar: Option<AvatarView>,
     /// The other user's address, in a chat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub with: Option<String>,
@@ -369,6 +372,8 @@ pub struct Limits {
     pub page: u64,
     /// A file that is uploaded.
     pub upload: u64,
+    /// An avatar.
+    pub avatar: u64,
 }
 
 /// The signed-in user.
@@ -380,6 +385,9 @@ pub struct Whoami {
     pub user_id: String,
     /// How people see the user.
     pub display_name: String,
+    /// What stands for the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub avatar: Option<AvatarView>,
     /// What the user lets others do.
     pub privacy: Privacy,
 }
@@ -552,6 +560,9 @@ pub struct UserView {
     pub user_id: String,
     /// How people see the user.
     pub display_name: String,
+    /// What stands for the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub avatar: Option<AvatarView>,
     /// What the user lets others do; of oneself alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub privacy: Option<Privacy>,
@@ -665,6 +676,32 @@ pub struct MediaView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
     /// A ThumbHash (<https://evanw.github.io/thumbhash/>) of an image, base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
+}
+
+/// An image that stands for a user or a group: `GET /v1/media/{home}/{id}` gives it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Avatar")]
+pub struct AvatarView {
+    /// The home that holds it.
+    pub home: String,
+    /// Which.
+    pub id: uuid::Uuid,
+    /// Its BLAKE3, in hexadecimal: another picture has another one.
+    pub hash: String,
+    /// Bytes.
+    pub size: u64,
+    /// Its media type; this and what follows is known of users' alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mime: Option<String>,
+    /// Pixels from left to right, as it is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// Pixels from top to bottom, as it is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// A ThumbHash (<https://evanw.github.io/thumbhash/>) of it, base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview: Option<String>,
 }

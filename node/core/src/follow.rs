@@ -316,6 +316,7 @@ impl Home {
             self.follows(roster_effect(home, &signed));
         }
         let before = old.as_ref().map(|signed| signed.roster());
+        self.follow_avatar(before, new);
         let answers = self.follow_members(reader, id, (before, new), lost)?;
         self.follow_homes(reader, id, before, &signed)?;
         if let Some(old) = old {

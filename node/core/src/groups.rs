@@ -12,6 +12,7 @@ use homing_wire::{
 };
 
 use crate::home::{Effect, Home};
+use crate::media::NO_MEDIA;
 use crate::reader::{Fault, Reader};
 use crate::refusal::{Class, DISABLED, Failure, NO_CHANNEL, NO_USER, Refusal};
 use crate::roster::{Edit, WornOut, amend, first};
@@ -288,6 +289,19 @@ impl Home {
         if change == (Change::Join { link: None }) && of.owner != self.id {
             return self.accept(group, &of, &member, op);
         }
+        let avatar = match &change {
+            Change::Update { avatar: Some(Some(file)), .. } => Some(file.clone()),
+            Change::Update { .. }
+            | Change::Invite(_)
+            | Change::Remove(_)
+            | Change::Join { .. }
+            | Change::Leave { .. }
+            | Change::MakeLink { .. }
+            | Change::DropLink { .. } => None,
+        };
+        if let Some(file) = &avatar {
+            self.check_avatar(reader, user, file)?;
+        }
         if of.owner == self.id {
             return Ok(Asked::Done(self.change_group(reader, sealer, group, &me, &change)?));
         }
@@ -297,7 +311,13 @@ impl Home {
         if let Change::Update { name: Some(name), .. } = &change {
             check_name(name)?;
         }
+        if avatar.is_some() {
+            self.check_avatars_asked(group, op)?;
+        }
         self.post(of.owner, &Letter::Command(Command { group, op, user: user.clone(), change }))?;
+        if let Some(file) = avatar {
+            self.ask_avatar(group, op, file.id);
+        }
         self.hurry();
         Ok(Asked::Pending)
     }
@@ -416,10 +436,20 @@ impl Home {
                     users.push((user.clone(), refused));
                 }
             }
-            Change::Update { name, policy, roles } => {
+            Change::Update { name, avatar, policy, roles } => {
                 if let Some(name) = name {
                     check_name(name)?;
                     edits.push(Edit::Name(name.clone()));
+                }
+                if let Some(avatar) = avatar {
+                    if let Some(file) = avatar {
+                        // Of one's own home alone: it has looked whose it is.
+                        if file.home != by.home {
+                            return Err(NO_MEDIA.into());
+                        }
+                        self.check_avatar_size(file.size)?;
+                    }
+                    edits.push(Edit::Avatar(avatar.clone()));
                 }
                 edits.extend(policy.map(Edit::Policy));
                 // The answer has no row for each of them: all or none.
@@ -622,6 +652,7 @@ impl ChannelState {
                 continued_by: None,
                 forked: None,
                 links: Vec::new(),
+                avatars_asked: Vec::new(),
             }),
         }
     }
@@ -652,9 +683,9 @@ fn may_change(roster: &Roster, by: &UserRef, change: &Change) -> Result<(), Refu
     let allowed = match change {
         Change::Invite(_) => policy.invite.includes(role),
         Change::Remove(_) | Change::MakeLink { .. } | Change::DropLink { .. } => admin,
-        Change::Update { name, policy: new, roles } => {
-            let name = name.is_none() || policy.change.includes(role);
-            name && (new.is_none() || admin) && (roles.is_empty() || admin)
+        Change::Update { name, avatar, policy: new, roles } => {
+            let looks = (name.is_none() && avatar.is_none()) || policy.change.includes(role);
+            looks && (new.is_none() || admin) && (roles.is_empty() || admin)
         }
         Change::Join { .. } | Change::Leave { .. } => true,
     };

@@ -62,6 +62,8 @@ pub struct Policy {
     pub draft_bytes: usize,
     /// Channels that one user has pinned.
     pub pinned: usize,
+    /// Bytes of an avatar, of a user or of a group.
+    pub avatar_bytes: u64,
     /// A token that nobody has used for so long, in milliseconds, is dead.
     pub token_idle_ms: u64,
 }
@@ -86,6 +88,7 @@ impl Default for Policy {
             blocks: 5_000,
             draft_bytes: 16 << 10,
             pinned: 100,
+            avatar_bytes: 1 << 20,
             token_idle_ms: 90 * 24 * 3_600_000,
         }
     }

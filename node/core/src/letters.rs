@@ -73,6 +73,7 @@ impl Home {
                 if outcome.refused.is_some() {
                     self.forget_joining(peer, |j| j.group == outcome.group && j.op == outcome.op);
                 }
+                self.avatar_settled(reader, peer, outcome)?;
                 self.follows(Effect::Settled { peer, outcome: outcome.clone() });
             }
             None => {}

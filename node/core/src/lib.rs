@@ -15,6 +15,7 @@
 //!
 //! The [`Reader`] shows committed state only; [`Home`] remembers what it has decided since.
 
+mod avatars;
 mod cache;
 mod chat;
 mod courier;
@@ -50,6 +51,7 @@ mod typing;
 mod unanswered;
 mod write;
 
+pub use avatars::{AVATAR, AVATAR_TYPES, avatar_of_group};
 pub use chat::{SendCommand, SentReply, Target};
 pub use courier::{Courier, CourierLimits, Delivery, OwedChannel};
 pub use departures::Departure;
@@ -76,9 +78,10 @@ pub use refusal::{Class, Failure, Refusal};
 pub use relay::PeerFault;
 pub use repair::{Answered, Question, Repair};
 pub use state::{
-    Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Device, EntryRow, Fork,
-    GroupState, GroupsFrom, Invite, Joining, ListRow, LogEntry, Mark, MarkTime, Member, MessageKey,
-    OpDone, OpWhat, OpenLink, PeerState, SeenBy, Span, TokenHash, UserList, Veil,
+    Account, AccountState, AvatarAsked, ChainEnd, ChainProof, ChannelState, Cursor, Device,
+    EntryRow, Fork, GroupState, GroupsFrom, Invite, Joining, ListRow, LogEntry, Mark, MarkTime,
+    Member, MessageKey, OpDone, OpWhat, OpenLink, PeerState, SeenBy, Span, TokenHash, UserList,
+    Veil,
 };
 pub use typing::{Audience, Pace, Typing};
 pub use write::{Batch, Write};

@@ -7,6 +7,7 @@ use homing_wire::{ChannelId, Hash, HomeId, Kind, Local, MediaReference, Pos, Tar
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::avatars::{self, AVATAR, avatar_of_group};
 use crate::chat::SendCommand;
 use crate::fold::{Folded, Sight};
 use crate::home::Home;
@@ -79,7 +80,7 @@ pub struct FilmState {
     pub height: Option<u32>,
 }
 
-/// An event that names a file.
+/// An event that names a file, or an account or a roster whose avatar it is ([`crate::AVATAR`]).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Naming {
     /// How.
@@ -100,12 +101,17 @@ pub fn named_by(entry: &LogEntry) -> impl Iterator<Item = &MediaReference> {
     header.media.iter().filter(|media| media.home == header.origin)
 }
 
-/// An event that names that file and that `user` of this home is shown: whoever has one may read the file.
+/// What names that file and is shown to `user` of this home, an event or an avatar: whoever has one may read the file.
 pub fn naming_shown(
     reader: &dyn Reader,
     user: &UserRef,
     media: MediaId,
 ) -> Result<Option<Naming>, Fault> {
+    if media.home == user.home
+        && let Some(naming) = avatars::of_account(reader, media)?
+    {
+        return Ok(Some(naming));
+    }
     let places = reader.named(media, None, NAMINGS)?;
     if places.len() < NAMINGS {
         return first_shown(reader, user, media, places);
@@ -132,8 +138,14 @@ fn first_shown(
             known = reader.channel(channel)?;
         }
         let Some(state) = known.as_ref().filter(|state| state.id == channel) else { continue };
-        let sees = state.member(user).is_some_and(|member| member.is_listed() && member.sees(pos));
-        if !sees {
+        let Some(member) = state.member(user).filter(|member| member.is_listed()) else { continue };
+        if pos == AVATAR {
+            match avatar_of_group(reader, channel, media)? {
+                Some(naming) => return Ok(Some(naming)),
+                None => continue,
+            }
+        }
+        if !member.sees(pos) {
             continue;
         }
         let Some(entry) = reader.entry(channel, pos)? else { continue };
@@ -154,13 +166,17 @@ fn first_shown(
     Ok(None)
 }
 
-/// An event of that channel that names a file of this home, where `home` is in the channel: then it may read the file.
+/// What names a file of this home in that channel, where `home` is in the channel: then it may read the file. Of no channel: the
+/// avatar of a user of this home, which every home may read.
 pub fn naming_for_home(
     reader: &dyn Reader,
     home: HomeId,
     channel: ChannelId,
     media: MediaId,
 ) -> Result<Option<Naming>, Fault> {
+    if channel == ChannelId::NONE {
+        return avatars::of_account(reader, media);
+    }
     let Some(state) = reader.channel(channel)? else { return Ok(None) };
     // Whoever is only asked into a group, or has left it, is given nothing of it.
     let is_in = if channel.is_group() { !state.nobody_of(&home) } else { state.has_home(&home) };
@@ -168,6 +184,12 @@ pub fn naming_for_home(
         return Ok(None);
     }
     for (channel, pos) in reader.named(media, Some(channel), NAMINGS)? {
+        if pos == AVATAR {
+            match avatar_of_group(reader, channel, media)? {
+                Some(naming) => return Ok(Some(naming)),
+                None => continue,
+            }
+        }
         let Some(entry) = reader.entry(channel, pos)? else { continue };
         if entry.hidden {
             continue;
@@ -180,7 +202,7 @@ pub fn naming_for_home(
     Ok(None)
 }
 
-const NO_MEDIA: Refusal =
+pub(crate) const NO_MEDIA: Refusal =
     Refusal::new(Class::NotFound, "media_not_found", "there is no such file of yours at this home");
 const NO_MEDIA_NAMED: Refusal =
     Refusal::new(Class::Invalid, "bad_field", "a media message names the file that it is of");

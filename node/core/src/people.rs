@@ -1,6 +1,7 @@
 //! Accounts, invites, and other homes.
 
 use homing_wire::{HomeId, Local, OpId, UserId};
+use uuid::Uuid;
 
 use crate::home::Home;
 use crate::reader::{Fault, Reader};
@@ -36,6 +37,8 @@ pub struct ProfileChange {
     pub seen_by: Option<SeenBy>,
     /// Whether others see what the user has read, and the user what they have.
     pub read_receipts: Option<bool>,
+    /// The file that stands for the user; `Some(None)`: none any more.
+    pub avatar: Option<Option<Uuid>>,
 }
 
 const BAD_INVITE: Refusal =
@@ -97,6 +100,7 @@ impl Home {
             groups_from: GroupsFrom::default(),
             seen_by: SeenBy::default(),
             read_receipts: true,
+            avatar: None,
         };
         self.put_account(account.clone());
         Ok(account)
@@ -181,7 +185,14 @@ impl Home {
         if let Some(shown) = change.read_receipts {
             account.read_receipts = shown;
         }
+        if let Some(avatar) = change.avatar {
+            if let Some(id) = avatar {
+                self.avatar_file(reader, user, id)?;
+            }
+            account.avatar = avatar;
+        }
         if account != before {
+            self.move_avatar(before.avatar, account.avatar);
             self.put_account(account.clone());
         }
         self.note_own_op(user, op);
@@ -207,14 +218,17 @@ impl Home {
         reader: &dyn Reader,
         local: &Local,
     ) -> Result<(Account, Vec<Device>), Failure> {
+        let avatar = self.account(reader, local)?.and_then(|account| account.avatar);
         let account = self.change_account(reader, local, |account| {
             account.state = AccountState::Deleted;
+            account.avatar = None;
             account.password.clear();
             account.display_name.clear();
             account.groups_from = GroupsFrom::default();
             account.seen_by = SeenBy::default();
             account.read_receipts = true;
         })?;
+        self.move_avatar(avatar, None);
         let devices = self.devices(reader, local)?;
         for device in &devices {
             self.remove_device(device);
@@ -394,6 +408,7 @@ impl Home {
             groups_from: GroupsFrom::default(),
             seen_by: SeenBy::default(),
             read_receipts: true,
+            avatar: None,
         });
         Ok(true)
     }

@@ -2,8 +2,8 @@
 
 use homing_wire::limits::{ROSTER_POLICIES, ROSTER_TENURES};
 use homing_wire::{
-    ChainPos, ChannelId, Epoch, Fence, Hash, HomeId, Policy, PolicySpan, Right, Role, Roster, Seq,
-    Tenure, UserRef,
+    ChainPos, ChannelId, Epoch, Fence, Hash, HomeId, MediaReference, Policy, PolicySpan, Right,
+    Role, Roster, Seq, Tenure, UserRef,
 };
 
 /// One change of a roster.
@@ -20,6 +20,8 @@ pub(crate) enum Edit {
     },
     /// The group is called that.
     Name(String),
+    /// That stands for it; `None`: nothing.
+    Avatar(Option<MediaReference>),
     /// That is the policy.
     Policy(Policy),
 }
@@ -49,6 +51,7 @@ pub(crate) fn first(
         policies: vec![PolicySpan { from: epoch.0, policy, fences: Vec::new() }],
         tenures: Vec::new(),
         continues,
+        avatar: None,
     }
 }
 
@@ -67,6 +70,7 @@ pub(crate) fn amend(
     for edit in edits {
         match edit {
             Edit::Name(name) => new.name.clone_from(name),
+            Edit::Avatar(avatar) => new.avatar.clone_from(avatar),
             Edit::Policy(policy) => set_policy(&mut new, *policy, &written),
             Edit::Role { user, role, fence } => {
                 let fence = fence.clone().unwrap_or_else(|| written(&user.home));

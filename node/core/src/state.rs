@@ -6,6 +6,7 @@ use homing_wire::{
     UserRef,
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 mod account;
 mod member;
@@ -70,6 +71,20 @@ pub struct GroupState {
     pub forked: Option<Epoch>,
     /// Of a group of this home: links by which people can come, the oldest first, at most [`GroupState::LINKS`].
     pub links: Vec<OpenLink>,
+    /// Of a group of another home: files of this home that users of it want to be its avatar, while that is not settled; the
+    /// oldest first, at most [`GroupState::AVATARS_ASKED`].
+    pub avatars_asked: Vec<AvatarAsked>,
+}
+
+/// A file of this home that is to be the avatar of a group of another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AvatarAsked {
+    /// The group's home names it in its outcome.
+    pub op: OpId,
+    /// Which file.
+    pub file: Uuid,
+    /// The version of the roster that shows it; 0: the group's home has not answered.
+    pub version: u64,
 }
 
 /// A link by which people can come into a group.
@@ -88,6 +103,8 @@ pub struct OpenLink {
 impl GroupState {
     /// Open links: a few people make one now and then. They are written with the group's state at every message.
     pub const LINKS: usize = 32;
+    /// Avatars that wait for a group's home: while it is away, a person tries a few.
+    pub const AVATARS_ASKED: usize = 8;
 }
 
 /// The end of a chain.

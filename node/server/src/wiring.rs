@@ -45,6 +45,7 @@ pub fn policy(config: &Config) -> Policy {
         blocks: l.blocks,
         draft_bytes: l.draft_bytes,
         pinned: l.pinned,
+        avatar_bytes: config.media.avatar_bytes,
         token_idle_ms: l.token_idle_days * 24 * 3_600_000,
     }
 }
@@ -231,6 +232,7 @@ pub(crate) async fn media(
             user_bytes: m.user_bytes,
             home_bytes: m.home_bytes,
             min_free_bytes: config.limits.min_free_disk_bytes,
+            avatar_bytes: m.avatar_bytes,
             image_bytes: image_limits.file_bytes,
             unnamed_ms: m.unnamed_ms,
             sweep_ms: m.sweep_ms,

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use bytes::Bytes;
-use homing_core::{Batch, Deleted, Fault, LogEntry, MediaId, UserList, Write, named_by};
-use homing_wire::{ChannelId, Epoch, HomeId, Local, OpId, Pos, Stamp};
+use homing_core::{AVATAR, Batch, Deleted, Fault, LogEntry, MediaId, UserList, Write, named_by};
+use homing_wire::{ChannelId, Epoch, HomeId, Local, OpId, Pos, SignedRoster, Stamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -267,6 +267,10 @@ fn go_through(store: &dyn Store, out: &mut Out<'_>) -> Result<(), BackupError> {
             if let Some(at) = store.last_seen(&account.local)? {
                 part.add(out, Write::Seen { user: account.local.clone(), at: Some(at) })?;
             }
+            if let Some(id) = account.avatar {
+                let media = MediaId { home: store.meta().home, id };
+                part.add(out, avatar(media, ChannelId::NONE))?;
+            }
             // Devices are left out: a backup's tokens are dead.
             part.add(out, Write::Account(Box::new(account)))?;
         }
@@ -347,7 +351,19 @@ fn go_through(store: &dyn Store, out: &mut Out<'_>) -> Result<(), BackupError> {
             if state.group.is_some()
                 && let Some(signed) = store.roster(state.id)?
             {
+                // One of this home that nobody has asked for is not named, whatever the roster says.
+                let roster = SignedRoster::stored(signed.clone()).ok();
+                let file = roster.and_then(|signed| signed.roster().avatar.clone());
+                if let Some(media) = file.as_ref().map(MediaId::from)
+                    && store.named(media, Some(state.id), 1)?.contains(&(state.id, AVATAR))
+                {
+                    part.add(out, avatar(media, state.id))?;
+                }
                 part.add(out, Write::Roster { channel: state.id, signed })?;
+            }
+            for asked in state.group.iter().flat_map(|group| &group.avatars_asked) {
+                let media = MediaId { home: store.meta().home, id: asked.file };
+                part.add(out, avatar(media, state.id))?;
             }
             part.add(out, Write::Channel(Box::new(state)))?;
         }
@@ -356,6 +372,11 @@ fn go_through(store: &dyn Store, out: &mut Out<'_>) -> Result<(), BackupError> {
         part.add(out, Write::Erase { channel, pos, since: Some(since) })?;
     }
     part.end(out)
+}
+
+/// A file is an avatar, of a group or of no channel: of a user.
+fn avatar(media: MediaId, channel: ChannelId) -> Write {
+    Write::Named { media, channel, pos: AVATAR, there: true }
 }
 
 /// Writes on their way into a record.

@@ -15,8 +15,9 @@ use homing_wire::{ChannelId, DeviceId, Local, Pos};
 use serde::{Deserialize, Serialize};
 
 use self::old::{
-    AccountV1, AccountV2, AccountV3, ChannelStateV1, ChannelStateV2, ChannelStateV3,
-    ChannelStateV4, DeviceV1, MediaStateV1, OpDoneV1, PeerStateV1, PeerStateV2, PeerStateV3,
+    AccountV1, AccountV2, AccountV3, AccountV4, ChannelStateV1, ChannelStateV2, ChannelStateV3,
+    ChannelStateV4, ChannelStateV5, DeviceV1, MediaStateV1, OpDoneV1, PeerStateV1, PeerStateV2,
+    PeerStateV3,
 };
 
 /// Why bytes are no value.
@@ -177,13 +178,15 @@ stored!(ChannelStateV1, 1);
 stored!(ChannelStateV2, 2, from ChannelStateV1);
 stored!(ChannelStateV3, 3, from ChannelStateV2);
 stored!(ChannelStateV4, 4, from ChannelStateV3);
-stored!(ChannelState, 5, from ChannelStateV4);
+stored!(ChannelStateV5, 5, from ChannelStateV4);
+stored!(ChannelState, 6, from ChannelStateV5);
 stored!(Fold, 1);
 stored!(IsChange, 1);
 stored!(AccountV1, 1);
 stored!(AccountV2, 2, from AccountV1);
 stored!(AccountV3, 3, from AccountV2);
-stored!(Account, 4, from AccountV3);
+stored!(AccountV4, 4, from AccountV3);
+stored!(Account, 5, from AccountV4);
 stored!(DeviceV1, 1);
 stored!(Device, 2, from DeviceV1);
 stored!(Invite, 1);
@@ -292,8 +295,8 @@ mod tests {
             ("media", hash(&encode(&sample::media(1)))),
         ];
         let pinned = [
-            ("channel", "27ce001753ec9683"),
-            ("account", "df4434c606589644"),
+            ("channel", "4902ed1ce4550ce8"),
+            ("account", "334986d427b60622"),
             ("fold", "1bde2460f4af19f3"),
             ("device", "ab9295d647c12bd6"),
             ("invite", "22953a3b7d52fe2b"),

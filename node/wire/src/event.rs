@@ -88,6 +88,28 @@ pub struct MediaReference {
     pub size: u64,
 }
 
+impl MediaReference {
+    /// As it is on the wire.
+    pub fn to_proto(&self) -> pb::MediaReference {
+        pb::MediaReference {
+            home: Bytes::copy_from_slice(&self.home.0),
+            id: Bytes::copy_from_slice(self.id.as_bytes()),
+            hash: Bytes::copy_from_slice(&self.hash.0),
+            size: self.size,
+        }
+    }
+
+    /// From the wire; `None`: a field is not what it must be.
+    pub fn from_proto(raw: &pb::MediaReference) -> Option<Self> {
+        Some(Self {
+            home: HomeId::from_slice(&raw.home).ok()?,
+            id: Uuid::from_slice(&raw.id).ok()?,
+            hash: Hash::from_slice(&raw.hash).ok()?,
+            size: raw.size,
+        })
+    }
+}
+
 /// A checked event header. [`Header::encode`] is used once, by the origin; everybody else keeps
 /// the bytes as they came, so unknown fields survive and the chain's hashes hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -186,16 +208,7 @@ impl Header {
             roster: self.roster,
             body_size: self.body_size,
             body_hash: hash(&self.body_hash),
-            media: self
-                .media
-                .iter()
-                .map(|m| pb::MediaReference {
-                    home: Bytes::copy_from_slice(&m.home.0),
-                    id: uuid(&m.id),
-                    hash: hash(&m.hash),
-                    size: m.size,
-                })
-                .collect(),
+            media: self.media.iter().map(MediaReference::to_proto).collect(),
         }
         .encode_to_vec()
         .into()
@@ -254,14 +267,7 @@ impl Header {
             media: raw
                 .media
                 .iter()
-                .map(|m| {
-                    Ok(MediaReference {
-                        home: HomeId::from_slice(&m.home).map_err(|_| Field("media"))?,
-                        id: Uuid::from_slice(&m.id).map_err(|_| Field("media"))?,
-                        hash: Hash::from_slice(&m.hash).map_err(|_| Field("media"))?,
-                        size: m.size,
-                    })
-                })
+                .map(|m| MediaReference::from_proto(m).ok_or(Field("media")))
                 .collect::<Result<_, _>>()?,
             roster: raw.roster,
             body_size: raw.body_size,

@@ -104,6 +104,9 @@ uuid_id!(
 const CHAT_NAMESPACE: Uuid = Uuid::from_u128(0x4408_87c4_a89f_510f_a907_ddc8_e1ad_23c7);
 
 impl ChannelId {
+    /// No channel: where users' avatars are.
+    pub const NONE: Self = Self(Uuid::nil());
+
     /// Whether it is made like a group's: whoever makes one chooses it, a chat's follows from its parties.
     pub fn is_group(&self) -> bool {
         self.0.get_version() == Some(uuid::Version::SortRand)

@@ -5,10 +5,11 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::address::{Local, UserRef};
+use crate::event::MediaReference;
 use crate::id::{ChannelId, Hash, OpId};
 use crate::limits;
 use crate::proto::group::v1 as pb;
-use crate::roster::{Fence, Policy, Role};
+use crate::roster::{Fence, Policy, Role, is_avatar};
 
 /// The longest reason that is shown to people.
 const REASON_BYTES: usize = 64;
@@ -46,6 +47,8 @@ pub enum Change {
     Update {
         /// How it is called.
         name: Option<String>,
+        /// What stands for it, a file of the asking user's home; `Some(None)`: nothing any more.
+        avatar: Option<Option<MediaReference>>,
         /// What members may do.
         policy: Option<Policy>,
         /// What users are to be.
@@ -161,8 +164,11 @@ fn command_out(command: &Command) -> pb::Command {
     let what = match &command.change {
         Change::Invite(who) => What::Invite(users(who)),
         Change::Remove(who) => What::Remove(users(who)),
-        Change::Update { name, policy, roles } => What::Update(pb::Update {
+        Change::Update { name, avatar, policy, roles } => What::Update(pb::Update {
             name: name.clone(),
+            avatar: avatar
+                .as_ref()
+                .map(|file| pb::AvatarChange { file: file.as_ref().map(MediaReference::to_proto) }),
             policy: policy.map(Policy::to_proto),
             roles: roles
                 .iter()
@@ -204,6 +210,13 @@ fn command_in(raw: pb::Command) -> Option<Command> {
             let role = |r: &pb::RoleOf| Some((r.user.parse().ok()?, Role::from_code(r.role)?));
             Change::Update {
                 name: update.name,
+                avatar: match update.avatar {
+                    None => None,
+                    Some(pb::AvatarChange { file: None }) => Some(None),
+                    Some(pb::AvatarChange { file: Some(file) }) => {
+                        Some(Some(MediaReference::from_proto(&file).filter(is_avatar)?))
+                    }
+                },
                 policy: match &update.policy {
                     Some(policy) => Some(Policy::from_proto(policy)?),
                     None => None,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::address::UserRef;
+use crate::event::MediaReference;
 use crate::heads::{ProofError, SigningKeys, Signs, Verifies};
 use crate::id::{ChannelId, Epoch, Hash, HomeId, Seq};
 use crate::limits;
@@ -126,7 +127,7 @@ pub struct Policy {
     pub invite: Who,
     /// Who may write.
     pub write: Who,
-    /// Who may change the name.
+    /// Who may change the name and the avatar.
     pub change: Who,
     /// What newcomers see.
     pub history: RosterHistory,
@@ -304,6 +305,8 @@ pub struct Roster {
     pub tenures: Vec<Tenure>,
     /// The abandoned group that this one goes on with.
     pub continues: Option<ChannelId>,
+    /// An image that stands for the group, of any home.
+    pub avatar: Option<MediaReference>,
 }
 
 /// Why bytes are no roster, or are not believed.
@@ -515,6 +518,7 @@ impl Roster {
                 })
                 .collect(),
             continues: self.continues.map_or_else(Bytes::new, |group| copy(group.as_bytes())),
+            avatar: self.avatar.as_ref().map(MediaReference::to_proto),
         }
         .encode_to_vec()
         .into()
@@ -545,7 +549,10 @@ impl Roster {
             return Err(Field("policies"));
         }
         let roster = Self {
-            group: ChannelId::from_slice(&raw.group).map_err(|_| Field("group"))?,
+            group: ChannelId::from_slice(&raw.group)
+                .ok()
+                .filter(|group| *group != ChannelId::NONE)
+                .ok_or(Field("group"))?,
             owner: HomeId::from_slice(&raw.owner).map_err(|_| Field("owner"))?,
             epoch: Epoch(raw.epoch),
             version: raw.version,
@@ -565,6 +572,13 @@ impl Roster {
             continues: match &raw.continues[..] {
                 [] => None,
                 bytes => Some(ChannelId::from_slice(bytes).map_err(|_| Field("continues"))?),
+            },
+            avatar: match &raw.avatar {
+                None => None,
+                Some(avatar) => {
+                    let avatar = MediaReference::from_proto(avatar).filter(is_avatar);
+                    Some(avatar.ok_or(Field("avatar"))?)
+                }
             },
         };
         roster.check()?;
@@ -729,6 +743,11 @@ fn unbroken(members: &[&Tenure], mut start: u64) -> u64 {
         start = earlier;
     }
     start
+}
+
+/// Whether a file can be an avatar, as far as its name says.
+pub(crate) fn is_avatar(file: &MediaReference) -> bool {
+    file.size != 0 && file.home != HomeId::LOCAL
 }
 
 fn span_in(raw: &pb::PolicySpan) -> Option<PolicySpan> {

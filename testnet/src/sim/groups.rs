@@ -135,7 +135,7 @@ impl World {
             return Ok(());
         }
         let whom = |person| self.who(person, group);
-        let update = |name, policy, roles| Change::Update { name, policy, roles };
+        let update = |name, policy, roles| Change::Update { name, avatar: None, policy, roles };
         let change = match what {
             What::Invite(person) => {
                 let user = whom(person)?;

@@ -271,6 +271,7 @@ impl World {
             1 => Change::Invite(vec![user.clone()]),
             2 => Change::Update {
                 name: None,
+                avatar: None,
                 policy: None,
                 roles: vec![(user.clone(), Role::Owner)],
             },

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
 mod accounts;
+mod avatars;
 mod backups;
 mod changes;
 mod chaos;

@@ -263,10 +263,10 @@ async fn what_people_say_of_themselves() {
         said.map(|said| Privacy { read_receipts: Some(true), ..said })
     };
     assert_eq!(alice.opened().user.privacy, groups("contacts"));
-    let update = UserUpdate { display_name: Some("Alice 🦊".into()), privacy: None };
+    let update = UserUpdate { display_name: Some("Alice 🦊".into()), ..UserUpdate::default() };
     let said = alice.update_user(&update).await.unwrap();
     assert_eq!((said.display_name.as_str(), said.privacy), ("Alice 🦊", groups("contacts")));
-    let update = UserUpdate { display_name: None, privacy: set("everyone", None) };
+    let update = UserUpdate { privacy: set("everyone", None), ..UserUpdate::default() };
     let said = alice.update_user(&update).await.unwrap();
     assert_eq!((said.display_name.as_str(), said.privacy), ("Alice 🦊", groups("everyone")));
     // Others see the name, here and elsewhere; what alice lets others do is hers to know.
@@ -286,7 +286,7 @@ async fn what_people_say_of_themselves() {
     let wrong = json!({"privacy": {"groups": "nobody"}});
     assert_eq!(refusal(ask(&alice, "users.update", wrong).await).0, -32602);
     // What this home does not know is passed over.
-    let newer = json!({"avatar": {}, "privacy": {"x": "nobody"}});
+    let newer = json!({"banner": {}, "privacy": {"x": "nobody"}});
     let said = ask(&alice, "users.update", newer).await.unwrap();
     assert_eq!(
         said["privacy"],
@@ -377,8 +377,8 @@ async fn a_backup_takes_lists_along_and_what_is_hidden() {
     alice.add_to(UserList::Blocks, "bob@acme.test").await.unwrap();
     say(&bob, "alice@acme.test", "hidden").await;
     let update = UserUpdate {
-        display_name: None,
         privacy: Some(Privacy { groups: Some("everyone".to_owned()), ..Privacy::default() }),
+        ..UserUpdate::default()
     };
     alice.update_user(&update).await.unwrap();
     let own =
@@ -474,7 +474,7 @@ async fn people_are_found_by_the_beginnings_of_their_names() {
     ] {
         assert_eq!(found(&alice, query).await, is(users, false), "{query}");
     }
-    let update = UserUpdate { display_name: Some("Zoë".into()), privacy: None };
+    let update = UserUpdate { display_name: Some("Zoë".into()), ..UserUpdate::default() };
     alice.update_user(&update).await.unwrap();
     assert_eq!(found(&alice, "zo").await.0, "alice");
     // Not who is gone, nor who is shut; whoever is opened again is there again.

@@ -68,7 +68,7 @@ fn is_hidden(presence: &Presence) -> bool {
 
 async fn set_last_seen(client: &Client, to: &str) {
     let privacy = Privacy { last_seen: Some(to.to_owned()), ..Privacy::default() };
-    let update = UserUpdate { display_name: None, privacy: Some(privacy) };
+    let update = UserUpdate { privacy: Some(privacy), ..UserUpdate::default() };
     let said = client.update_user(&update).await.unwrap();
     assert_eq!(said.privacy.unwrap().last_seen.as_deref(), Some(to));
 }

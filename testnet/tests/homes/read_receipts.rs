@@ -8,7 +8,7 @@ const ALICE: &str = "alice@acme.test";
 
 async fn lets_see(client: &Client, shown: bool) {
     let privacy = Privacy { read_receipts: Some(shown), ..Privacy::default() };
-    let update = UserUpdate { display_name: None, privacy: Some(privacy) };
+    let update = UserUpdate { privacy: Some(privacy), ..UserUpdate::default() };
     let said = client.update_user(&update).await.unwrap();
     assert_eq!(said.privacy.unwrap().read_receipts, Some(shown));
 }

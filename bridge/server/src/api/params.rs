@@ -7,7 +7,8 @@ use homing_wire::body::BodyError;
 use homing_wire::limits::BODY_BYTES;
 use homing_wire::{Address, OpId};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use uuid::Uuid;
 
 use super::table::{Asked, Open};
 
@@ -126,6 +127,27 @@ impl Params for RpcDiscover {
     fn ask(self) -> Result<Asked, Refused> {
         Ok(Asked::Discover)
     }
+}
+
+/// An image that the user has uploaded.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "AvatarNamed")]
+struct AvatarParams {
+    /// Which: `Homing-Media` of the finished upload.
+    #[schemars(with = "uuid::Uuid")]
+    id: String,
+}
+
+/// Tells `null` from what is absent.
+fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    value: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+fn avatar(named: Option<Option<AvatarParams>>) -> Result<Option<Option<Uuid>>, Refused> {
+    let read = |avatar: Option<AvatarParams>| avatar.map(|a| id("avatar.id", &a.id)).transpose();
+    named.map(read).transpose()
 }
 
 fn wrong(reason: &'static str, message: impl Into<std::borrow::Cow<'static, str>>) -> Refused {

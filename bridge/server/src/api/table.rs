@@ -215,7 +215,7 @@ pub(crate) static METHODS: &[Method] = &[
     ),
     method::<params::GroupsUpdate, ChannelView>(
         "groups.update",
-        "Changes a group's name, policy or roles; {state: \"pending\"} while its home does not answer",
+        "Changes a group's name, avatar, policy or roles; {state: \"pending\"} while its home does not answer",
         "channel",
         &[Code::NotAllowed, Code::NotFound, Code::LimitReached],
     ),
@@ -241,7 +241,7 @@ pub(crate) static METHODS: &[Method] = &[
         "users.update",
         "What the user says of himself; what is absent stays",
         "user",
-        &[Code::NotAllowed, Code::Conflict],
+        &[Code::NotAllowed, Code::NotFound, Code::Conflict, Code::LimitReached],
     ),
     method::<params::PresenceWatch, PresencePage>(
         "presence.watch",

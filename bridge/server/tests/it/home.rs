@@ -99,6 +99,7 @@ impl Home {
                 address: "later@acme.example".into(),
                 user_id: session.0.to_string(),
                 display_name: "Later".into(),
+                avatar: None,
                 privacy: None,
                 presence: None,
             };
@@ -223,6 +224,7 @@ impl State {
                 address: format!("{user}@acme.example"),
                 user_id: Uuid::from_u128(1).to_string(),
                 display_name: user,
+                avatar: None,
                 privacy: PRIVACY,
             };
             return Ok(Answer::Opened(Box::new(Opened {
@@ -244,6 +246,7 @@ impl State {
                     watched: 500,
                     page: 200,
                     upload: crate::files::UPLOAD_BYTES,
+                    avatar: 1 << 20,
                 },
                 version: "test".into(),
             })));
@@ -350,6 +353,7 @@ impl State {
                 address: address.to_string(),
                 user_id: Uuid::from_u128(2).to_string(),
                 display_name: address.local.to_string(),
+                avatar: None,
                 privacy: None,
                 presence: Some(presence(address.to_string(), true)),
             })),
@@ -358,6 +362,7 @@ impl State {
                     address: "bob@acme.example".into(),
                     user_id: Uuid::from_u128(2).to_string(),
                     display_name: query,
+                    avatar: None,
                     privacy: None,
                     presence: None,
                 }],
@@ -379,17 +384,20 @@ impl State {
                 notices.push(Notice::Typing { channel, user, typing, sync });
                 Ok(Answer::Done)
             }
-            Call::UsersUpdate { display_name, privacy, .. } => Ok(Answer::User(UserView {
-                address: format!("{user}@acme.example"),
-                user_id: Uuid::from_u128(1).to_string(),
-                display_name: display_name.unwrap_or(user),
-                privacy: Some(Privacy {
-                    last_seen: privacy.last_seen.unwrap_or(PRIVACY.last_seen),
-                    read_receipts: privacy.read_receipts.unwrap_or(PRIVACY.read_receipts),
-                    groups: privacy.groups.unwrap_or(PRIVACY.groups),
-                }),
-                presence: None,
-            })),
+            Call::UsersUpdate { display_name, avatar: named, privacy, .. } => {
+                Ok(Answer::User(UserView {
+                    address: format!("{user}@acme.example"),
+                    user_id: Uuid::from_u128(1).to_string(),
+                    display_name: display_name.unwrap_or(user),
+                    avatar: named.flatten().map(avatar),
+                    privacy: Some(Privacy {
+                        last_seen: privacy.last_seen.unwrap_or(PRIVACY.last_seen),
+                        read_receipts: privacy.read_receipts.unwrap_or(PRIVACY.read_receipts),
+                        groups: privacy.groups.unwrap_or(PRIVACY.groups),
+                    }),
+                    presence: None,
+                }))
+            }
             Call::Listed { list, limit, cursor } => {
                 let users = self.lists.iter().filter(|(of, _)| *of == list);
                 let users: Vec<String> = users.map(|(_, user)| user.clone()).collect();
@@ -461,6 +469,7 @@ impl State {
             channel,
             kind: ChannelKind::Chat,
             name: None,
+            avatar: None,
             with: Some("bob@acme.example".into()),
             state: ChannelState::Active,
             role: None,
@@ -481,6 +490,19 @@ impl State {
             continues: None,
             continued_by: None,
         }
+    }
+}
+
+fn avatar(id: Uuid) -> AvatarView {
+    AvatarView {
+        home: "acme.example".into(),
+        id,
+        hash: "ab".into(),
+        size: 3,
+        mime: Some("image/png".into()),
+        width: Some(1),
+        height: Some(2),
+        preview: None,
     }
 }
 

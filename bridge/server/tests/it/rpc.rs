@@ -38,7 +38,7 @@ async fn every_method_is_answered() {
         ("rpc.discover", json!({})),
         (
             "users.update",
-            json!({"display_name": "Al", "privacy": {"groups": "everyone", "last_seen": "nobody", "read_receipts": false, "x": 1}}),
+            json!({"display_name": "Al", "avatar": {"id": uuid::Uuid::from_u128(9), "x": 1}, "privacy": {"groups": "everyone", "last_seen": "nobody", "read_receipts": false, "x": 1}}),
         ),
         ("contacts.add", json!({"user": "Bob@globex.example"})),
         ("blocks.add", json!({"user": "eve@globex.example"})),
@@ -101,6 +101,10 @@ async fn every_method_is_answered() {
     assert_eq!(answers[8]["presence"], online);
     let privacy = json!({"last_seen": "nobody", "read_receipts": false, "groups": "everyone"});
     assert_eq!(answers[10]["privacy"], privacy);
+    let file = json!(uuid::Uuid::from_u128(9));
+    assert_eq!((&answers[10]["avatar"]["id"], &answers[10]["avatar"]["width"]), (&file, &json!(1)));
+    let none = alice.ok("users.update", json!({"avatar": null})).await;
+    assert_eq!(none.get("avatar"), None);
     assert_eq!(answers[13], json!({"users": ["bob@globex.example"]}));
     assert_eq!(answers[14], json!({"users": ["eve@globex.example"]}));
     assert_eq!(answers[17], json!({}));
@@ -328,6 +332,11 @@ async fn parameters_are_checked() {
         ("requests.decline", json!({"channel": channel, "op": "x"}), "invalid_id"),
         ("users.update", json!({"privacy": {"groups": "nobody"}}), "invalid_params"),
         ("users.update", json!({"display_name": 7}), "invalid_params"),
+        ("users.update", json!({"avatar": {}}), "invalid_params"),
+        ("users.update", json!({"avatar": "x"}), "invalid_params"),
+        ("users.update", json!({"avatar": {"id": "x"}}), "invalid_id"),
+        ("groups.update", json!({"channel": channel, "avatar": {"id": 7}}), "invalid_params"),
+        ("groups.update", json!({"channel": channel, "avatar": {"id": ""}}), "invalid_id"),
         ("users.update", json!({"privacy": {"last_seen": "friends"}}), "invalid_params"),
         ("users.update", json!({"privacy": {"read_receipts": "no"}}), "invalid_params"),
         ("presence.watch", json!({"users": ["a@c.example", "bob"]}), "invalid_user"),

@@ -2,6 +2,7 @@
 
 use homing_wire::{ChannelId, DeviceId, Local, Pos, UserId};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Whether an account may be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -38,6 +39,8 @@ pub struct Account {
     pub seen_by: SeenBy,
     /// Others see what the user has read, and the user what they have; false: neither. What was delivered is seen by all.
     pub read_receipts: bool,
+    /// The file of this home that stands for the user, which the user has uploaded.
+    pub avatar: Option<Uuid>,
 }
 
 /// Who may see whether a user is online, and when the user was last seen. Nobody whom the user has blocked.

@@ -28,7 +28,7 @@ fn of(world: &mut World, home: usize, group: ChannelId) -> GroupState {
 
 fn make_admin(world: &mut World, by: &UserRef, who: &UserRef, group: ChannelId) {
     let roles = vec![(who.clone(), Role::Admin)];
-    world.done(by, group, Change::Update { name: None, policy: None, roles });
+    world.done(by, group, Change::Update { name: None, avatar: None, policy: None, roles });
     world.flow();
 }
 

@@ -182,7 +182,7 @@ fn admins_alone_open_and_withdraw_links() {
     assert_eq!(uses_left(&mut world, group), []);
     // An admin of another home makes one by letter.
     let roles = vec![(anns[1].clone(), Role::Admin)];
-    world.done(&anns[0], group, Change::Update { name: None, policy: None, roles });
+    world.done(&anns[0], group, Change::Update { name: None, avatar: None, policy: None, roles });
     world.flow();
     assert_eq!(world.ask(&anns[1], group, make(&way, None, Some(5))), Ok(Asked::Pending));
     world.flow();

@@ -64,10 +64,20 @@ fn what_makes_no_sense_changes_nothing() {
     let refusal = world.ask(&ann, group, Change::Invite(vec![bea.clone()])).unwrap_err();
     assert_eq!((refusal.reason, refusal.limit), ("group_full", Some(100)), "the 101st");
     for (name, reason) in [("", "invalid_name"), ("a\nb", "invalid_name")] {
-        let change = Change::Update { name: Some(name.into()), policy: None, roles: Vec::new() };
+        let change = Change::Update {
+            name: Some(name.into()),
+            avatar: None,
+            policy: None,
+            roles: Vec::new(),
+        };
         assert_eq!(world.ask(&ann, group, change).unwrap_err().reason, reason);
     }
-    let long = Change::Update { name: Some("x".repeat(10_000)), policy: None, roles: Vec::new() };
+    let long = Change::Update {
+        name: Some("x".repeat(10_000)),
+        avatar: None,
+        policy: None,
+        roles: Vec::new(),
+    };
     assert_eq!(world.ask(&ann, group, long).unwrap_err().reason, "invalid_name");
     assert_eq!(
         world.ask(&bea, group, Change::Remove(vec![ann.clone()])).unwrap_err().reason,
@@ -90,7 +100,12 @@ fn what_makes_no_sense_changes_nothing() {
 fn roles_are_kept_to() {
     let (mut world, group, anns) = group_of(3);
     let (bea, cat, far) = (world.user(0, "bea"), world.user(0, "cat"), world.user(2, "bea"));
-    let update = |roles: Vec<(UserRef, Role)>| Change::Update { name: None, policy: None, roles };
+    let update = |roles: Vec<(UserRef, Role)>| Change::Update {
+        name: None,
+        avatar: None,
+        policy: None,
+        roles,
+    };
     let word = |result: Result<Asked, Refusal>| result.unwrap_err().reason;
     assert_eq!(word(world.ask(&bea, group, Change::Invite(vec![cat.clone()]))), "not_allowed");
     assert_eq!(word(world.ask(&anns[1], group, Change::Remove(vec![bea.clone()]))), "not_allowed");
@@ -172,7 +187,7 @@ fn an_owner_who_leaves_is_followed_by_the_longest_serving() {
     let (bea, cat) = (world.user(0, "bea"), world.user(0, "cat"));
     world.done(&anns[0], group, Change::Invite(vec![cat.clone()]));
     let roles = vec![(cat.clone(), Role::Admin)];
-    world.done(&anns[0], group, Change::Update { name: None, policy: None, roles });
+    world.done(&anns[0], group, Change::Update { name: None, avatar: None, policy: None, roles });
     world.leave(&anns[0], group);
     world.flow();
     assert_eq!(world.role(1, group, &cat), Some(Role::Owner), "an admin before a member");
@@ -265,7 +280,12 @@ fn a_home_answers_for_whoever_knows_the_inviter() {
 fn people_of_the_groups_home_are_never_without_an_owner() {
     let (mut world, group, anns) = group_of(2);
     let bea = world.user(0, "bea");
-    let roles = |roles: Vec<(UserRef, Role)>| Change::Update { name: None, policy: None, roles };
+    let roles = |roles: Vec<(UserRef, Role)>| Change::Update {
+        name: None,
+        avatar: None,
+        policy: None,
+        roles,
+    };
     world.done(&anns[0], group, roles(vec![(bea.clone(), Role::Owner)]));
     let both = roles(vec![(anns[0].clone(), Role::Member), (bea.clone(), Role::Member)]);
     assert_eq!(world.ask(&anns[0], group, both).unwrap_err().reason, "last_owner");
@@ -276,7 +296,12 @@ fn people_of_the_groups_home_are_never_without_an_owner() {
     // A name that no letter holds is refused where it is asked for.
     world.done(&anns[0], group, roles(vec![(anns[1].clone(), Role::Admin)]));
     world.flow();
-    let long = Change::Update { name: Some("x".repeat(100_000)), policy: None, roles: Vec::new() };
+    let long = Change::Update {
+        name: Some("x".repeat(100_000)),
+        avatar: None,
+        policy: None,
+        roles: Vec::new(),
+    };
     assert_eq!(world.ask(&anns[1], group, long).unwrap_err().reason, "invalid_name");
     assert!(world.nodes[1].store.letters.is_empty());
 }

@@ -9,7 +9,7 @@ use crate::repair::{answer, fetch};
 use crate::store::TestStore;
 
 fn rename(name: &str) -> Change {
-    Change::Update { name: Some(name.to_owned()), policy: None, roles: Vec::new() }
+    Change::Update { name: Some(name.to_owned()), avatar: None, policy: None, roles: Vec::new() }
 }
 
 fn say(world: &mut World, who: &UserRef, group: ChannelId, words: &str) {

@@ -167,7 +167,7 @@ fn newcomers_see_what_was_written_since_they_came() {
     world.flow();
     world.join(&cat, group);
     let all = Policy { history: RosterHistory::All, ..Policy::default() };
-    let update = Change::Update { name: None, policy: Some(all), roles: Vec::new() };
+    let update = Change::Update { name: None, avatar: None, policy: Some(all), roles: Vec::new() };
     world.done(&anns[0], group, update);
     world.flow();
     world.join(&late, group);
@@ -190,7 +190,7 @@ fn hiding_what_never_counted_leaves_unread_as_it_is() {
     world.join(&anns[1], group);
     world.say(&anns[0], group, "before").unwrap();
     let all = Policy { history: RosterHistory::All, ..Policy::default() };
-    let update = Change::Update { name: None, policy: Some(all), roles: Vec::new() };
+    let update = Change::Update { name: None, avatar: None, policy: Some(all), roles: Vec::new() };
     world.done(&anns[0], group, update);
     world.done(&anns[0], group, Change::Invite(vec![anns[2].clone()]));
     world.flow();
@@ -215,7 +215,12 @@ fn where_admins_alone_write_others_are_stopped() {
     world.cut_off(2);
     world.say(&anns[2], group, "2").unwrap();
     let closed = Policy { write: Who::Admins, ..Policy::default() };
-    let update = |policy| Change::Update { name: None, policy: Some(policy), roles: Vec::new() };
+    let update = |policy| Change::Update {
+        name: None,
+        avatar: None,
+        policy: Some(policy),
+        roles: Vec::new(),
+    };
     world.done(&anns[0], group, update(closed));
     world.flow();
     assert_eq!(world.say(&anns[1], group, "no").unwrap_err().reason, "not_allowed");
@@ -383,7 +388,11 @@ fn whoever_goes_brings_what_counts_to_whoever_stays() {
         world.flow();
         if shut_before {
             let policy = Some(Policy { write: Who::Admins, ..Policy::default() });
-            world.done(&anns[0], group, Change::Update { name: None, policy, roles: Vec::new() });
+            world.done(
+                &anns[0],
+                group,
+                Change::Update { name: None, avatar: None, policy, roles: Vec::new() },
+            );
             world.flow();
         }
         world.done(&anns[0], group, Change::Remove(vec![anns[2].clone()]));

@@ -100,7 +100,7 @@ fn who_need_not_be_asked_is_not_limited() {
     let open = world.create(0, vec![bea.clone()]);
     assert_eq!(role(&mut world, open, &bea), Some(Role::Member));
     let roles = vec![(bea.clone(), Role::Admin)];
-    world.done(&owner, open, Change::Update { name: None, policy: None, roles });
+    world.done(&owner, open, Change::Update { name: None, avatar: None, policy: None, roles });
     world.flow();
     world.ask(&bea, open, Change::Invite(vec![cat.clone()])).unwrap();
     world.flow();

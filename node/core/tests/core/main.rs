@@ -2,6 +2,7 @@
 // Helpers of tests are tests.
 #![allow(clippy::unwrap_used)]
 
+mod avatars;
 mod chats;
 mod corpus;
 mod courier;

@@ -12,6 +12,7 @@ pub(super) fn on(reason: &str) -> Option<&'static str> {
         "not_allowed" => {
             "ask an owner or admin of the group: `homing client group members GROUP` lists them"
         }
+        "not_an_image" | "avatar_too_large" => "make it smaller, or save it as JPEG, PNG or WebP",
         "device_not_found" => "`homing client device list` shows which there are",
         "not_a_request" => {
             "`homing client block add` keeps somebody out, `homing client group leave` leaves"

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use homing_client::{
-    Body, Download, Error, Media, MediaBody, PendingUpload, Progress, Refusal, Sent, Upload, Uuid,
-    harmless_file_name,
+    AvatarFile, Body, Download, Error, Media, MediaBody, PendingUpload, Progress, Refusal, Sent,
+    Upload, Uuid, harmless_file_name,
 };
 use serde::Serialize;
 
@@ -166,6 +166,17 @@ pub(super) async fn download(
     screen.result(&Line { path, size: media.size, hash: &media.hash }, |screen| {
         screen.line(&format!("{} ({})", to.display(), bytes(media.size)))
     })
+}
+
+/// Uploads an image that is to be an avatar. They are small: one that breaks off is begun anew.
+pub(super) async fn avatar(session: &Session, file: &Path) -> anyhow::Result<AvatarFile> {
+    let options = session.options()?;
+    let upload = Upload::new(file);
+    let mut bar = Bar::new(&upload.name);
+    let uploaded =
+        upload.run(&options.server, &options.token, &mut |_| {}, &mut |p| bar.show(p)).await;
+    bar.end();
+    Ok(AvatarFile { id: uploaded?.id })
 }
 
 /// What an earlier run knows of this very file, or a new beginning.

@@ -1,5 +1,6 @@
 //! `homing client group`: groups, their people and the links by which people come.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::bail;
@@ -71,6 +72,21 @@ pub(super) enum GroupCommand {
         group: Uuid,
         /// How it is to be called.
         name: String,
+    },
+    /// Give it an image that stands for it, or take it away.
+    #[command(
+        after_help = "Example:\n  homing client group avatar GROUP friends.jpg\n  homing client group avatar GROUP --none"
+    )]
+    Avatar {
+        /// The group's id: `homing client channels` shows it.
+        #[arg(value_parser = group_id)]
+        group: Uuid,
+        /// An image: JPEG, PNG, GIF or WebP.
+        #[arg(required_unless_present = "none")]
+        file: Option<PathBuf>,
+        /// Have none any more.
+        #[arg(long, conflicts_with = "file")]
+        none: bool,
     },
     /// Make somebody a member, an admin or an owner.
     #[command(after_help = "Example:\n  homing client group role GROUP bob admin")]
@@ -191,6 +207,14 @@ pub(super) async fn run(
         }
         GroupCommand::Rename { group, name } => {
             let ask = async || client.rename_group(group, &name, op).await;
+            changed(screen, patiently(ask).await?)?;
+        }
+        GroupCommand::Avatar { group, file, none: _ } => {
+            let avatar = match file {
+                Some(file) => Some(super::file::avatar(session, &file).await?),
+                None => None,
+            };
+            let ask = async || client.set_group_avatar(group, avatar, op).await;
             changed(screen, patiently(ask).await?)?;
         }
         GroupCommand::Role { group, user, role } => {

@@ -166,6 +166,11 @@ enum Command {
         #[command(subcommand)]
         what: ListCommand,
     },
+    /// What people see of you; without an option it is printed.
+    #[command(
+        after_help = "Example:\n  homing client me --display-name 'Alice A.' --avatar alice.jpg\n  homing client me --no-avatar"
+    )]
+    Me(own::Me),
     /// First contacts from other homes: `homing client channels` shows which wait.
     #[command(after_help = "Example:\n  homing client request accept carol@globex.example")]
     Request {
@@ -307,6 +312,7 @@ async fn run_command(args: ClientArgs) -> anyhow::Result<()> {
         Command::Contact { what } => list(&session, &screen, UserList::Contacts, what).await,
         Command::Block { what } => list(&session, &screen, UserList::Blocks, what).await,
         Command::Request { what } => own::request(&session, &screen, what).await,
+        Command::Me(me) => Box::pin(own::me(&session, &screen, me)).await,
         Command::Mute(mute) => own::mute(&session, &screen, mute).await,
         Command::Archive(of) => own::archive(&session, &screen, of).await,
         Command::Pin(of) => own::pin(&session, &screen, of).await,

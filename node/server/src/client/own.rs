@@ -1,8 +1,10 @@
-//! `homing client mute|archive|pin|unread|request|device|find|password`: what people do with their own.
+//! `homing client me|mute|archive|pin|unread|request|device|find|password`: what people do with their own.
+
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use homing_client::{Channel, Client, Device, Uuid, ViewUpdate};
+use homing_client::{Avatar, Channel, Client, Device, UserUpdate, Uuid, ViewUpdate};
 use serde::Serialize;
 
 use super::show::{Screen, harmless, when};
@@ -26,6 +28,20 @@ pub(super) struct Mute {
     /// For so many seconds; for ever, unless it is said.
     #[arg(long, value_name = "SECONDS", conflicts_with = "off", value_parser = clap::value_parser!(u64).range(1..=3_153_600_000))]
     r#for: Option<u64>,
+}
+
+/// What people see of oneself.
+#[derive(Debug, Args)]
+pub(super) struct Me {
+    /// How people shall see you.
+    #[arg(long, value_name = "TEXT")]
+    display_name: Option<String>,
+    /// An image that stands for you: JPEG, PNG, GIF or WebP.
+    #[arg(long, value_name = "FILE")]
+    avatar: Option<PathBuf>,
+    /// Have none any more.
+    #[arg(long, conflicts_with = "avatar")]
+    no_avatar: bool,
 }
 
 /// What is done to a first contact from another home.
@@ -69,6 +85,31 @@ pub(super) enum DeviceCommand {
 
 /// The latest time that JSON can say: for ever.
 const FOR_EVER_MS: u64 = (1 << 53) - 1;
+
+pub(super) async fn me(session: &Session, screen: &Screen, me: Me) -> anyhow::Result<()> {
+    let avatar = match (&me.avatar, me.no_avatar) {
+        (Some(file), _) => Some(Some(super::file::avatar(session, file).await?)),
+        (None, true) => Some(None),
+        (None, false) => None,
+    };
+    let (client, _events) = session.connect().await?;
+    let update = UserUpdate { display_name: me.display_name, avatar, ..UserUpdate::default() };
+    let address = session.address()?;
+    let seen = match update == UserUpdate::default() {
+        true => patiently(async || client.user(address).await).await?,
+        false => patiently(async || client.update_user(&update).await).await?,
+    };
+    client.close().await;
+    screen.result(&seen, |screen| {
+        screen.line(&format!("{}  {}", seen.address, harmless(&seen.display_name)))?;
+        match &seen.avatar {
+            Some(Avatar { home, id, size, .. }) => {
+                screen.line(&format!("avatar {}/{id}, {size} bytes", harmless(home)))
+            }
+            None => screen.line("no avatar"),
+        }
+    })
+}
 
 pub(super) async fn mute(session: &Session, screen: &Screen, mute: Mute) -> anyhow::Result<()> {
     let Mute { of, r#for } = mute;

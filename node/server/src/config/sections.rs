@@ -242,6 +242,9 @@ section! {
         s3_key: Hidden = Hidden::default();
         /// A file that is uploaded. What people send each other as files, films excepted.
         upload_bytes: u64 = 2 << 30, in 0..=1 << 50;
+        /// An avatar, of a user or of a group; larger ones of other homes are not shown. Photographs made small take a tenth, and
+        /// whoever shows a list of people fetches one for each.
+        avatar_bytes: u64 = 1 << 20, in 0..=1 << 26;
         /// What one user may keep here, uploads under way included. So much fits nobody's phone.
         user_bytes: u64 = 20 << 30, in 0..=1 << 60;
         /// What all users together may keep here. Nothing is taken, either, while the disk is nearly full.
@@ -252,7 +255,7 @@ section! {
         upload_expires_ms: u64 = 86_400_000, in 1_000..=31_536_000_000;
         /// A piece of an upload of which nothing comes for so long is ended; what has come is kept.
         upload_idle_ms: u64 = 30_000, in 10..=3_600_000;
-        /// A file that no message names any more is kept for so long: it may be sent again.
+        /// A file that no message names any more, and that is nobody's avatar, is kept for so long: it may be sent again.
         unnamed_ms: u64 = 86_400_000, in 0..=31_536_000_000;
         /// How often it is looked for what may go.
         sweep_ms: u64 = 3_600_000, in 10..=86_400_000;

@@ -37,7 +37,8 @@ impl Media {
             reserved.keep();
             return Ok(copy);
         }
-        let places = self.store.named(MediaId::from(&media), Some(channel), 1);
+        // Two: where it is the group's avatar, too, that stands before the message, and has no name.
+        let places = self.store.named(MediaId::from(&media), Some(channel), 2);
         let place = places.map_err(|_| stopping())?.pop();
         let (channel, pos) = place.ok_or_else(media_not_found)?;
         let naming = Naming { media: media.clone(), channel, pos };

@@ -23,7 +23,7 @@ use homing_net::NetHandle;
 use homing_store::Store;
 use homing_wire::{Hash, HomeId, Local, OpId, UserRef};
 use parking_lot::Mutex;
-use tokio::sync::{Mutex as AsyncMutex, RwLock};
+use tokio::sync::{Mutex as AsyncMutex, RwLock, Semaphore};
 use uuid::Uuid;
 
 use crate::node::{Directory, FilesDoor, stopping};
@@ -42,6 +42,8 @@ pub(crate) struct MediaLimits {
     pub home_bytes: u64,
     /// Nothing is taken when less would be free on the disk of the folder.
     pub min_free_bytes: u64,
+    /// An avatar, of a user of another home.
+    pub avatar_bytes: u64,
     /// An image of which a smaller one is made.
     pub image_bytes: u64,
     /// A file that no message names is kept for so long.
@@ -89,6 +91,8 @@ pub(crate) struct Media {
     copies: PathBuf,
     /// Smaller images that other homes have made, the least recently shown forgotten first.
     smaller: Mutex<LruCache<String, (&'static str, Bytes)>>,
+    /// Other homes that are just asked whether a file is a user's avatar.
+    avatars_asked: Semaphore,
     link_key: [u8; 32],
     now: fn() -> u64,
     /// Held to read while a file's bytes and its row are put, to write while bytes that no row names are removed: in between, the
@@ -127,6 +131,9 @@ impl Used {
 
 /// Smaller images of other homes that are kept in memory, of [`read::SMALLER_BYTES`] each at most.
 const SMALLER: usize = 256;
+/// Avatars of other homes' users asked for at once: a few people's screens. Each costs a stream to that home until it answers, and
+/// one user's are bounded by `limits.transfers_per_user`.
+const AVATARS_ASKED: usize = 64;
 /// Rows read at once.
 const PAGE: usize = 1_000;
 
@@ -157,6 +164,7 @@ impl Media {
             films: parts.films,
             copies: parts.copies,
             smaller: Mutex::new(LruCache::new(SMALLER)),
+            avatars_asked: Semaphore::new(AVATARS_ASKED),
             link_key: parts.link_key,
             now: parts.now,
             keeping: (0..=u8::MAX).map(|_| RwLock::new(())).collect(),

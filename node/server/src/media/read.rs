@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use homing_core::{MediaId, MediaState, Naming, naming_shown};
+use homing_core::{AVATAR, MediaId, MediaState, Naming, avatar_of_group, naming_shown};
 use homing_link::{ByteStream, Code, MediaBytes, MediaFile, OpenMedia, Reading, Refused};
 use homing_media::{
     Blobs, CacheError, CachedFile, ImageError, SourceError, edge_for, thumbnail_key,
 };
 use homing_net::{MediaAsk, MediaError, NetHandle};
-use homing_wire::{ChannelId, Hash, HomeId, HomeRef};
+use homing_wire::{ChannelId, Hash, HomeId, HomeRef, MediaReference};
 use subtle::ConstantTimeEq as _;
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -41,9 +41,12 @@ struct Readable {
     media: MediaId,
     /// What is known of a file of this home.
     state: Option<MediaState>,
-    /// The event by which it may be read; whoever has uploaded it needs none.
+    /// What permits reading it: an event, or an avatar; whoever has uploaded it needs none.
     naming: Option<Naming>,
 }
+
+/// Places looked at for one that whoever has a link was shown.
+const LINKED: usize = 64;
 
 impl Media {
     pub(super) async fn open_for(&self, open: OpenMedia) -> Result<MediaFile, Refused> {
@@ -57,11 +60,42 @@ impl Media {
             (true, Some(edge)) => {
                 self.own_thumbnail(readable.state.ok_or_else(media_not_found)?, edge).await
             }
-            (false, None) => self.foreign_file(readable.naming.ok_or_else(media_not_found)?).await,
-            (false, Some(edge)) => {
-                self.foreign_thumbnail(readable.naming.ok_or_else(media_not_found)?, edge).await
+            (false, thumbnail) => {
+                let naming = match (readable.naming, by) {
+                    (Some(naming), _) => naming,
+                    (None, Reading::Token(_)) => self.avatar_elsewhere(readable.media).await?,
+                    (None, Reading::Link { .. }) => return Err(media_not_found()),
+                };
+                match thumbnail {
+                    None => self.foreign_file(naming).await,
+                    Some(edge) => self.foreign_thumbnail(naming, edge).await,
+                }
             }
         }
+    }
+
+    /// A file of another home that nothing here names: it may be the avatar of a user of it, which that home alone can say. It is
+    /// asked each time, so that what is no avatar any more is not shown.
+    async fn avatar_elsewhere(&self, media: MediaId) -> Result<Naming, Refused> {
+        let known = self.directory.name(&media.home).is_some()
+            || self.store.peers().map_err(|_| stopping())?.iter().any(|p| p.home == media.home);
+        if !known {
+            return Err(media_not_found());
+        }
+        self.hub.want(media.home).await;
+        let _asking = self.avatars_asked.try_acquire().map_err(|_| busy())?;
+        let (channel, id) = (ChannelId::NONE, media.id);
+        let ask = MediaAsk { channel, id, offset: 0, thumbnail: None };
+        // The head is all that is wanted: what follows it is ended by not being read.
+        let head = self.net.media(media.home, ask).await.map_err(of_peer)?;
+        let hash = head.hash.ok_or_else(media_not_found)?;
+        let most = self.limits.avatar_bytes;
+        if head.size > most {
+            let message = "this image is too large for an avatar";
+            return Err(Refused::new(Code::TooLarge, "avatar_too_large", message).with_limit(most));
+        }
+        let media = MediaReference { home: media.home, id, hash, size: head.size };
+        Ok(Naming { media, channel, pos: AVATAR })
     }
 
     fn readable(
@@ -104,7 +138,7 @@ impl Media {
             None => self.any_naming(media),
         };
         let naming = naming.map_err(|_| stopping())?;
-        if naming.is_none() && user.is_some() {
+        if naming.is_none() && user.is_some() && state.is_some() {
             return Err(media_not_found());
         }
         Ok(Readable { media, state, naming })
@@ -115,9 +149,15 @@ impl Media {
         state.filter(|state| !state.going).ok_or_else(media_not_found)
     }
 
-    /// An event that names a file, whoever is shown it: whoever has a link has been shown one.
+    /// What names a file, whoever is shown it: whoever has a link has been shown it.
     fn any_naming(&self, media: MediaId) -> Result<Option<Naming>, homing_core::Fault> {
-        for (channel, pos) in self.store.named(media, None, 1)? {
+        for (channel, pos) in self.store.named(media, None, LINKED)? {
+            if pos == AVATAR {
+                match avatar_of_group(&*self.store, channel, media)? {
+                    Some(naming) => return Ok(Some(naming)),
+                    None => continue,
+                }
+            }
             let Some(entry) = self.store.entry(channel, pos)? else { continue };
             let named = homing_core::named_by(&entry).find(|named| MediaId::from(*named) == media);
             if let Some(media) = named.cloned() {

@@ -266,8 +266,8 @@ impl Hub {
                 }))
             }
             Call::UsersSearch { query } => self.users_search(&query),
-            Call::UsersUpdate { display_name, privacy, op } => {
-                self.users_update(&user, display_name, privacy, op)
+            Call::UsersUpdate { display_name, avatar, privacy, op } => {
+                self.users_update(&user, display_name, avatar, privacy, op)
             }
             Call::PresenceWatch { users } => self.presence_watch(session, &user, &users),
             Call::PresenceUnwatch { users } => self.presence_unwatch(session, &users),
@@ -310,8 +310,8 @@ impl Hub {
                 self.change_group(session, number, &user, channel, Wish::Leave, op)
             }
             Call::GroupsFork { channel } => self.fork_group(&user, channel),
-            Call::GroupsUpdate { channel, name, policy, roles, op } => {
-                let change = Wish::Update { name, policy, roles };
+            Call::GroupsUpdate { channel, name, avatar, policy, roles, op } => {
+                let change = Wish::Update { name, avatar, policy, roles };
                 self.change_group(session, number, &user, channel, change, op)
             }
             Call::GroupsMembers { channel, cursor } => {
@@ -546,6 +546,7 @@ impl Hub {
             user: Whoami {
                 address: self.shower.address(&self.home.user(&user)).to_string(),
                 user_id: account.user_id.to_string(),
+                avatar: self.shower.user_avatar(reader, &account)?,
                 privacy: privacy(&account),
                 display_name: account.display_name,
             },
@@ -566,6 +567,7 @@ impl Hub {
                 watched: self.limits.presence.watched_by_session as u64,
                 page: u64::from(self.limits.page),
                 upload: self.limits.upload_bytes,
+                avatar: self.limits.avatar_bytes,
             },
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }))))

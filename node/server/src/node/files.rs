@@ -3,7 +3,7 @@
 use homing_core::{MediaId, MediaState};
 use homing_link::{Answer, Code, MediaAnswer, MediaUrl, MediaView, Refused, SessionNo};
 use homing_wire::{
-    Address, Body, ChannelId, HomeRef, Kind, Local, MediaReference, MessageId, OpId,
+    Address, Body, ChannelId, HomeId, HomeRef, Kind, Local, MediaReference, MessageId, OpId,
 };
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -43,6 +43,11 @@ impl FilesDoor {
         let (reply, forgotten) = oneshot::channel();
         let sent = self.0.send(Input::MediaForgotten { id, named_or_not, reply }).await;
         sent.is_ok() && forgotten.await.unwrap_or(false)
+    }
+
+    /// Has a home reached that no channel needs.
+    pub(crate) async fn want(&self, home: HomeId) {
+        let _the_node_stops = self.0.send(Input::MediaWanted(home)).await;
     }
 }
 

@@ -58,11 +58,13 @@ pub(super) fn found(
             more = true;
             break;
         }
+        let avatar = shower.user_avatar(store, &account)?;
         let address = shower.address(&UserRef::new(home, Local::clone(&user)));
         users.push(UserView {
             address: address.to_string(),
             user_id: account.user_id.to_string(),
             display_name: account.display_name,
+            avatar,
             privacy: None,
             presence: None,
         });

@@ -28,8 +28,17 @@ pub(super) enum Wish {
     Remove(Vec<Address>),
     Join,
     Leave,
-    Update { name: Option<String>, policy: Option<GroupPolicy>, roles: Vec<(Address, RoleView)> },
-    Link { link: GroupLink, expires: Option<u64>, uses: Option<u32> },
+    Update {
+        name: Option<String>,
+        avatar: Option<Option<Uuid>>,
+        policy: Option<GroupPolicy>,
+        roles: Vec<(Address, RoleView)>,
+    },
+    Link {
+        link: GroupLink,
+        expires: Option<u64>,
+        uses: Option<u32>,
+    },
     Unlink(Hash),
 }
 
@@ -153,7 +162,7 @@ impl Hub {
             Wish::Leave | Wish::Unlink(_) => Shape::Nothing,
             Wish::Link { link, .. } => Shape::Link(link.to_string()),
         };
-        let (change, left_out) = self.change_of(channel, wish)?;
+        let (change, left_out) = self.change_of(user, channel, wish)?;
         let Some(change) = change else {
             let version = self.version(channel)?;
             return Ok(self.changed_answer(left_out, Changed { users: Vec::new(), version }));
@@ -234,6 +243,7 @@ impl Hub {
     /// A wish in the words of homes. `None`: nobody is left to ask about.
     fn change_of(
         &mut self,
+        user: &Local,
         channel: ChannelId,
         wish: Wish,
     ) -> Result<(Option<Change>, Vec<UserResult>), Stop> {
@@ -262,7 +272,7 @@ impl Hub {
                 Some(Change::MakeLink { expires, uses, secret: link.hash() })
             }
             Wish::Unlink(secret) => Some(Change::DropLink { secret }),
-            Wish::Update { name, policy, roles } => {
+            Wish::Update { name, avatar, policy, roles } => {
                 let store = self.store.clone();
                 let old = self.home.roster_of(&*store, channel)?.ok_or_else(no_channel)?;
                 let policy = policy.map(|new| policy_of(old.roster().policy(), new));
@@ -270,7 +280,12 @@ impl Hub {
                     .into_iter()
                     .map(|(who, role)| Ok((self.resolve_named(&who)?, role_of(role))))
                     .collect::<Result<_, Stop>>()?;
-                Some(Change::Update { name, policy, roles })
+                let avatar = match avatar {
+                    Some(Some(id)) => Some(Some(self.home.avatar_file(&*store, user, id)?)),
+                    Some(None) => Some(None),
+                    None => None,
+                };
+                Some(Change::Update { name, avatar, policy, roles })
             }
         };
         Ok((change, left_out))
@@ -496,10 +511,11 @@ fn about(user: &str, mut refused: Refused) -> Refused {
 fn refused_there(word: &str) -> Refused {
     let code = match word {
         "not_allowed" | "owner_elsewhere" | "last_owner" | "declined" | "left" => Code::NotAllowed,
-        "channel_not_found" | "user_not_found" | "not_a_member" | "link_not_found" => {
-            Code::NotFound
+        "channel_not_found" | "user_not_found" | "not_a_member" | "link_not_found"
+        | "media_not_found" => Code::NotFound,
+        "group_full" | "group_worn_out" | "too_fast" | "too_many_links" | "avatar_too_large" => {
+            Code::LimitReached
         }
-        "group_full" | "group_worn_out" | "too_fast" | "too_many_links" => Code::LimitReached,
         "invalid_name" | "invalid_role" | "with_self" | "member_twice" | "invalid_expires"
         | "invalid_uses" => Code::InvalidParams,
         _ => Code::Conflict,

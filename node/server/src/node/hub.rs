@@ -70,6 +70,8 @@ pub(super) struct HubLimits {
     pub body: usize,
     /// A file that is uploaded, in bytes.
     pub upload_bytes: u64,
+    /// An avatar, in bytes.
+    pub avatar_bytes: u64,
     /// How clients reach this home from outside, where that is known.
     pub public_url: Option<String>,
     /// Bytes of a draft, as the core has it.
@@ -605,6 +607,7 @@ impl Hub {
                     let _gone_anyway = reply.send(gone);
                 });
             }
+            Input::MediaWanted(home) => self.want(home),
             Input::MediaCopied { pending, copied } => self.media_copied(pending, copied)?,
             Input::Logout { token, reply } => {
                 let result = match self.home.device_of(&*store, token)? {

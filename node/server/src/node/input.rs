@@ -59,6 +59,8 @@ pub(super) enum Input {
         named_or_not: bool,
         reply: oneshot::Sender<bool>,
     },
+    /// A file of that home is about to be asked for.
+    MediaWanted(HomeId),
     /// A copy of a file that a call waits for is here, or is not.
     MediaCopied {
         pending: CopyWait,
@@ -266,6 +268,7 @@ impl Input {
             | Self::LookedUp { .. }
             | Self::MediaWhole { .. }
             | Self::MediaForgotten { .. }
+            | Self::MediaWanted(_)
             | Self::MediaCopied { .. }
             | Self::PasswordChecked { .. }
             | Self::Control { .. }
@@ -299,6 +302,7 @@ pub(super) enum Lookup {
     Found {
         user_id: String,
         display_name: String,
+        avatar: Option<homing_link::AvatarView>,
         /// How the user is, as that one of this home may see it.
         seen: Option<(homing_wire::Local, homing_core::presence::Seen)>,
     },

@@ -1,6 +1,7 @@
 //! The running node: store, hub, network, bridge and admin listener brought together.
 
 mod admission;
+mod avatars;
 mod bucket;
 mod calls;
 mod channels;

@@ -12,6 +12,7 @@ use homing_wire::{Epoch, HomeId, Local, SigningKeys, UserRef};
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
+use super::avatars::avatar_told;
 use super::courier::{Courier, Satchel};
 use super::hearing::Heard;
 use super::hub::{Hub, HubError, Output};
@@ -385,6 +386,7 @@ impl Hub {
                     }
                     Err(_) => None,
                 };
+                let avatar = avatar_told(&*store, &account)?;
                 let seen = seen.map(|seen| pb_query::Seen {
                     online: seen.online,
                     last_seen: seen.last_ms.unwrap_or(0),
@@ -395,6 +397,7 @@ impl Hub {
                         user_id: account.user_id.as_bytes().to_vec().into(),
                         display_name: account.display_name,
                         seen,
+                        avatar,
                     })),
                 }
             }
@@ -407,6 +410,7 @@ impl Hub {
         self.want(user.home);
         let now_ms = self.now_ms();
         let (net, input, within) = (self.net.clone(), self.input.clone(), self.limits.lookup);
+        let (shower, avatar_bytes) = (self.shower.clone(), self.limits.avatar_bytes);
         self.runtime.spawn(async move {
             let query = pb_query::Query {
                 query: Some(pb_query::query::Query::User(pb_query::UserQuery {
@@ -421,6 +425,9 @@ impl Hub {
                     Ok(id) => Lookup::Found {
                         user_id: id.to_string(),
                         display_name: found.display_name.chars().take(256).collect(),
+                        avatar: found
+                            .avatar
+                            .and_then(|told| shower.told_avatar(&user.home, &told, avatar_bytes)),
                         seen: asker.zip(found.seen).map(|(asker, seen)| {
                             let last_ms = (seen.last_seen > 0).then_some(seen.last_seen);
                             let last_ms = last_ms.filter(|_| !seen.online);

@@ -1,11 +1,12 @@
 //! What users do with their own: contacts, blocks, what they say of themselves, and the end of an account.
 
-use homing_core::{Account, AccountState, ListChange, ListCommand, ProfileChange};
+use homing_core::{Account, AccountState, Fault, ListChange, ListCommand, ProfileChange};
 use homing_link::{
     Answer, Call, Code, GroupsFrom, Privacy, PrivacyChange, Refused, Secret, SeenBy, SessionNo,
     UserList, UserView,
 };
 use homing_wire::{Address, Local, OpId, UserRef};
+use uuid::Uuid;
 
 use super::calls::{Outcome, Stop, bad_cursor, no_user, unknown_home, unreachable_home};
 use super::hub::{Hub, HubError, Output};
@@ -19,6 +20,7 @@ impl Hub {
         &mut self,
         user: &Local,
         display_name: Option<String>,
+        avatar: Option<Option<Uuid>>,
         privacy: PrivacyChange,
         op: Option<OpId>,
     ) -> Result<Outcome, Stop> {
@@ -39,12 +41,12 @@ impl Hub {
         });
         let (now, store) = (self.now_ms(), self.store.clone());
         let read_receipts = privacy.read_receipts;
-        let change = ProfileChange { display_name, groups_from, seen_by, read_receipts };
+        let change = ProfileChange { display_name, groups_from, seen_by, read_receipts, avatar };
         let account = self.home.update_profile(&*store, now, user, change, op)?;
         if seen_by.is_some() {
             self.reconsider(user, None);
         }
-        Ok(Outcome::Answer(Answer::User(self.user_view(account, true))))
+        Ok(Outcome::Answer(Answer::User(self.user_view(account, true)?)))
     }
 
     /// A user of this home, as another one sees it.
@@ -52,7 +54,7 @@ impl Hub {
         let store = self.store.clone();
         let account = self.home.account(&*store, &who.local)?.cloned();
         let account = account.filter(|a| a.state != AccountState::Deleted).ok_or_else(no_user)?;
-        let mut view = self.user_view(account, who.local == *user);
+        let mut view = self.user_view(account, who.local == *user)?;
         let seen = self.seen_by(&self.home.user(user), who)?;
         view.presence = seen.map(|seen| self.presence_view(who, seen));
         Ok(Outcome::Answer(Answer::User(view)))
@@ -66,13 +68,14 @@ impl Hub {
         found: &Lookup,
     ) -> Result<Outcome, Stop> {
         match found {
-            Lookup::Found { user_id, display_name, seen } => {
+            Lookup::Found { user_id, display_name, avatar, seen } => {
                 // It was asked for one of those who wait.
                 let seen = seen.as_ref().filter(|(asker, _)| asker == user);
                 Ok(Outcome::Answer(Answer::User(UserView {
                     address: self.shower.address(who).to_string(),
                     user_id: user_id.clone(),
                     display_name: display_name.clone(),
+                    avatar: avatar.clone(),
                     privacy: None,
                     presence: seen.map(|(_, seen)| self.presence_view(who, *seen)),
                 })))
@@ -83,14 +86,15 @@ impl Hub {
     }
 
     /// A user of this home, as the user or others see it.
-    pub(super) fn user_view(&self, account: Account, own: bool) -> UserView {
-        UserView {
+    pub(super) fn user_view(&self, account: Account, own: bool) -> Result<UserView, Fault> {
+        Ok(UserView {
             address: self.shower.address(&self.home.user(&account.local)).to_string(),
             user_id: account.user_id.to_string(),
+            avatar: self.shower.user_avatar(&*self.store, &account)?,
             privacy: own.then(|| privacy(&account)),
             display_name: account.display_name,
             presence: None,
-        }
+        })
     }
 
     pub(super) fn listed(

@@ -401,6 +401,7 @@ fn hub_limits(config: &Config) -> HubLimits {
         page: u32::try_from(limits.page_messages).unwrap_or(u32::MAX),
         body: limits.body_bytes,
         upload_bytes: config.media.upload_bytes,
+        avatar_bytes: config.media.avatar_bytes,
         public_url: config.bridge.public_url.as_ref().map(|url| url.as_str().to_owned()),
         draft_bytes: limits.draft_bytes,
         users_found: limits.users_found,

@@ -33,6 +33,16 @@ impl Shower {
         Self { directory, addresses: Arc::new(Mutex::new(LruCache::new(ADDRESSES))) }
     }
 
+    /// This home.
+    pub(super) fn own(&self) -> HomeId {
+        self.directory.own()
+    }
+
+    /// A home, as people know it.
+    pub(super) fn home(&self, home: &HomeId) -> String {
+        self.directory.show(home)
+    }
+
     /// A user's address.
     pub(super) fn address(&self, user: &UserRef) -> Arc<str> {
         let mut addresses = self.addresses.lock();
@@ -151,6 +161,7 @@ impl Shower {
             channel: state.id,
             kind: ChannelKind::Chat,
             name: None,
+            avatar: None,
             with: state.other(me).map(|m| self.address(&m.user).to_string()),
             state: match (member.accepted, member.has_declined()) {
                 (true, _) => homing_link::ChannelState::Active,
@@ -202,6 +213,7 @@ impl Shower {
         ChannelView {
             kind: ChannelKind::Group,
             name: Some(roster.name.clone()),
+            avatar: roster.avatar.as_ref().map(|file| self.group_avatar(file)),
             with: None,
             state: match (member.left, member.accepted) {
                 (true, _) => Shown::Left,

@@ -296,6 +296,7 @@ type RangeResult = Result<RangeReply, homing_core::PeerFault>;
 fn limits() -> HubLimits {
     HubLimits {
         upload_bytes: 1 << 20,
+        avatar_bytes: 1 << 20,
         public_url: None,
         step_calls: 64,
         sessions: 8,

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use homing_core::{
-    Account, AccountState, ChainEnd, ChainProof, ChannelState, Cursor, Deleted, Device, Edit,
-    FilmState, Fold, Fork, GroupState, GroupsFrom, ImageState, Invite, Joining, LogEntry, Mark,
-    MarkTime, MediaId, MediaState, OpDone, OpWhat, OpenLink, OwnView, PeerState, Reacted, SeenBy,
-    ShownTo, Span, TokenHash, Veil, Write,
+    Account, AccountState, AvatarAsked, ChainEnd, ChainProof, ChannelState, Cursor, Deleted,
+    Device, Edit, FilmState, Fold, Fork, GroupState, GroupsFrom, ImageState, Invite, Joining,
+    LogEntry, Mark, MarkTime, MediaId, MediaState, OpDone, OpWhat, OpenLink, OwnView, PeerState,
+    Reacted, SeenBy, ShownTo, Span, TokenHash, Veil, Write,
 };
 use homing_wire::{
     ChannelId, DeviceId, Epoch, Event, Hash, Header, HomeId, Kind, Local, MediaReference,
@@ -188,6 +188,11 @@ pub(crate) fn channel_state() -> ChannelState {
             uses_left: Some(2),
             by: UserRef::new(HOME, local("alice")),
         }],
+        avatars_asked: vec![AvatarAsked {
+            op: OpId(Uuid::from_u128(7)),
+            file: Uuid::from_u128(6),
+            version: 5,
+        }],
     });
     state
 }
@@ -219,6 +224,7 @@ pub(crate) fn account(name: &str) -> Account {
         groups_from: GroupsFrom::Everyone,
         seen_by: SeenBy::Nobody,
         read_receipts: false,
+        avatar: Some(Uuid::from_u128(6)),
     }
 }
 

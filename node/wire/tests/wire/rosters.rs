@@ -5,8 +5,8 @@ use ed25519_dalek::SigningKey;
 use homing_wire::limits::{GROUP_NAME_BYTES, LIVES, ROSTER_MEMBERS};
 use homing_wire::{
     ChainPos, Change, ChannelId, Command, Epoch, Fence, Hash, HomeId, HomeName, HomeRecord, Letter,
-    LetterError, Local, Node, OpId, Outcome, Policy, PolicySpan, Right, Role, Roster, RosterError,
-    Seq, SignedRoster, Signs as _, Tenure, Unfit, UserRef, Who,
+    LetterError, Local, MediaReference, Node, OpId, Outcome, Policy, PolicySpan, Right, Role,
+    Roster, RosterError, Seq, SignedRoster, Signs as _, Tenure, Unfit, UserRef, Who,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -82,7 +82,12 @@ fn sample() -> Roster {
             tenure(&dan, Role::Member, 7, None),
         ],
         continues: Some(ChannelId(Uuid::from_u128(8))),
+        avatar: Some(file(far())),
     }
+}
+
+fn file(home: HomeId) -> MediaReference {
+    MediaReference { home, id: Uuid::from_u128(6), hash: Hash([5; 32]), size: 4_000 }
 }
 
 fn signed(roster: Roster) -> Bytes {
@@ -131,7 +136,11 @@ fn what_makes_no_sense_is_no_roster() {
     assert_eq!(of(|r| r.version = EPOCH - 1), wrong("version"));
     assert_eq!(of(|r| r.version = 1 << 48), wrong("version"));
     assert_eq!(of(|r| r.epoch = Epoch(0)), wrong("epoch"));
+    assert_eq!(of(|r| r.group = ChannelId::NONE), wrong("group"));
     assert_eq!(of(|r| r.name.clear()), wrong("name"));
+    assert_eq!(of(|r| r.avatar = None), Ok(()));
+    assert_eq!(of(|r| r.avatar.as_mut().unwrap().size = 0), wrong("avatar"));
+    assert_eq!(of(|r| r.avatar.as_mut().unwrap().home = HomeId::LOCAL), wrong("avatar"));
     assert_eq!(of(|r| r.name = "x".repeat(GROUP_NAME_BYTES + 1)), wrong("name"));
     assert_eq!(of(|r| r.policies.clear()), wrong("policies"));
     assert_eq!(of(|r| r.tenures[4].from = r.version + 1), wrong("tenures"));
@@ -215,6 +224,8 @@ fn nothing_that_was_said_is_taken_back() {
     };
     assert!(next(|_| {}));
     assert!(next(|r| r.name = "foes".into()));
+    assert!(next(|r| r.avatar = None));
+    assert!(next(|r| r.avatar = Some(file(owner_home()))));
     assert!(next(|r| (r.tenures[4].until, r.tenures[4].fence) = (Some(EPOCH + 10), Some(upto(3)))));
     assert!(next(|r| r.tenures.push(tenure(&user(far(), "eve"), Role::Invited, 10, None))));
     assert!(
@@ -264,6 +275,12 @@ fn fence() -> impl Strategy<Value = Option<Fence>> {
     prop::option::of(prop::collection::vec(end, 0..=LIVES).prop_map(Fence::new))
 }
 
+fn avatar() -> impl Strategy<Value = Option<Option<MediaReference>>> {
+    let file = (1..u64::MAX, any::<[u8; 32]>())
+        .prop_map(|(size, home)| MediaReference { size, ..file(HomeId(home)) });
+    prop::option::of(prop::option::of(file))
+}
+
 fn change() -> impl Strategy<Value = Change> {
     let users = || prop::collection::vec(anybody(), 1..5);
     let policy = prop::option::of(Just(Policy { write: Who::Admins, ..Policy::default() }));
@@ -271,8 +288,9 @@ fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         users().prop_map(Change::Invite),
         users().prop_map(Change::Remove),
-        (prop::option::of(".{0,40}"), policy, roles)
-            .prop_map(|(name, policy, roles)| Change::Update { name, policy, roles }),
+        (prop::option::of(".{0,40}"), avatar(), policy, roles).prop_map(
+            |(name, avatar, policy, roles)| Change::Update { name, avatar, policy, roles }
+        ),
         prop::option::of(any::<[u8; 32]>()).prop_map(|link| Change::Join { link }),
         (any::<u64>(), fence()).prop_map(|(from, fence)| Change::Leave { from, fence }),
         (prop::option::of(1..u64::MAX), prop::option::of(1..u32::MAX), any::<[u8; 32]>())

@@ -649,6 +649,21 @@ struct RosterFields {
     policies: Vec<PolicyFields>,
     tenures: Vec<TenureFields>,
     continues: Option<ChannelId>,
+    avatar: Option<AvatarFields>,
+}
+
+#[derive(Deserialize)]
+struct AvatarFields {
+    home: HomeId,
+    id: Uuid,
+    hash: Hash,
+    size: u64,
+}
+
+impl AvatarFields {
+    fn file(&self) -> MediaReference {
+        MediaReference { home: self.home, id: self.id, hash: self.hash, size: self.size }
+    }
 }
 
 #[derive(Deserialize)]
@@ -753,6 +768,7 @@ fn rosters() {
             policies: fields.policies.iter().map(PolicyFields::span).collect(),
             tenures: fields.tenures.iter().map(TenureFields::tenure).collect(),
             continues: fields.continues,
+            avatar: fields.avatar.as_ref().map(AvatarFields::file),
         };
         assert_eq!(*signed.roster(), roster, "{name}");
         assert_eq!(signed.hash(), vector.hash, "{name}");

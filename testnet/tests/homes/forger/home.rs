@@ -71,6 +71,7 @@ impl Forger {
             policies: vec![policy],
             tenures: Vec::new(),
             continues: None,
+            avatar: None,
         };
         begins(&mut roster, &eve, Role::Owner, &eve);
         for user in people {

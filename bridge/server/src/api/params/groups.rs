@@ -7,7 +7,7 @@ use homing_wire::{Address, ChannelId, GroupLink, OpId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Asked, Params, address, id, optional_id, wrong};
+use super::{Asked, AvatarParams, Params, address, avatar, id, named, optional_id, wrong};
 
 /// Users named in one call: as many as a group has.
 const USERS_NAMED: usize = 100;
@@ -232,6 +232,10 @@ pub(in crate::api) struct GroupsUpdate {
     channel: String,
     /// How it is called, 1 to 256 bytes.
     name: Option<String>,
+    /// An image that the user has uploaded to the own home; `null` is none any more.
+    #[serde(default, deserialize_with = "named")]
+    #[schemars(with = "Option<AvatarParams>")]
+    avatar: Option<Option<AvatarParams>>,
     /// What members may do; what is absent in it stays.
     policy: Option<GroupPolicy>,
     /// Addresses of members, and what they are to be.
@@ -244,14 +248,17 @@ pub(in crate::api) struct GroupsUpdate {
 impl Params for GroupsUpdate {
     fn ask(self) -> Result<Asked, Refused> {
         let roles = self.roles.unwrap_or_default();
-        if self.name.is_none() && self.policy.is_none() && roles.is_empty() {
-            return Err(wrong("nothing_to_change", "name, policy or roles: what is to change?"));
+        let looks = self.name.is_some() || self.avatar.is_some();
+        if !looks && self.policy.is_none() && roles.is_empty() {
+            let message = "name, avatar, policy or roles: what is to change?";
+            return Err(wrong("nothing_to_change", message));
         }
         let named: Vec<String> = roles.keys().cloned().collect();
         let roles = addresses("roles", &named)?.into_iter().zip(roles.into_values()).collect();
         Ok(Asked::Call(Call::GroupsUpdate {
             channel: id("channel", &self.channel)?,
             name: self.name,
+            avatar: avatar(self.avatar)?,
             policy: self.policy,
             roles,
             op: optional_id("op", self.op.as_deref())?,

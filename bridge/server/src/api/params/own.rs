@@ -2,9 +2,9 @@
 
 use homing_link::{Call, Code, OwnViewChange, Refused, Secret};
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use super::{Asked, Params, id, optional_id, wrong};
+use super::{Asked, Params, id, named, optional_id, wrong};
 
 /// `channels.update`
 #[derive(Deserialize, JsonSchema)]
@@ -35,13 +35,6 @@ pub(in crate::api) struct ChannelsUpdate {
     /// The client's name for this change.
     #[schemars(with = "Option<uuid::Uuid>")]
     op: Option<String>,
-}
-
-/// Tells `null` from what is absent.
-fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    value: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(value).map(Some)
 }
 
 impl Params for ChannelsUpdate {

@@ -5,7 +5,7 @@ use homing_wire::OpId;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Asked, Params, address, optional_id, rows};
+use super::{Asked, AvatarParams, Params, address, avatar, named, optional_id, rows};
 
 /// Rows of a page of contacts or blocks, at most and where nothing is said: some 300 bytes each at most.
 const USERS_PAGE: (u32, u32) = (1_000, 200);
@@ -28,6 +28,10 @@ impl Params for UsersGet {
 pub(in crate::api) struct UsersUpdate {
     /// How people shall see the user, 1 to 100 characters.
     display_name: Option<String>,
+    /// An image that the user has uploaded to the own home; `null` is none any more.
+    #[serde(default, deserialize_with = "named")]
+    #[schemars(with = "Option<AvatarParams>")]
+    avatar: Option<Option<AvatarParams>>,
     /// What the user lets others do.
     privacy: Option<PrivacyChange>,
     /// The client's name for this change.
@@ -39,6 +43,7 @@ impl Params for UsersUpdate {
     fn ask(self) -> Result<Asked, Refused> {
         Ok(Asked::Call(Call::UsersUpdate {
             display_name: self.display_name,
+            avatar: avatar(self.avatar)?,
             privacy: self.privacy.unwrap_or_default(),
             op: optional_id("op", self.op.as_deref())?,
         }))

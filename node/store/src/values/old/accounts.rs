@@ -93,7 +93,41 @@ pub(in crate::values) struct AccountV3 {
     seen_by: SeenBy,
 }
 
-impl From<AccountV3> for Account {
+/// Before users had avatars.
+#[derive(Serialize, Deserialize)]
+pub(in crate::values) struct AccountV4 {
+    local: Local,
+    user_id: UserId,
+    display_name: String,
+    password: String,
+    created_at: u64,
+    state: AccountState,
+    ids_ahead_ms: u64,
+    groups_from: GroupsFrom,
+    seen_by: SeenBy,
+    read_receipts: bool,
+}
+
+impl From<AccountV4> for Account {
+    fn from(old: AccountV4) -> Self {
+        let AccountV4 { local, user_id, display_name, password, created_at, state, .. } = old;
+        Self {
+            local,
+            user_id,
+            display_name,
+            password,
+            created_at,
+            state,
+            ids_ahead_ms: old.ids_ahead_ms,
+            groups_from: old.groups_from,
+            seen_by: old.seen_by,
+            read_receipts: old.read_receipts,
+            avatar: None,
+        }
+    }
+}
+
+impl From<AccountV3> for AccountV4 {
     fn from(old: AccountV3) -> Self {
         let AccountV3 { local, user_id, display_name, password, created_at, state, .. } = old;
         Self {
@@ -137,8 +171,29 @@ mod tests {
     }
 
     #[test]
+    fn an_account_of_before_has_no_avatar() {
+        let new = Account { avatar: None, ..sample::account("alice") };
+        let Account { local, user_id, display_name, password, created_at, state, .. } = new.clone();
+        let (ids_ahead_ms, groups_from, seen_by) = (new.ids_ahead_ms, new.groups_from, new.seen_by);
+        let old = AccountV4 {
+            local,
+            user_id,
+            display_name,
+            password,
+            created_at,
+            state,
+            ids_ahead_ms,
+            groups_from,
+            seen_by,
+            read_receipts: new.read_receipts,
+        };
+        assert_eq!(hash(&encode(&old)), "df4434c606589644", "as it was written then");
+        assert_eq!(decode::<Account>(&encode(&old)), Ok(new));
+    }
+
+    #[test]
     fn an_account_of_before_shows_what_is_read() {
-        let new = Account { read_receipts: true, ..sample::account("alice") };
+        let new = Account { read_receipts: true, avatar: None, ..sample::account("alice") };
         let Account { local, user_id, display_name, password, created_at, state, .. } = new.clone();
         let (ids_ahead_ms, groups_from, seen_by) = (new.ids_ahead_ms, new.groups_from, new.seen_by);
         let old = AccountV3 {
@@ -168,7 +223,8 @@ mod tests {
     #[test]
     fn accounts_and_ops_of_before_privacy_are_read() {
         let seen_by = SeenBy::Contacts;
-        let new = Account { seen_by, read_receipts: true, ..sample::account("alice") };
+        let new =
+            Account { seen_by, read_receipts: true, avatar: None, ..sample::account("alice") };
         let Account { local, user_id, display_name, password, created_at, state, .. } = new.clone();
         let (ids_ahead_ms, groups_from) = (new.ids_ahead_ms, new.groups_from);
         let old = AccountV2 {
@@ -186,7 +242,7 @@ mod tests {
 
         let groups_from = GroupsFrom::Contacts;
         let account = sample::account("alice");
-        let new = Account { groups_from, seen_by, read_receipts: true, ..account };
+        let new = Account { groups_from, seen_by, read_receipts: true, avatar: None, ..account };
         let Account { local, user_id, display_name, password, created_at, state, .. } = new.clone();
         let ids_ahead_ms = new.ids_ahead_ms;
         let old =

@@ -9,6 +9,70 @@ use homing_core::{
 use homing_wire::{ChannelId, Epoch, Hash, HomeId, Pos, Seq, Stamp, UserRef};
 use serde::{Deserialize, Serialize};
 
+/// Before groups had avatars.
+#[derive(Serialize, Deserialize)]
+pub(in crate::values) struct ChannelStateV5 {
+    id: ChannelId,
+    created_at: u64,
+    head: Pos,
+    last: Pos,
+    counted: u64,
+    changed: u64,
+    active_at: u64,
+    members: Vec<Member>,
+    chains: Vec<ChainEnd>,
+    cursors: Vec<Cursor>,
+    pruned: Pos,
+    rejected: Vec<(Pos, String)>,
+    uncounted: Vec<Pos>,
+    strays: bool,
+    group: Option<GroupStateV4>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct GroupStateV4 {
+    owner: HomeId,
+    version: u64,
+    since: u64,
+    continues: Option<ChannelId>,
+    continued_by: Option<ChannelId>,
+    forked: Option<Epoch>,
+    links: Vec<OpenLink>,
+}
+
+impl From<ChannelStateV5> for ChannelState {
+    fn from(old: ChannelStateV5) -> Self {
+        let ChannelStateV5 { id, created_at, head, last, counted, changed, active_at, .. } = old;
+        let ChannelStateV5 { members, chains, cursors, pruned, rejected, .. } = old;
+        let ChannelStateV5 { uncounted, strays, group, .. } = old;
+        Self {
+            id,
+            created_at,
+            head,
+            last,
+            counted,
+            changed,
+            active_at,
+            members,
+            chains,
+            cursors,
+            pruned,
+            rejected,
+            uncounted,
+            strays,
+            group: group.map(GroupState::from),
+        }
+    }
+}
+
+impl From<GroupStateV4> for GroupState {
+    fn from(old: GroupStateV4) -> Self {
+        let GroupStateV4 { owner, version, since, continues, continued_by, forked, links } = old;
+        let avatars_asked = Vec::new();
+        Self { owner, version, since, continues, continued_by, forked, links, avatars_asked }
+    }
+}
+
 /// Before users could say whether others see what they have read.
 #[derive(Serialize, Deserialize)]
 pub(in crate::values) struct ChannelStateV4 {
@@ -26,7 +90,7 @@ pub(in crate::values) struct ChannelStateV4 {
     rejected: Vec<(Pos, String)>,
     uncounted: Vec<Pos>,
     strays: bool,
-    group: Option<GroupState>,
+    group: Option<GroupStateV4>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,7 +109,7 @@ struct MemberV3 {
     veil: Option<Veil>,
 }
 
-impl From<ChannelStateV4> for ChannelState {
+impl From<ChannelStateV4> for ChannelStateV5 {
     fn from(old: ChannelStateV4) -> Self {
         let ChannelStateV4 { id, created_at, head, last, counted, changed, active_at, .. } = old;
         let ChannelStateV4 { chains, cursors, pruned, rejected, uncounted, strays, group, .. } =
@@ -146,7 +210,7 @@ impl From<ChannelStateV3> for ChannelStateV4 {
         let group = old.group.map(|group| {
             let GroupStateV3 { owner, version, since, continues, continued_by, .. } = group;
             let GroupStateV3 { forked, links, .. } = group;
-            GroupState { owner, version, since, continues, continued_by, forked, links }
+            GroupStateV4 { owner, version, since, continues, continued_by, forked, links }
         });
         Self {
             id,
@@ -388,9 +452,46 @@ mod tests {
         }
     }
 
+    fn group_v4(group: GroupState) -> GroupStateV4 {
+        let GroupState { owner, version, since, continues, continued_by, forked, links, .. } =
+            group;
+        GroupStateV4 { owner, version, since, continues, continued_by, forked, links }
+    }
+
+    /// Nobody waits for a group's avatar.
+    fn without_avatars(mut state: ChannelState) -> ChannelState {
+        state.group.iter_mut().for_each(|group| group.avatars_asked.clear());
+        state
+    }
+
+    #[test]
+    fn what_was_stored_before_groups_had_avatars_is_read() {
+        let new = without_avatars(sample::channel_state());
+        let state = new.clone();
+        let old = ChannelStateV5 {
+            id: state.id,
+            created_at: state.created_at,
+            head: state.head,
+            last: state.last,
+            counted: state.counted,
+            changed: state.changed,
+            active_at: state.active_at,
+            members: state.members,
+            chains: state.chains,
+            cursors: state.cursors,
+            pruned: state.pruned,
+            rejected: state.rejected,
+            uncounted: state.uncounted,
+            strays: state.strays,
+            group: state.group.map(group_v4),
+        };
+        assert_eq!(hash(&encode(&old)), "27ce001753ec9683", "as it was written then");
+        assert_eq!(decode::<ChannelState>(&encode(&old)), Ok(new));
+    }
+
     #[test]
     fn what_was_stored_when_everybody_saw_what_others_had_read_is_read() {
-        let mut new = sample::channel_state();
+        let mut new = without_avatars(sample::channel_state());
         new.members[0].discreet = None;
         let state = new.clone();
         let old = ChannelStateV4 {
@@ -408,7 +509,7 @@ mod tests {
             rejected: state.rejected,
             uncounted: state.uncounted,
             strays: state.strays,
-            group: state.group,
+            group: state.group.map(group_v4),
         };
         assert_eq!(hash(&encode(&old)), "461300d14c76231f", "as it was written then");
         assert_eq!(decode::<ChannelState>(&encode(&old)), Ok(new));
@@ -433,7 +534,7 @@ mod tests {
     }
 
     fn unchanged() -> ChannelState {
-        let mut state = sample::channel_state();
+        let mut state = without_avatars(sample::channel_state());
         state.strays = false;
         for member in &mut state.members {
             (member.hidden, member.discreet) = (Vec::new(), None);
@@ -446,8 +547,8 @@ mod tests {
         let new = unchanged();
         let state = new.clone();
         let group = state.group.map(|group| {
-            let GroupState { owner, version, since, continues, continued_by, forked, links } =
-                group;
+            let GroupStateV4 { owner, version, since, continues, continued_by, forked, links } =
+                group_v4(group);
             let turned = state.uncounted.clone();
             GroupStateV3 { owner, version, since, continues, continued_by, forked, turned, links }
         });
