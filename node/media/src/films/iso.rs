@@ -1,8 +1,8 @@
 //! MP4, M4A and QuickTime: boxes in boxes (ISO/IEC 14496-12).
 //!
 //! Two of them say all, and have a hundred bytes each: `moov/mvhd` how long the film is, `moov/trak/tkhd` how large and how it is
-//! turned. They are looked for on these ways only, without memory: libraries for this read tables of every frame, or all of `moov`,
-//! before they say anything.
+//! turned. They are looked for on these ways only, without memory: most libraries for this hold the tables of
+//! all frames in memory before they say anything.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
