@@ -3,14 +3,16 @@
 
 use std::path::Path;
 
-use homing_wire::{Epoch, HomeId};
+use homing_wire::{ChannelId, Epoch, HomeId, Pos};
 use serde::Serialize;
 
 use crate::StoreError;
 use crate::journal::files::{Identity, Lock};
 use crate::journal::index::Index;
+use crate::journal::rewrite::live_bytes;
 use crate::journal::survey::{Survey, survey};
 use crate::keys::{self, Key, kind};
+use crate::values::{self, PrunedTo};
 
 /// What [`inspect`] has found.
 #[derive(Clone, Debug, Serialize)]
@@ -48,6 +50,8 @@ pub struct SegmentRow {
     pub last_batch: Option<u64>,
     /// Its size.
     pub bytes: u64,
+    /// Of these, what is not gone by retention, about; all of it where it was never rewritten.
+    pub live_bytes: u64,
     /// Records in it, where its header says so.
     pub records: Option<u64>,
     /// Entries in it, where its header says so.
@@ -68,7 +72,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection, StoreError> {
         pair?;
         erasures += 1;
     }
-    let segments = rows(&survey);
+    let segments = rows(&survey, &index)?;
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let covered = survey.covered.iter().map(|segment| &segment.path);
     Ok(Inspection {
@@ -99,7 +103,8 @@ pub(super) fn look_at(dir: &Path) -> Result<(Lock, Identity, Survey, Index), Sto
     Ok((lock, identity, survey, index))
 }
 
-fn rows(survey: &Survey) -> Vec<SegmentRow> {
+fn rows(survey: &Survey, index: &Index) -> Result<Vec<SegmentRow>, StoreError> {
+    let pruned = |channel| pruned_in(index, channel);
     let used = &survey.used;
     used.iter()
         .enumerate()
@@ -107,15 +112,25 @@ fn rows(survey: &Survey) -> Vec<SegmentRow> {
             let rewritten = segment.header.rewritten;
             let next = used.get(i + 1).map(|next| next.header.first_batch - 1);
             let file = segment.path.file_name().unwrap_or_default();
-            SegmentRow {
+            let live_bytes = live_bytes(&segment.path, &segment.header, segment.len, pruned)?;
+            Ok(SegmentRow {
                 file: file.to_string_lossy().into_owned(),
                 rewritten: rewritten.is_some(),
                 first_batch: segment.header.first_batch,
                 last_batch: rewritten.map(|more| more.last_batch).or(next),
                 bytes: segment.len,
+                live_bytes,
                 records: rewritten.map(|more| more.records.into()),
                 entries: rewritten.map(|more| more.entries.into()),
-            }
+            })
         })
         .collect()
+}
+
+/// Up to where a channel is pruned, as the index knows.
+pub(super) fn pruned_in(index: &Index, channel: ChannelId) -> Result<Pos, StoreError> {
+    let Some(bytes) = index.value(&Key::pruned(channel))? else { return Ok(Pos(0)) };
+    let upto: PrunedTo = values::decode(&bytes)
+        .map_err(|error| index.damaged(format!("the place of retention of {channel}: {error}")))?;
+    Ok(upto.0)
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use homing_wire::{ChannelId, Pos};
+use homing_wire::ChannelId;
 use serde::Serialize;
 
 use crate::StoreError;
@@ -10,13 +10,13 @@ use crate::entry;
 use crate::journal::chunk::Chunk;
 use crate::journal::files::Identity;
 use crate::journal::index::Index;
-use crate::journal::inspect::look_at;
+use crate::journal::inspect::{look_at, pruned_in};
 use crate::journal::rewrite::channels_of;
 use crate::journal::scan::Scan;
 use crate::journal::segment::Segment;
 use crate::journal::survey::Survey;
 use crate::keys::{self, Key, kind};
-use crate::values::{self, PrunedTo};
+use crate::values;
 
 /// What [`verify`] has found.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -140,9 +140,7 @@ fn rows(index: &Index, survey: &Survey, found: &mut Verification) -> Result<(), 
             found.note(&"a chunk of the index does not parse", REBUILD);
             continue;
         };
-        let bottom = index.value(&Key::pruned(channel))?;
-        let bottom = bottom.and_then(|bytes| values::decode::<PrunedTo>(&bytes).ok());
-        let bottom = bottom.map_or(Pos(0), |upto| upto.0);
+        let bottom = pruned_in(index, channel)?;
         for (pos, frame) in chunk.frames_from(bottom.next()) {
             let read = match segments.read(frame.segment, frame.offset, frame.len) {
                 Ok(read) => read,

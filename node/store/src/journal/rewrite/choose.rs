@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use homing_wire::{ChannelId, HomeId, Pos};
 
 use super::judge::Judged;
-use super::{Tidying, output};
+use super::{Tidying, output, pruned};
 use crate::StoreError;
 use crate::Tidy;
 use crate::journal::Shared;
@@ -168,8 +168,11 @@ impl Shared {
         let now = self.committed.prunes.load(std::sync::atomic::Ordering::Acquire);
         let segments = &self.committed.segments;
         let outdated = |known: &Known| known.is_rewritten() && known.examined < now;
-        let Some(known) = segments.list().into_iter().find(outdated) else { return Ok(()) };
-        let live = output::live_bytes(&self.committed, &known)?;
+        let longest_ago = segments.list().into_iter().filter(outdated).min_by_key(|k| k.examined);
+        let Some(known) = longest_ago else { return Ok(()) };
+        let path = segments.path(known.number());
+        let upto = |channel| pruned(&self.committed, channel);
+        let live = output::live_bytes(&path, &known.header, known.len, upto)?;
         segments.examined(known.number(), live, now);
         Ok(())
     }

@@ -19,7 +19,7 @@ use self::choose::Run;
 use self::judge::{Judge, Judged};
 pub(crate) use self::moving::{finish_moves, fits, remove_covered};
 use self::output::Output;
-pub(crate) use self::output::channels_of;
+pub(crate) use self::output::{channels_of, live_bytes};
 use crate::journal::catalog::Known;
 use crate::journal::chunk::{Frame, number_of};
 use crate::journal::files::sync_dir;

@@ -10,12 +10,10 @@ use std::path::{Path, PathBuf};
 use homing_wire::{ChannelId, Pos};
 
 use super::judge::Judged;
-use super::pruned;
 use crate::StoreError;
 use crate::entry::u64_at;
 use crate::journal::append::Flush;
 use crate::journal::catalog::Known;
-use crate::journal::committed::Committed;
 use crate::journal::files::sync_dir;
 use crate::journal::record::{self, Encoder, Found};
 use crate::journal::segment::{HEADER_BYTES, SegmentHeader, UNFINISHED};
@@ -157,16 +155,20 @@ impl Output {
 }
 
 /// What retention has left of a rewritten segment, in bytes, about: by the list of its channels.
-pub(super) fn live_bytes(committed: &Committed, known: &Known) -> Result<u64, StoreError> {
-    let Some(rewritten) = known.header.rewritten else { return Ok(known.len) };
-    let path = committed.segments.path(known.number());
-    let mut live = known.len;
-    for row in channels_of(&path, &known.header, rewritten.end, known.len)? {
-        let (channel, first, last, bytes) = row;
-        let upto = pruned(committed, channel)?;
+pub(crate) fn live_bytes(
+    path: &Path,
+    header: &SegmentHeader,
+    len: u64,
+    pruned: impl Fn(ChannelId) -> Result<Pos, StoreError>,
+) -> Result<u64, StoreError> {
+    let Some(rewritten) = header.rewritten else { return Ok(len) };
+    let mut live = len;
+    for (channel, first, last, bytes) in channels_of(path, header, rewritten.end, len)? {
+        let upto = pruned(channel)?;
         let gone = (upto.0.min(last.0) + 1).saturating_sub(first.0);
         let all = last.0 - first.0 + 1;
-        live -= (bytes as u128 * gone as u128 / all as u128) as u64;
+        // As if all of a channel's entries were of one size.
+        live -= (u128::from(bytes) * u128::from(gone) / u128::from(all)) as u64;
     }
     Ok(live)
 }
