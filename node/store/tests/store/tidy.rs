@@ -267,6 +267,36 @@ fn a_crash_between_any_two_steps_is_survived() {
     }
 }
 
+/// What was rewritten is rewritten again, and all that ever stood for the same is put back beside it.
+#[test]
+fn what_was_rewritten_last_counts() {
+    let (dir, store) = filled(150);
+    let kept = tempfile::tempdir().unwrap();
+    for n in 151..=300 {
+        copy(&dir.path().join("journal"), kept.path());
+        store.commit(&batch(n)).unwrap();
+        if n % 50 == 0 {
+            tidy(&store, 100, true);
+        }
+    }
+    store.close().unwrap();
+    drop(store);
+    let now = rewritten(dir.path());
+    assert_eq!(now.len(), 1);
+    for path in files(kept.path()) {
+        let place = dir.path().join("journal").join(path.file_name().unwrap());
+        if !place.exists() {
+            fs::copy(path, place).unwrap();
+        }
+    }
+    assert!(rewritten(dir.path()).len() > 1);
+    let store = JournalStore::open(dir.path(), config()).unwrap();
+    assert_eq!(rewritten(dir.path()), now);
+    holds(&store, 1, 300, 100);
+    drop(store);
+    holds(&without_index(dir.path()), 1, 300, 100);
+}
+
 #[test]
 fn a_rewritten_segment_that_is_not_as_it_was_is_refused_or_named() {
     let (dir, store) = filled(300);

@@ -103,6 +103,7 @@ impl Shared {
             self.seal(tidying)?;
         }
         self.forget(&due.gone, wish)?;
+        done.more = due.more && !due.gone.is_empty();
         let Some(run) = self.choose(tidying, wish, &due.bodies)? else {
             if wish.everything {
                 tidying.pass = None;
