@@ -1,8 +1,8 @@
 //! The default engine: an append-only journal with sled behind it. The format: `docs/STORAGE.md`.
 //!
 //! A commit is one record, one write, one flush; then it is shown from tables in memory. A checkpoint
-//! moves these to the index every few seconds, behind the commits. Events stay in the journal for good.
-//! Opening applies again what the journal holds beyond the index.
+//! moves these to the index every few seconds, behind the commits. Events stay in the journal, whose
+//! segments are rewritten with what lives (`rewrite`). Opening applies again what it holds beyond the index.
 
 mod append;
 mod cache;

@@ -24,6 +24,7 @@ use crate::journal::catalog::Known;
 use crate::journal::chunk::{Frame, number_of};
 use crate::journal::files::sync_dir;
 use crate::journal::scan::Scan;
+use crate::journal::segment::REWRITTEN;
 use crate::journal::{Place, Shared};
 use crate::keys::{self, Key, kind};
 use crate::values::{self, EraseSince};
@@ -124,7 +125,7 @@ impl Shared {
     /// The segment that the index's durable position is in. What lies before it may be rewritten.
     fn open_number(&self) -> Option<u32> {
         let number = self.committed.durable.lock().segment;
-        (number != 0).then_some(number)
+        (number != 0 && number & REWRITTEN == 0).then_some(number)
     }
 
     /// Ends the segment that is written, so that it can be rewritten; nothing where no next one is there.
@@ -187,6 +188,13 @@ impl Shared {
         Ok(due)
     }
 
+    /// Whether a body is to go still, by what is committed: it may have been said meanwhile that it stays.
+    fn is_due(&self, channel: ChannelId, pos: Pos, wish: &Tidy) -> Result<bool, StoreError> {
+        let since = value_of(&self.committed, &Key::erase(channel, pos))?;
+        let since = since.and_then(|bytes| values::decode::<EraseSince>(&bytes).ok());
+        Ok(since.is_some_and(|since| since.0 < wish.erase_before_ms))
+    }
+
     /// The segment that holds the body of an entry; `None`: none does.
     fn body_of(&self, channel: ChannelId, pos: Pos) -> Result<Option<u32>, StoreError> {
         let chunk = self.committed.chunk(channel, number_of(pos))?;
@@ -228,7 +236,7 @@ impl Shared {
         let path = segments.path(number);
         let mut pace = Pace::new(self, wish.bytes_per_s);
         let mut output = Output::create(&path, number)?;
-        let judged = self.fill(&mut output, run, bodies, &mut pace).and_then(|judged| {
+        let judged = self.fill(&mut output, run, bodies, wish, &mut pace).and_then(|judged| {
             let header = run.header(number, output.salt(), self.identity.home, &judged);
             let known = output.finish(header, &judged, &self.flush, &path)?;
             Ok((judged, known))
@@ -282,6 +290,7 @@ impl Shared {
         output: &mut Output,
         run: &Run,
         bodies: &HashSet<(ChannelId, Pos)>,
+        wish: &Tidy,
         pace: &mut Pace<'_>,
     ) -> Result<Judged, StoreError> {
         let as_of = self.committed.tables.read().position.batch;
@@ -304,7 +313,9 @@ impl Shared {
         let mut judged = judge.done()?;
         judged.moved.sort_unstable_by_key(|one| (one.channel, one.pos));
         for one in &mut judged.moved {
-            one.erased = one.lives && bodies.contains(&(one.channel, one.pos));
+            one.erased = one.lives
+                && bodies.contains(&(one.channel, one.pos))
+                && self.is_due(one.channel, one.pos, wish)?;
             let Frame { segment, offset, len } = one.from;
             let read = self.committed.segments.read(segment, offset, len)?;
             let (frame, salt) = read.ok_or_else(|| StoreError::SegmentMissing {
