@@ -79,12 +79,12 @@ impl Segments {
     }
 
     /// They are no longer in use: who reads them has to look up again where its entry is.
-    pub(crate) fn remove(&self, numbers: impl Iterator<Item = u32>) {
-        let mut known = self.known.write();
+    pub(crate) fn remove(&self, numbers: &[u32]) {
+        self.known.write().retain(|number, _| !numbers.contains(number));
+        // Not while `known` is held: [`Self::file`] locks them the other way round.
         let mut files = self.files.lock();
         for number in numbers {
-            known.remove(&number);
-            files.remove(&number);
+            files.remove(number);
         }
     }
 

@@ -269,7 +269,7 @@ impl Committed {
         Ok(state.map_or(Pos(0), |state| state.head))
     }
 
-    pub(crate) fn lost(&self, channel: ChannelId, pos: Pos) -> Fault {
+    fn lost(&self, channel: ChannelId, pos: Pos) -> Fault {
         self.index.damaged(format!("entry {pos} of channel {channel} is missing")).into()
     }
 }

@@ -252,7 +252,7 @@ impl Shared {
         segments.add(known);
         self.committed.move_rows(&judged, run, number).map_err(|error| self.fail(error))?;
         let freed: Vec<_> = run.sources.iter().map(Known::number).collect();
-        segments.remove(freed.iter().copied());
+        segments.remove(&freed);
         for number in &freed {
             let path = segments.path(*number);
             let removed = fs::remove_file(&path).map_err(StoreError::io("remove", &path));
