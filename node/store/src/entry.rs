@@ -16,7 +16,7 @@
 
 use bytes::Bytes;
 use homing_core::LogEntry;
-use homing_wire::{Event, Header, Pos};
+use homing_wire::{ChannelId, Event, Header, Pos};
 
 /// Bytes before the event's header.
 const FIXED: usize = 49;
@@ -70,6 +70,36 @@ pub(crate) fn seal(frame: &mut [u8], salt: u64) {
     let mut hasher = salted(salt);
     hasher.update(content);
     crc.copy_from_slice(&hasher.finalize().to_le_bytes());
+}
+
+/// Bytes of a frame that tell whose it is and how long.
+pub(crate) const HEAD: usize = FIXED;
+
+/// Channel and place of a frame that is whole.
+pub(crate) fn place(frame: &[u8]) -> Option<(ChannelId, Pos)> {
+    let channel = ChannelId::from_slice(frame.get(1..17)?).ok()?;
+    frame.get(..FIXED).map(|head| (channel, Pos(u64_at(head, 17))))
+}
+
+/// Bytes of the body, as the first [`HEAD`] bytes of a frame tell.
+pub(crate) fn body_size(head: &[u8]) -> Option<u32> {
+    head.get(..FIXED).map(|head| u32_at(head, 45))
+}
+
+/// Whether a frame is what was written, by its own checksum.
+pub(crate) fn is_whole(frame: &[u8], salt: u64) -> bool {
+    let Some((content, crc)) = frame.split_last_chunk::<CRC>() else { return false };
+    let mut hasher = salted(salt);
+    hasher.update(content);
+    *crc == hasher.finalize().to_le_bytes() && content.len() >= FIXED
+}
+
+/// Takes the body out of a frame that is whole, and leaves room for its CRC.
+pub(crate) fn erase_body(frame: &mut Vec<u8>) {
+    let header_size = u32_at(frame, 41) as usize;
+    frame[45..49].fill(0);
+    frame.truncate(FIXED + header_size);
+    frame.extend_from_slice(&[0; CRC]);
 }
 
 /// Reads an entry. `salt`: of its segment; `None` where the record around it was checked already.

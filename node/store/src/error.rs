@@ -79,7 +79,7 @@ pub enum StoreError {
         what: String,
     },
     /// A file of the journal is not there.
-    #[error("{} is missing", path.display())]
+    #[error("{} is missing, and no other file of the journal stands for it: put back what was taken away, or restore a backup", path.display())]
     SegmentMissing {
         /// Which.
         path: PathBuf,

@@ -43,14 +43,20 @@ pub use backup::{
     write_backup,
 };
 pub use error::StoreError;
-pub use journal::{Flush, JournalConfig, JournalStore, Lock};
+pub use journal::{
+    Flush, Inspection, JournalConfig, JournalStore, Lock, Problem, SegmentRow, Verification,
+    inspect, verify,
+};
 pub use memory::MemoryStore;
 pub use stats::{Clocked, StoreStats, TIMING_BUCKETS, Timing};
 pub use tap::Tap;
 pub use tidy::{Tidied, Tidy};
 
 /// The format that this program writes, and the newest it reads.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
+
+/// The oldest format that it reads: without rewritten segments.
+pub(crate) const OLDEST_FORMAT: u32 = 2;
 
 /// An engine. See the crate's page for the order of calls and what a batch must keep.
 pub trait Store: Reader + Send + Sync + 'static {

@@ -56,6 +56,16 @@ pub struct StoreStats {
     pub chunk_hits: u64,
     /// Index chunks read from the index.
     pub chunk_misses: u64,
+    /// Files of the journal that were rewritten and are gone.
+    pub tidied_segments: u64,
+    /// Bytes read for that.
+    pub tidied_read_bytes: u64,
+    /// Bytes written for that.
+    pub tidied_written_bytes: u64,
+    /// Bytes of the files that are gone.
+    pub tidied_freed_bytes: u64,
+    /// Bodies that were taken off the disk.
+    pub tidied_bodies: u64,
 }
 
 /// A [`Timing`] that several threads add to.

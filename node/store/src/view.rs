@@ -73,7 +73,7 @@ pub(crate) trait View {
 }
 
 /// Entries of a channel at or below this are gone by retention, whatever files still hold of them.
-fn pruned(view: &impl View, channel: ChannelId) -> Result<Pos, Fault> {
+pub(crate) fn pruned(view: &impl View, channel: ChannelId) -> Result<Pos, Fault> {
     if !view.prunes() {
         return Ok(Pos(0));
     }

@@ -12,10 +12,11 @@ use std::time::Instant;
 use homing_wire::HomeId;
 
 use crate::StoreError;
+use crate::journal::catalog::{Known, Segments};
 use crate::journal::fill::Filler;
 use crate::journal::position::Position;
 use crate::journal::record::Encoder;
-use crate::journal::segment::{HEADER_BYTES, SegmentHeader, Segments};
+use crate::journal::segment::{HEADER_BYTES, SegmentHeader};
 use crate::stats::Clocked;
 
 /// The end of the journal. Used by one thread at a time.
@@ -44,7 +45,7 @@ impl Flush {
         Self(Some(Arc::new(flush)))
     }
 
-    fn run(&self, file: &File) -> io::Result<()> {
+    pub(crate) fn run(&self, file: &File) -> io::Result<()> {
         match &self.0 {
             None => file.sync_data(),
             Some(instead) => instead(file),
@@ -107,6 +108,19 @@ impl Journal {
         Ok(self.position)
     }
 
+    /// Ends the segment that is written: an empty batch begins the next one. Tells where it is.
+    pub(crate) fn seal(
+        &mut self,
+        filler: &Filler,
+        segments: &Segments,
+        fsync: &Clocked,
+    ) -> Result<Position, StoreError> {
+        let Position { change, stamp, .. } = self.position;
+        self.encoder.begin(change, stamp);
+        self.active = None;
+        self.append(change, stamp, filler, segments, fsync)
+    }
+
     /// Takes the next segment into use. Its header is durable before any record is written, so that a
     /// broken header never costs a record.
     fn next_segment(
@@ -119,13 +133,13 @@ impl Journal {
         let (number, path) = (blank.number, blank.path);
         // Seeded by the operating system: nobody outside can guess it.
         let salt = RandomState::new().hash_one((number, first_batch));
-        let header = SegmentHeader { number, salt, first_batch, home: self.home };
+        let header = SegmentHeader { number, salt, first_batch, home: self.home, rewritten: None };
         blank
             .file
             .write_all_at(&header.encode(), 0)
             .and_then(|()| blank.file.sync_data())
             .map_err(StoreError::io("begin", &path))?;
-        segments.add(salt);
+        segments.add(Known { header, len: blank.len, live: blank.len, examined: 0 });
         Ok(Active { file: blank.file, path, number, salt, len: blank.len, end: HEADER_BYTES })
     }
 }

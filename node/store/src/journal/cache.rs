@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hashlink::LruCache;
 use homing_core::LogEntry;
 use homing_wire::{ChannelId, Pos};
@@ -50,6 +51,13 @@ impl Recent {
         }
     }
 
+    /// Its body has left the disk.
+    pub(crate) fn erased(&self, channel: ChannelId, pos: Pos) {
+        if let Some(entry) = self.state.write().entries.get_mut(&(channel, pos)) {
+            Arc::make_mut(entry).event.body = Bytes::new();
+        }
+    }
+
     pub(crate) fn entry(&self, channel: ChannelId, pos: Pos) -> Option<Arc<LogEntry>> {
         self.state.read().entries.get(&(channel, pos)).cloned()
     }
@@ -81,7 +89,7 @@ pub(crate) struct Chunks {
 struct ChunksState {
     chunks: LruCache<(ChannelId, u64), Arc<Chunk>>,
     bytes: usize,
-    /// Checkpoints so far.
+    /// How often the index has changed.
     round: u64,
 }
 
@@ -107,6 +115,19 @@ impl Chunks {
         if state.round == round {
             state.insert(channel, chunk);
             state.shrink(self.capacity_bytes);
+        }
+    }
+
+    /// They have changed in the index, outside of a checkpoint: the new ones stand in for those that are kept. `None`: gone.
+    pub(crate) fn moved(&self, chunks: &[(ChannelId, u64, Option<Arc<Chunk>>)]) {
+        let mut state = self.state.lock();
+        state.round += 1;
+        for (channel, number, chunk) in chunks {
+            let Some(old) = state.chunks.remove(&(*channel, *number)) else { continue };
+            state.bytes -= old.weight() + CHUNK_OVERHEAD;
+            if let Some(chunk) = chunk {
+                state.insert(*channel, chunk.clone());
+            }
         }
     }
 

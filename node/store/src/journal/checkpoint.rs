@@ -37,6 +37,7 @@ impl Committed {
         self.index.flush()?;
         self.index.put_position(&position)?;
         self.index.flush()?;
+        *self.durable.lock() = position;
         self.chunks.written(frozen.chunks());
         let done = self.tables.write().frozen.take();
         // Freed here, not while the tables are locked: it may be a million allocations.

@@ -91,6 +91,21 @@ impl Chunk {
         self.rows[at..].iter().map(|row| (row.pos, row.frame))
     }
 
+    /// An entry stands elsewhere from now on, if `is_it` says so of where it stood. Tells whether it did.
+    pub(crate) fn move_frame(
+        &mut self,
+        pos: Pos,
+        is_it: impl FnOnce(Frame) -> bool,
+        to: Frame,
+    ) -> bool {
+        let Ok(at) = self.rows.binary_search_by_key(&pos, |row| row.pos) else { return false };
+        let moves = is_it(self.rows[at].frame);
+        if moves {
+            self.rows[at].frame = to;
+        }
+        moves
+    }
+
     /// The last entry of `origin` at or below `pos` that stands in this chunk.
     pub(crate) fn last_row_of(&self, origin: HomeId, pos: Pos) -> Option<EntryRow> {
         let rows = self.rows.iter().rev().filter(|row| row.pos <= pos);

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use homing_core::{ChannelState, EntryRow, Fault, LogEntry, MessageKey};
 use homing_wire::{ChannelId, Epoch, HomeId, Pos, Seq};
 use parking_lot::{Mutex, RwLock};
@@ -11,16 +12,16 @@ use parking_lot::{Mutex, RwLock};
 use crate::StoreError;
 use crate::entry;
 use crate::journal::cache::{Chunks, Recent};
+use crate::journal::catalog::Segments;
 use crate::journal::chunk::{Chunk, Frame, PLACES, number_of};
 use crate::journal::index::Index;
 use crate::journal::memtable::{Bases, Noted, Tables, Value};
 use crate::journal::position::Position;
 use crate::journal::record::{self, HEADER};
-use crate::journal::segment::Segments;
 use crate::keys::Key;
 use crate::stats::{Clocked, Count};
 use crate::values::{self, MessagePlace};
-use crate::view::{Pair, View};
+use crate::view::{self, Pair, View};
 
 /// See the page's head. One thread applies, any number read.
 pub(crate) struct Committed {
@@ -34,9 +35,29 @@ pub(crate) struct Committed {
     /// One checkpoint at a time.
     pub(crate) turn: Mutex<()>,
     pub(crate) figures: Figures,
-    /// Whether retention has ever removed anything here.
-    pub(crate) prunes: AtomicBool,
+    /// How far the index has got on the disk.
+    pub(crate) durable: Mutex<Position>,
+    /// How often retention has removed something here; 0: never.
+    pub(crate) prunes: AtomicU64,
 }
+
+/// Where the payload of a record stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) segment: u32,
+    pub(crate) payload_at: u32,
+}
+
+impl Place {
+    /// Of the record at a position. Segments are at most 1 GiB.
+    pub(crate) fn of(position: &Position) -> Self {
+        Self { segment: position.segment, payload_at: position.record as u32 + HEADER as u32 }
+    }
+}
+
+/// An entry is looked up again so often where its segment has been rewritten meanwhile. Each time another rewriting must have
+/// come in between.
+const LOOK_AGAIN: usize = 8;
 
 /// Counted on the way.
 #[derive(Default)]
@@ -51,6 +72,11 @@ pub(crate) struct Figures {
     pub(crate) entry_misses: Count,
     pub(crate) chunk_hits: Count,
     pub(crate) chunk_misses: Count,
+    pub(crate) tidied_segments: Count,
+    pub(crate) tidied_read_bytes: Count,
+    pub(crate) tidied_written_bytes: Count,
+    pub(crate) tidied_freed_bytes: Count,
+    pub(crate) tidied_bodies: Count,
 }
 
 impl Committed {
@@ -85,13 +111,15 @@ impl Committed {
         Ok(bases)
     }
 
-    /// Shows a batch that is durable. `position`: of its record, whose payload is this.
+    /// Shows what a record holds that is durable. `position`: how far that brings the journal; `None`: a part of what its
+    /// segment stands for, and more is to come.
     pub(crate) fn apply(
         &self,
         payload: &[u8],
         noted: &[Noted],
         mut bases: Bases,
-        position: Position,
+        place: Place,
+        position: Option<Position>,
     ) -> Result<(), StoreError> {
         let mut tables = self.tables.write();
         // A checkpoint began meanwhile: the growing table is new and lacks more than was looked up.
@@ -100,18 +128,15 @@ impl Committed {
             bases = self.bases(noted)?;
             tables = self.tables.write();
         }
-        // Segments are at most 1 GiB.
-        let payload_at = position.record as u32 + HEADER as u32;
+        let Place { segment, payload_at } = place;
         record::parse(payload)
-            .and_then(|payload| {
-                tables.growing.apply(payload, noted, &bases, position.segment, payload_at)
-            })
+            .and_then(|payload| tables.growing.apply(payload, noted, &bases, segment, payload_at))
             .map_err(|error| {
-                let path = self.segments.path(position.segment);
-                StoreError::damaged(&path, position.record, error.to_string())
+                let path = self.segments.path(segment);
+                StoreError::damaged(&path, payload_at.into(), error.to_string())
             })?;
-        tables.growing.journal_bytes += position.end - position.record;
-        tables.position = position;
+        tables.growing.journal_bytes += record::size_of(payload.len());
+        tables.position = position.unwrap_or(tables.position);
         let load = tables.growing.journal_bytes.max(tables.growing.bytes() as u64);
         self.load.store(load, Ordering::Relaxed);
         Ok(())
@@ -174,24 +199,47 @@ impl Committed {
         found.map_or(Ok(None), |number| self.chunk(channel, number))
     }
 
+    /// `None`: it is gone by retention, and its segment with it.
     fn read_entry(
         &self,
         channel: ChannelId,
         pos: Pos,
-        frame: Frame,
-    ) -> Result<Arc<LogEntry>, Fault> {
+        mut frame: Frame,
+    ) -> Result<Option<Arc<LogEntry>>, Fault> {
         if let Some(entry) = self.recent.entry(channel, pos) {
             self.figures.entry_hits.add(1);
-            return Ok(entry);
+            return Ok(Some(entry));
         }
         self.figures.entry_misses.add(1);
-        let (bytes, salt) = self.segments.read(frame.segment, frame.offset, frame.len)?;
+        for _ in 0..LOOK_AGAIN {
+            if let Some((bytes, salt)) =
+                self.segments.read(frame.segment, frame.offset, frame.len)?
+            {
+                return self.decode(channel, pos, frame, &bytes, salt).map(Some);
+            }
+            // Its segment was rewritten since the frame was looked up: it is elsewhere now.
+            if pos <= view::pruned(self, channel)? {
+                return Ok(None);
+            }
+            let Some((_, moved)) = self.find_row(channel, pos)? else { return Ok(None) };
+            frame = moved;
+        }
+        Err(StoreError::SegmentMissing { path: self.segments.path(frame.segment) }.into())
+    }
+
+    fn decode(
+        &self,
+        channel: ChannelId,
+        pos: Pos,
+        frame: Frame,
+        bytes: &Bytes,
+        salt: u64,
+    ) -> Result<Arc<LogEntry>, Fault> {
         let damaged = |what: String| {
             let path = self.segments.path(frame.segment);
             Fault::from(StoreError::damaged(&path, u64::from(frame.offset), what))
         };
-        let entry =
-            entry::decode(&bytes, Some(salt)).map_err(|error| damaged(error.to_string()))?;
+        let entry = entry::decode(bytes, Some(salt)).map_err(|error| damaged(error.to_string()))?;
         if entry.channel() != channel || entry.pos != pos {
             return Err(damaged("another entry stands where the index says".to_owned()));
         }
@@ -206,8 +254,13 @@ impl Committed {
         if self.head(channel)? < pos || pos == Pos(0) {
             return Ok(None);
         }
-        // It may have been committed just now; if it still is not there, the index has lost it.
-        look()?.map_or_else(|| Err(self.lost(channel, pos)), |found| Ok(Some(found)))
+        // It may have been committed just now; if it still is not there, and retention has not removed it, the index has
+        // lost it.
+        match look()? {
+            Some(found) => Ok(Some(found)),
+            None if pos <= view::pruned(self, channel)? => Ok(None),
+            None => Err(self.lost(channel, pos)),
+        }
     }
 
     /// The latest place of a channel, by its state.
@@ -223,7 +276,7 @@ impl Committed {
 
 impl View for Committed {
     fn prunes(&self) -> bool {
-        self.prunes.load(Ordering::Acquire)
+        self.prunes.load(Ordering::Acquire) > 0
     }
 
     fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
@@ -292,7 +345,7 @@ impl View for Committed {
             return Ok(Some(entry));
         }
         let Some((_, frame)) = self.find_row(channel, pos)? else { return Ok(None) };
-        self.read_entry(channel, pos, frame).map(Some)
+        self.read_entry(channel, pos, frame)
     }
 
     fn shared_entries(
@@ -318,7 +371,7 @@ impl View for Committed {
                 break;
             }
             let Some(chunk) = self.chunk_at_or_above(channel, number_of(next))? else {
-                if self.head(channel)? < next {
+                if self.head(channel)? < next || view::pruned(self, channel)? >= next {
                     break;
                 }
                 if self.chunk_at_or_above(channel, number_of(next))?.is_none() {
@@ -327,7 +380,8 @@ impl View for Committed {
                 continue;
             };
             for (pos, frame) in chunk.frames_from(next).take_while(|(pos, _)| *pos <= last) {
-                if !taken.add(self.read_entry(channel, pos, frame)?) {
+                let Some(entry) = self.read_entry(channel, pos, frame)? else { continue };
+                if !taken.add(entry) {
                     break;
                 }
             }
@@ -390,7 +444,14 @@ impl View for Committed {
             }
         }
         let Some(chunk) = self.chunk_at_or_below(channel, low)? else { return Ok(None) };
-        Ok(chunk.row_of_seq(origin, epoch, seq))
+        if let Some(row) = chunk.row_of_seq(origin, epoch, seq) {
+            return Ok(Some(row));
+        }
+        // It stood in a chunk that is gone by retention: the least that is left lies behind all of those.
+        match chunk.last_seq_of(origin, epoch) {
+            Some(last) if last >= seq => self.row_of_seq(channel, origin, epoch, last.next()),
+            Some(_) | None => Ok(None),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use homing_wire::{Epoch, HomeId};
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-use crate::{FORMAT, StoreError};
+use crate::{FORMAT, OLDEST_FORMAT, StoreError};
 
 /// Makes what was created, renamed or removed in a directory durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
@@ -119,7 +119,7 @@ impl Identity {
         if found > FORMAT {
             return Err(StoreError::NewerFormat { path: path.to_owned(), found, known: FORMAT });
         }
-        if found < FORMAT {
+        if found < OLDEST_FORMAT {
             return Err(StoreError::OlderFormat { path: path.to_owned(), found });
         }
         Ok(Self {
@@ -168,6 +168,10 @@ impl Disk {
         Self { dir, min_free_bytes, asked: Mutex::new(None) }
     }
 
+    pub(crate) fn min_free_bytes(&self) -> u64 {
+        self.min_free_bytes
+    }
+
     pub(crate) fn is_low(&self) -> bool {
         let mut asked = self.asked.lock();
         if let Some((at, low)) = *asked
@@ -211,7 +215,8 @@ impl Disk {
     }
 }
 
-fn free_bytes(dir: &Path) -> Result<u64, StoreError> {
+/// Room that is left on the disk.
+pub(crate) fn free_bytes(dir: &Path) -> Result<u64, StoreError> {
     let disk =
         statvfs(dir).map_err(|error| StoreError::io("ask for free space of", dir)(error.into()))?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))

@@ -61,6 +61,15 @@ impl Filler {
         }
     }
 
+    /// Whether [`Self::take`] would have one at once; `None`: the next one could not be made.
+    pub(crate) fn is_ready(&self) -> Option<bool> {
+        match &self.state.lock().ready {
+            Some(Ok(_)) => Some(true),
+            Some(Err(_)) => None,
+            None => Some(false),
+        }
+    }
+
     pub(crate) fn stop(&self) {
         self.state.lock().stop = true;
         self.changed.notify_all();

@@ -47,6 +47,8 @@ pub(crate) struct Index {
     dir: PathBuf,
     /// Ours, to sync what sled has written.
     file: File,
+    /// Damage that is met is noted on the disk.
+    notes: bool,
 }
 
 impl Index {
@@ -91,7 +93,12 @@ impl Index {
         };
         let path = dir.join("db");
         let file = File::open(&path).map_err(StoreError::io("open", &path))?;
-        Ok(Self { db, dir: dir.to_owned(), file })
+        Ok(Self { db, dir: dir.to_owned(), file, notes: true })
+    }
+
+    /// Damage that is met is told, and nothing else.
+    pub(crate) fn for_looking(self) -> Self {
+        Self { notes: false, ..self }
     }
 
     pub(crate) fn position(&self) -> Result<Position, StoreError> {
@@ -160,7 +167,8 @@ impl Index {
 
     /// Damage is noted on the disk, so that the next opening makes the index anew from the journal.
     fn noted(&self, error: StoreError) -> StoreError {
-        if matches!(error, StoreError::Index { .. })
+        if self.notes
+            && matches!(error, StoreError::Index { .. })
             && let Err(why) = std::fs::write(damage_mark(&self.dir), error.to_string())
         {
             tracing::error!(%why, "cannot note that the index is damaged: remove {}", self.dir.display());
@@ -168,17 +176,18 @@ impl Index {
         error
     }
 
-    /// Opens the index, or makes it anew where it is damaged or missing: it holds nothing that the journal
-    /// does not. What was damaged is set aside.
+    /// Opens the index, or makes it anew where it is damaged or missing, or does not fit the journal: it holds nothing
+    /// that the journal does not. What was damaged is set aside.
     pub(crate) fn open_or_rebuild(
         dir: &Path,
         start: &Position,
         cache_bytes: u64,
+        fits: impl Fn(&Position) -> Result<(), &'static str>,
     ) -> Result<Self, StoreError> {
         let mark = damage_mark(dir);
         let what = match std::fs::read_to_string(&mark) {
             Ok(noted) => noted,
-            Err(_) => match Self::open_sound(dir, cache_bytes) {
+            Err(_) => match Self::open_sound(dir, cache_bytes, fits) {
                 Ok(index) => return Ok(index),
                 Err(error @ StoreError::Index { .. }) => error.to_string(),
                 Err(error) => return Err(error),
@@ -208,11 +217,15 @@ impl Index {
         Self::open(dir, cache_bytes)
     }
 
-    fn open_sound(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+    fn open_sound(
+        dir: &Path,
+        cache_bytes: u64,
+        fits: impl Fn(&Position) -> Result<(), &'static str>,
+    ) -> Result<Self, StoreError> {
         let broken =
             || StoreError::Index { path: dir.to_owned(), what: "sled cannot open it".into() };
         let index = catch_unwind(|| Self::open(dir, cache_bytes)).map_err(|_| broken())??;
-        index.position()?;
+        fits(&index.position()?).map_err(|what| index.damaged(what))?;
         Ok(index)
     }
 

@@ -188,6 +188,13 @@ impl Memtable {
         chunks.get(at)
     }
 
+    /// Changes a chunk that is here; copied where a reader holds it.
+    pub(crate) fn chunk_mut(&mut self, channel: ChannelId, number: u64) -> Option<&mut Chunk> {
+        let chunks = self.chunks.get_mut(&channel)?;
+        let at = chunks.binary_search_by_key(&number, |chunk| chunk.number).ok()?;
+        chunks.get_mut(at).map(Arc::make_mut)
+    }
+
     /// The number of the last chunk at or below `number`.
     pub(crate) fn chunk_at_or_below(&self, channel: ChannelId, number: u64) -> Option<u64> {
         let chunks = self.chunks.get(&channel)?;

@@ -1,26 +1,32 @@
 //! The default engine: an append-only journal with sled behind it. The format: `docs/STORAGE.md`.
 //!
 //! A commit is one record, one write, one flush; then it is shown from tables in memory. A checkpoint
-//! moves these to the index every few seconds, behind the commits. Events stay in the journal for good.
-//! Opening applies again what the journal holds beyond the index.
+//! moves these to the index every few seconds, behind the commits. Events stay in the journal, whose
+//! segments are rewritten with what lives (`rewrite`). Opening applies again what it holds beyond the index.
 
 mod append;
 mod cache;
+mod catalog;
 mod checkpoint;
 mod chunk;
 mod committed;
 mod files;
 mod fill;
 mod index;
+mod inspect;
 mod memtable;
 mod position;
 mod record;
 mod replay;
+mod rewrite;
+mod scan;
 mod segment;
+mod survey;
+mod verify;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -35,16 +41,20 @@ use parking_lot::{Mutex, RwLock};
 pub use crate::journal::append::Flush;
 use crate::journal::append::Journal;
 use crate::journal::cache::{Chunks, Recent};
+use crate::journal::catalog::{Known, Segments};
 use crate::journal::checkpoint::Signal;
-use crate::journal::committed::{Committed, Figures};
+use crate::journal::committed::{Committed, Figures, Place};
 pub use crate::journal::files::Lock;
 use crate::journal::files::{Disk, Identity, create_dir, sync_dir};
 use crate::journal::fill::{Blank, Filler};
 use crate::journal::index::Index;
+pub use crate::journal::inspect::{Inspection, SegmentRow, inspect};
 use crate::journal::memtable::{Memtable, Noted, Tables};
 use crate::journal::position::Position;
 use crate::journal::record::Encoder;
-use crate::journal::segment::{FoundSegment, SegmentHeader, Segments};
+use crate::journal::rewrite::Tidying;
+use crate::journal::survey::Survey;
+pub use crate::journal::verify::{Problem, Verification, verify};
 use crate::keys::{self, Key, kind};
 use crate::tap::Taps;
 use crate::view::{self, View};
@@ -118,6 +128,10 @@ struct Shared {
     failed: OnceLock<StoreError>,
     /// Who wants every batch, too.
     taps: Taps,
+    /// Of rewritten segments.
+    flush: Flush,
+    /// One rewriting at a time, and what it remembers.
+    tidying: Mutex<Tidying>,
 }
 
 impl JournalStore {
@@ -154,11 +168,14 @@ impl JournalStore {
         disk.prepare_reserve(config.reserve_bytes)?;
 
         let journal_dir = dir.join("journal");
-        let (used, blank) = find_segments(&journal_dir, home, config.segment_bytes)?;
+        let survey = survey::survey(&journal_dir, home)?;
+        let blank = clear(&journal_dir, &survey, config.segment_bytes)?;
+        let used = &survey.used;
         let index = Index::open_or_rebuild(
             &dir.join("index"),
             &Position::start(home),
             config.index_cache_bytes,
+            |position| rewrite::fits(position, used),
         )?;
         let position = index.position()?;
         if position.home != home {
@@ -179,17 +196,20 @@ impl JournalStore {
             load: AtomicU64::new(0),
             turn: Mutex::new(()),
             figures: Figures::default(),
-            prunes: AtomicBool::new(false),
+            durable: Mutex::new(position),
+            prunes: AtomicU64::new(0),
         };
-        for (_, header) in &used {
-            committed.segments.add(header.salt);
+        for segment in used {
+            committed.segments.add(Known::of(segment));
         }
-        let active = replay::replay(&committed, &journal_dir, &used, config.checkpoint_bytes)?;
+        rewrite::finish_moves(&committed, &survey)?;
+        let active = replay::replay(&committed, &journal_dir, used, config.checkpoint_bytes)?;
+        rewrite::remove_covered(&journal_dir, &survey)?;
         let pruned = Key::all(kind::PRUNED);
         let any = committed.scan(&pruned, &keys::end_of(&pruned), 1);
         let any =
             any.map_err(|fault| StoreError::Index { path: dir.join("index"), what: fault.0 })?;
-        committed.prunes.store(!any.is_empty(), Ordering::Release);
+        committed.prunes.store(any.len() as u64, Ordering::Release);
         let found = committed.tables.read().position;
         identity.boot += 1;
         identity.write(dir)?;
@@ -198,7 +218,8 @@ impl JournalStore {
             replayed = found.batch - position.batch, segments = used.len(), "store open"
         );
 
-        let next = used.len() as u32 + 1 + u32::from(blank.is_some());
+        let last = used.last().map_or(0, |segment| segment.number());
+        let next = last + 1 + u32::from(blank.is_some());
         let segment_bytes = config.segment_bytes;
         let shared = Arc::new(Shared {
             identity,
@@ -216,6 +237,8 @@ impl JournalStore {
             disk,
             failed: OnceLock::new(),
             taps: Taps::default(),
+            flush: config.flush,
+            tidying: Mutex::default(),
         });
         let store = Self { shared, threads: Mutex::default(), _lock: lock };
         store.spawn("store-fill", |shared| shared.filler.run())?;
@@ -268,7 +291,7 @@ impl Store for JournalStore {
         let mut journal = shared.journal.lock();
         if batch.writes.iter().any(|write| matches!(write, Write::Pruned { .. })) {
             // Before anybody can read what the batch changes.
-            shared.committed.prunes.store(true, Ordering::Release);
+            shared.committed.prunes.fetch_add(1, Ordering::AcqRel);
         }
         let (load, stalls) = (&shared.committed.load, &shared.committed.figures.stalls);
         shared.signal.make_room(load, || shared.failed.get().is_some(), stalls);
@@ -321,6 +344,11 @@ impl Store for JournalStore {
             entry_misses: figures.entry_misses.read(),
             chunk_hits: figures.chunk_hits.read(),
             chunk_misses: figures.chunk_misses.read(),
+            tidied_segments: figures.tidied_segments.read(),
+            tidied_read_bytes: figures.tidied_read_bytes.read(),
+            tidied_written_bytes: figures.tidied_written_bytes.read(),
+            tidied_freed_bytes: figures.tidied_freed_bytes.read(),
+            tidied_bodies: figures.tidied_bodies.read(),
         }
     }
 
@@ -328,8 +356,8 @@ impl Store for JournalStore {
         self.shared.disk.is_low()
     }
 
-    fn tidy(&self, _wish: &Tidy) -> Result<Tidied, StoreError> {
-        Ok(Tidied::default())
+    fn tidy(&self, wish: &Tidy) -> Result<Tidied, StoreError> {
+        self.shared.tidy(wish)
     }
 
     fn close(&self) -> Result<(), StoreError> {
@@ -344,6 +372,8 @@ impl Store for JournalStore {
             }
         }
         self.stop_threads();
+        // A rewriting ends early.
+        let _tidying = self.shared.tidying.lock();
         self.shared.committed.checkpoint()?;
         tracing::info!(home = %self.shared.identity.home, "store closed");
         Ok(())
@@ -377,7 +407,8 @@ impl Shared {
         let figures = &self.committed.figures;
         let (change, stamp, segments) = (batch.change, batch.stamp.0, &self.committed.segments);
         let position = journal.append(change, stamp, &self.filler, segments, &figures.fsync)?;
-        self.committed.apply(journal.encoder.payload(), &noted, bases, position)?;
+        let (payload, place) = (journal.encoder.payload(), Place::of(&position));
+        self.committed.apply(payload, &noted, bases, place, Some(position))?;
         self.committed.recent.add(entries().cloned());
         figures.commits.add(1);
         figures.entries.add(noted.len() as u64);
@@ -415,27 +446,21 @@ impl JournalConfig {
     }
 }
 
-/// A segment that holds records.
-type UsedSegment = (FoundSegment, SegmentHeader);
-
-/// The segments in use, and the one made ahead. Those made ahead for another size go.
-fn find_segments(
-    dir: &Path,
-    home: HomeId,
-    segment_bytes: u64,
-) -> Result<(Vec<UsedSegment>, Option<Blank>), StoreError> {
-    let (mut used, mut blank) = (Vec::new(), None);
-    for segment in segment::find(dir, home)? {
-        if let Some(header) = segment.header {
-            used.push((segment, header));
-        } else if blank.is_none() && segment.len == segment_bytes {
-            blank = Some(open_blank(segment.number, segment.path, segment.len)?);
+/// Removes what was not finished, and segments made ahead for another size; tells the one made ahead.
+fn clear(dir: &Path, survey: &Survey, segment_bytes: u64) -> Result<Option<Blank>, StoreError> {
+    let mut blank = None;
+    for path in &survey.unfinished {
+        fs::remove_file(path).map_err(StoreError::io("remove", path))?;
+    }
+    for (number, path, len) in &survey.blank {
+        if blank.is_none() && *len == segment_bytes {
+            blank = Some(open_blank(*number, path.clone(), *len)?);
         } else {
-            fs::remove_file(&segment.path).map_err(StoreError::io("remove", &segment.path))?;
+            fs::remove_file(path).map_err(StoreError::io("remove", path))?;
             sync_dir(dir)?;
         }
     }
-    Ok((used, blank))
+    Ok(blank)
 }
 
 fn open_blank(number: u32, path: PathBuf, len: u64) -> Result<Blank, StoreError> {

@@ -75,20 +75,7 @@ impl Encoder {
         }
         let items_at = HEADER + PAYLOAD_HEAD - 4;
         self.buffer[items_at..items_at + 4].copy_from_slice(&self.items.to_le_bytes());
-        let payload_len = (self.buffer.len() - HEADER) as u32;
-        let (header, payload) = self.buffer.split_at_mut(HEADER);
-        header[..4].copy_from_slice(MAGIC);
-        header[4..8].copy_from_slice(&payload_len.to_le_bytes());
-        header[8..16].copy_from_slice(&batch.to_le_bytes());
-        let mut crc = salted(salt);
-        crc.update(&header[..16]);
-        crc.update(payload);
-        header[16..20].copy_from_slice(&crc.finalize().to_le_bytes());
-        let mut crc = salted(salt);
-        crc.update(&header[..20]);
-        header[20..24].copy_from_slice(&crc.finalize().to_le_bytes());
-        let padded = self.buffer.len().next_multiple_of(ALIGN);
-        self.buffer.resize(padded, 0);
+        close(&mut self.buffer, batch, salt);
         &self.buffer
     }
 
@@ -98,11 +85,66 @@ impl Encoder {
         &self.buffer[HEADER..HEADER + len]
     }
 
-    fn start(&mut self, kind: u8, key: &Key) {
+    /// How many items are in it.
+    pub(crate) fn items(&self) -> u32 {
+        self.items
+    }
+
+    /// A put as it stands in another record.
+    pub(crate) fn put_again(&mut self, key: &[u8], value: &[u8]) {
+        self.start(PUT, key);
+        self.buffer.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        self.buffer.extend_from_slice(key);
+        self.buffer.extend_from_slice(value);
+    }
+
+    /// A delete as it stands in another record.
+    pub(crate) fn delete_again(&mut self, key: &[u8]) {
+        self.start(DELETE, key);
+        self.buffer.extend_from_slice(key);
+    }
+
+    /// An entry's frame as it stands in another record. Tells where it begins in this one.
+    pub(crate) fn frame_again(&mut self, frame: &[u8]) -> usize {
+        self.items += 1;
+        self.buffer.push(ENTRY);
+        self.buffer.extend_from_slice(&(frame.len() as u32).to_le_bytes());
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(frame);
+        self.entries.push((start, self.buffer.len()));
+        start
+    }
+
+    fn start(&mut self, kind: u8, key: &[u8]) {
         self.items += 1;
         self.buffer.push(kind);
         self.buffer.extend_from_slice(&(key.len() as u16).to_le_bytes());
     }
+}
+
+/// Fills in the header before a payload, and adds the zeros behind it.
+fn close(record: &mut Vec<u8>, batch: u64, salt: u64) {
+    let payload_len = (record.len() - HEADER) as u32;
+    let (header, payload) = record.split_at_mut(HEADER);
+    header[..4].copy_from_slice(MAGIC);
+    header[4..8].copy_from_slice(&payload_len.to_le_bytes());
+    header[8..16].copy_from_slice(&batch.to_le_bytes());
+    let mut crc = salted(salt);
+    crc.update(&header[..16]);
+    crc.update(payload);
+    header[16..20].copy_from_slice(&crc.finalize().to_le_bytes());
+    let mut crc = salted(salt);
+    crc.update(&header[..20]);
+    header[20..24].copy_from_slice(&crc.finalize().to_le_bytes());
+    record.resize(record.len().next_multiple_of(ALIGN), 0);
+}
+
+/// A record with another payload than a batch.
+pub(crate) fn wrap(payload: &[u8], number: u64, salt: u64) -> Vec<u8> {
+    let mut record = vec![0; HEADER];
+    record.extend_from_slice(payload);
+    close(&mut record, number, salt);
+    record
 }
 
 impl Sink for Encoder {
@@ -174,6 +216,16 @@ pub(crate) fn look(bytes: &[u8], at: usize, salt: u64) -> Found {
         return Found::BadPayload { batch, next };
     }
     Found::Record { batch, payload: start..start + len, next }
+}
+
+/// Bytes of the record around a payload of that length.
+pub(crate) fn size_of(payload: usize) -> u64 {
+    (HEADER + payload).next_multiple_of(ALIGN) as u64
+}
+
+/// The length of the payload of the record that `bytes` begin with.
+pub(crate) fn length(bytes: &[u8], salt: u64) -> Option<usize> {
+    header_of(bytes.get(..HEADER)?, salt).map(|(_, len)| len)
 }
 
 /// Batch and payload length, if it is a whole header.

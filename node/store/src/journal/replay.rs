@@ -14,34 +14,44 @@ use bytes::Bytes;
 use crate::StoreError;
 use crate::entry;
 use crate::journal::append::Active;
-use crate::journal::committed::Committed;
+use crate::journal::committed::{Committed, Place};
 use crate::journal::memtable::Noted;
 use crate::journal::position::Position;
 use crate::journal::record::{self, Found, HEADER, Item};
-use crate::journal::segment::{FoundSegment, HEADER_BYTES, SegmentHeader, path_of};
+use crate::journal::scan::Scan;
+use crate::journal::segment::{HEADER_BYTES, Rewritten, Segment, SegmentHeader, path_of};
 
 /// Replays the segments in use, from the index's position on. Tells the open end of the journal.
 pub(crate) fn replay(
     committed: &Committed,
     dir: &Path,
-    segments: &[(FoundSegment, SegmentHeader)],
+    segments: &[Segment],
     checkpoint_bytes: u64,
 ) -> Result<Option<Active>, StoreError> {
     let start = committed.tables.read().position;
-    let first = (start.segment.max(1) - 1) as usize;
-    if start.segment as usize > segments.len() {
-        return Err(StoreError::SegmentMissing { path: path_of(dir, start.segment) });
-    }
+    let first = if start.segment == 0 {
+        0
+    } else {
+        let at = segments.iter().position(|segment| segment.number() == start.segment);
+        let Some(at) = at else {
+            return Err(StoreError::SegmentMissing { path: path_of(dir, start.segment) });
+        };
+        // A rewritten segment is applied whole or not at all.
+        at + usize::from(segments[at].header.rewritten.is_some())
+    };
     let mut end = None;
-    for (i, (segment, header)) in segments.iter().enumerate().skip(first) {
-        let next = segments.get(i + 1).map(|(_, header)| header);
-        let position = committed.tables.read().position;
-        if i == first && start.batch == 0 && header.first_batch != 1 {
-            return Err(StoreError::damaged(&segment.path, 32, "the first segment begins later"));
+    for (i, segment) in segments.iter().enumerate().skip(first) {
+        if let Some(rewritten) = segment.header.rewritten {
+            apply_rewritten(committed, segment, &rewritten, checkpoint_bytes)?;
+            continue;
         }
-        let from = if position.segment == segment.number { position.record } else { HEADER_BYTES };
+        let next = segments.get(i + 1).map(|segment| &segment.header);
+        let position = committed.tables.read().position;
+        let from =
+            if position.segment == segment.number() { position.record } else { HEADER_BYTES };
         let bytes = read(segment, from)?;
-        let pass = Pass { committed, segment, header: *header, from, bytes, checkpoint_bytes };
+        let header = segment.header;
+        let pass = Pass { committed, segment, header, from, bytes, checkpoint_bytes };
         let at = pass.check_start(&position)?;
         let (at, found) = pass.apply_records(at)?;
         match next {
@@ -52,7 +62,70 @@ pub(crate) fn replay(
     Ok(end)
 }
 
-fn read(segment: &FoundSegment, from: u64) -> Result<Bytes, StoreError> {
+/// Applies all that a rewritten segment holds; only then the index may be said to go up to its end.
+fn apply_rewritten(
+    committed: &Committed,
+    segment: &Segment,
+    rewritten: &Rewritten,
+    checkpoint_bytes: u64,
+) -> Result<(), StoreError> {
+    let before = committed.tables.read().position;
+    let mut scan = Scan::open(segment.path.clone(), &segment.header, segment.len)?;
+    if segment.header.first_batch != before.batch + 1 {
+        let what = format!("batches from {} on are missing before it", before.batch + 1);
+        return Err(scan.damaged(32, what));
+    }
+    let position = Position {
+        home: segment.header.home,
+        batch: rewritten.last_batch,
+        segment: segment.number(),
+        record: HEADER_BYTES,
+        end: rewritten.end,
+        change: rewritten.change,
+        stamp: rewritten.stamp,
+    };
+    for number in 1..=u64::from(rewritten.records) {
+        let record = scan.next()?.filter(|record| record.batch == number);
+        let Some(record) = record else {
+            return Err(scan.damaged(scan.at(), format!("record {number} is missing")));
+        };
+        let noted = noted_of(&record.payload, |what| scan.damaged(record.at, what))?;
+        let place = Place { segment: segment.number(), payload_at: record.payload_at() };
+        let last = number == u64::from(rewritten.records);
+        let bases = committed.bases(&noted)?;
+        committed.apply(&record.payload, &noted, bases, place, last.then_some(position))?;
+        if committed.load.load(Ordering::Relaxed) >= checkpoint_bytes {
+            committed.checkpoint()?;
+        }
+    }
+    if scan.at() != rewritten.end {
+        return Err(scan.damaged(scan.at(), "records end before the header says"));
+    }
+    committed.tables.write().position = position;
+    Ok(())
+}
+
+/// What the index notes of a payload's entries. The record's checksum has covered them.
+fn noted_of(
+    bytes: &Bytes,
+    damaged: impl Fn(String) -> StoreError,
+) -> Result<Vec<Noted>, StoreError> {
+    let payload = record::parse(bytes).map_err(|error| damaged(error.to_string()))?;
+    let mut noted = Vec::new();
+    for item in payload.items {
+        match item.map_err(|error| damaged(error.to_string()))? {
+            Item::Put { .. } | Item::Delete { .. } => {}
+            Item::Entry { at, len } => {
+                let entry = entry::decode(&bytes.slice(at..at + len), None)
+                    .map_err(|error| damaged(error.to_string()))?;
+                noted.push(Noted::of(&entry));
+            }
+        }
+    }
+    Ok(noted)
+}
+
+fn read(segment: &Segment, from: u64) -> Result<Bytes, StoreError> {
     let len = segment.len.saturating_sub(from);
     let file = File::open(&segment.path).map_err(StoreError::io("open", &segment.path))?;
     let mut bytes = vec![0; len as usize];
@@ -63,7 +136,7 @@ fn read(segment: &FoundSegment, from: u64) -> Result<Bytes, StoreError> {
 /// One segment being replayed.
 struct Pass<'a> {
     committed: &'a Committed,
-    segment: &'a FoundSegment,
+    segment: &'a Segment,
     header: SegmentHeader,
     /// Where `bytes` begin in the file.
     from: u64,
@@ -79,7 +152,7 @@ impl Pass<'_> {
     /// The record that the index goes up to must be there: an index ahead of its journal would show
     /// what is lost. Tells where replaying begins.
     fn check_start(&self, position: &Position) -> Result<usize, StoreError> {
-        if position.segment != self.segment.number {
+        if position.segment != self.segment.number() {
             return Ok(0);
         }
         match record::look(&self.bytes, 0, self.header.salt) {
@@ -131,29 +204,19 @@ impl Pass<'_> {
         let bytes = self.bytes.slice(range);
         let payload = record::parse(&bytes).map_err(|error| malformed(error.to_string()))?;
         let (change, stamp) = (payload.change, payload.stamp);
-        let mut noted = Vec::new();
-        for item in payload.items {
-            match item.map_err(|error| malformed(error.to_string()))? {
-                Item::Put { .. } | Item::Delete { .. } => {}
-                Item::Entry { at, len } => {
-                    // The record's checksum has covered it.
-                    let entry = entry::decode(&bytes.slice(at..at + len), None)
-                        .map_err(|error| malformed(error.to_string()))?;
-                    noted.push(Noted::of(&entry));
-                }
-            }
-        }
+        let noted = noted_of(&bytes, malformed)?;
         let position = Position {
             home: self.header.home,
             batch,
-            segment: self.segment.number,
+            segment: self.segment.number(),
             record: self.from + at as u64,
             end: self.from + next as u64,
             change,
             stamp,
         };
         let bases = self.committed.bases(&noted)?;
-        self.committed.apply(&bytes, &noted, bases, position)?;
+        let place = Place::of(&position);
+        self.committed.apply(&bytes, &noted, bases, place, Some(position))?;
         if self.committed.load.load(Ordering::Relaxed) >= self.checkpoint_bytes {
             self.committed.checkpoint()?;
         }
@@ -171,7 +234,10 @@ impl Pass<'_> {
         if *found != Found::Nothing
             || record::last_written(&self.bytes[at.min(self.bytes.len())..]).is_some()
         {
-            let what = format!("a record is broken, and segment {} follows", next.number);
+            let what = format!(
+                "a record is broken, and another segment follows, with batch {}",
+                next.first_batch
+            );
             return Err(self.damaged(at, what));
         }
         if next.first_batch != expected {
@@ -218,6 +284,6 @@ impl Pass<'_> {
                 .map_err(StoreError::io("cut", path))?;
         }
         let (path, len) = (path.clone(), self.segment.len);
-        Ok(Active { file, path, number: self.segment.number, salt, len, end })
+        Ok(Active { file, path, number: self.segment.number(), salt, len, end })
     }
 }

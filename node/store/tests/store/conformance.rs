@@ -12,6 +12,7 @@ use homing_wire::{Epoch, Hash, HomeId, Pos, Seq, Stamp, UserRef};
 use parking_lot::Mutex;
 
 use crate::sample::{self, EPOCH, HOME};
+use crate::tidy::tidy;
 
 /// An engine under test.
 pub(crate) trait Engine {
@@ -72,6 +73,15 @@ impl Engine for Journal {
         drop(self.store.take());
         let at = self.dir.path().join("store");
         self.store = Some(JournalStore::open(&at, small()).unwrap());
+    }
+}
+
+impl Journal {
+    /// As after a crash that has cost the index.
+    pub(crate) fn anew(&mut self) {
+        drop(self.store.take());
+        std::fs::remove_dir_all(self.dir.path().join("store/index")).unwrap();
+        self.reopen();
     }
 }
 
@@ -140,8 +150,10 @@ fn commit<E: Engine>(engine: &E, writes: Vec<Write>) {
     engine.store().commit(&batch(writes)).unwrap();
 }
 
-/// Checks twice: as committed, and as opened again.
+/// Checks as committed, as rewritten, and as opened again.
 fn both<E: Engine>(engine: &mut E, check: impl Fn(&E::Store)) {
+    check(engine.store());
+    tidy(engine.store(), 0, true);
     check(engine.store());
     engine.reopen();
     check(engine.store());

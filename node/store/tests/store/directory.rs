@@ -87,7 +87,7 @@ fn a_store_of_another_format_is_left_untouched() {
     let dir = tempfile::tempdir().unwrap();
     JournalStore::create(dir.path(), HOME, EPOCH).unwrap();
     let modified = || fs::metadata(dir.path().join("index/db")).unwrap().modified().unwrap();
-    for (found, reason) in [(FORMAT + 1, "newer_format"), (FORMAT - 1, "older_format")] {
+    for (found, reason) in [(FORMAT + 1, "newer_format"), (1, "older_format")] {
         let content = format!("homing store\nformat {found}\nhome {HOME}\nepoch 1\nboot 1\n");
         let check = crc32fast::hash(content.as_bytes());
         fs::write(dir.path().join("store"), format!("{content}check {check:08x}\n")).unwrap();
@@ -97,6 +97,29 @@ fn a_store_of_another_format_is_left_untouched() {
         assert!(error.to_string().contains(&format!("format {found}")), "{error}");
         assert_eq!(modified(), before);
     }
+}
+
+/// Stores without rewritten segments go on as they are.
+#[test]
+fn a_store_of_format_2_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    JournalStore::create(dir.path(), HOME, EPOCH).unwrap();
+    let store = JournalStore::open(dir.path(), small()).unwrap();
+    store.commit(&account_batch("alice")).unwrap();
+    drop(store);
+    let content = format!("homing store\nformat 2\nhome {HOME}\nepoch 1\nboot 1\n");
+    let check = crc32fast::hash(content.as_bytes());
+    fs::write(dir.path().join("store"), format!("{content}check {check:08x}\n")).unwrap();
+    let path = dir.path().join("journal/00000001.hj");
+    let mut segment = fs::read(&path).unwrap();
+    segment[8] = 2;
+    let crc = crc32fast::hash(&segment[..72]);
+    segment[72..76].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&path, segment).unwrap();
+    let store = JournalStore::open(dir.path(), small()).unwrap();
+    assert!(store.account(&sample::local("alice")).unwrap().is_some());
+    let text = fs::read_to_string(dir.path().join("store")).unwrap();
+    assert!(text.contains(&format!("format {FORMAT}")), "{text}");
 }
 
 #[test]

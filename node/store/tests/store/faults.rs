@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use homing_core::{Batch, Reader, Write};
-use homing_store::{Flush, JournalConfig, JournalStore, Store, StoreError};
+use homing_store::{Flush, JournalConfig, JournalStore, Store, StoreError, Tidied, Tidy};
 use homing_wire::Pos;
 
 use crate::conformance::small;
@@ -136,4 +136,51 @@ fn a_full_disk_ends_the_store_and_loses_nothing() {
     let last = read_all(&store);
     assert!(last >= answered && last <= answered + 1, "{last}, answered {answered}");
     store.commit(&batch(last + 1)).unwrap();
+}
+
+/// Where there is no room to write anew, nothing is begun; commits go on, and space comes back as soon as there is some.
+#[test]
+fn a_full_disk_is_tidied_when_there_is_room() {
+    let Some(disk) = SmallDisk::new(12 << 20) else { return };
+    let dir = disk.path().join("store");
+    JournalStore::create(&dir, HOME, EPOCH).unwrap();
+    // A quarter of that is left alone.
+    let config = JournalConfig { segment_bytes: 128 << 10, min_free_bytes: 24 << 20, ..small() };
+    let store = JournalStore::open(&dir, config).unwrap();
+    for n in 1..=200 {
+        store.commit(&batch(n)).unwrap();
+    }
+    store.checkpoint().unwrap();
+    let ballast = disk.path().join("ballast");
+    std::fs::write(&ballast, vec![0; 5 << 20]).unwrap();
+    let wish = Tidy { erase_before_ms: 0, bytes_per_s: 0, everything: false };
+    assert_eq!(store.tidy(&wish).unwrap(), Tidied::default());
+    store.commit(&batch(201)).unwrap();
+    std::fs::remove_file(&ballast).unwrap();
+    assert!(store.tidy(&wish).unwrap().freed > 0);
+    assert_eq!(read_all(&store), 201);
+}
+
+/// A slow rewriting does not hold up the end.
+#[test]
+fn a_rewriting_ends_early_where_the_store_closes() {
+    let dir = tempfile::tempdir().unwrap();
+    JournalStore::create(dir.path(), HOME, EPOCH).unwrap();
+    let config = || JournalConfig { segment_bytes: 128 << 10, min_free_bytes: 0, ..small() };
+    let store = JournalStore::open(dir.path(), config()).unwrap();
+    for n in 1..=200 {
+        store.commit(&batch(n)).unwrap();
+    }
+    let started = std::time::Instant::now();
+    let slow = Tidy { erase_before_ms: 0, bytes_per_s: 10_000, everything: true };
+    std::thread::scope(|scope| {
+        let tidying = scope.spawn(|| store.tidy(&slow));
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        store.commit(&batch(201)).unwrap();
+        store.close().unwrap();
+        assert_eq!(tidying.join().unwrap().unwrap().freed, 0);
+    });
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+    drop(store);
+    assert_eq!(read_all(&JournalStore::open(dir.path(), config()).unwrap()), 201);
 }

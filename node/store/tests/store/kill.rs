@@ -5,7 +5,7 @@
 //!
 //! `.ci/powercut` runs [`child`] and [`checked`] on a file system that it cuts off. It must find out the faults
 //! that `HOMING_STORE_CANARY` switches on in the child: a store that flushes nothing, with and without
-//! checkpoints that run ahead of it, and sled with nothing but its own `flush()`.
+//! checkpoints that run ahead of it, one that does not flush what it rewrites, and sled with nothing but its own `flush()`.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use homing_core::{Batch, Reader, Write};
-use homing_store::{Flush, JournalConfig, JournalStore, Store};
+use homing_store::{Flush, JournalConfig, JournalStore, Store, Tidy};
 use homing_wire::Pos;
 
 use crate::sample::{self, EPOCH, HOME};
@@ -85,13 +85,23 @@ fn child() {
     }
     let store = JournalStore::open(dir, faulty(&canary)).unwrap();
     let mut n = store.meta().change;
-    let mut out = std::io::stdout();
-    loop {
-        n += 1;
-        store.commit(&batch(n)).unwrap();
-        writeln!(out, "committed {n}").unwrap();
-        out.flush().unwrap();
-    }
+    std::thread::scope(|scope| {
+        // All the while segments are rewritten and freed.
+        scope.spawn(|| {
+            loop {
+                let wish = Tidy { erase_before_ms: 0, bytes_per_s: 0, everything: true };
+                store.tidy(&wish).unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let mut out = std::io::stdout();
+        loop {
+            n += 1;
+            store.commit(&batch(n)).unwrap();
+            writeln!(out, "committed {n}").unwrap();
+            out.flush().unwrap();
+        }
+    });
 }
 
 /// The settings of a child that is to be found out.
@@ -104,6 +114,15 @@ fn faulty(canary: &str) -> JournalConfig {
             checkpoint_every: Duration::from_secs(3_600),
             checkpoint_bytes: 1 << 30,
             ..unflushed
+        },
+        // Segments are freed before what was rewritten of them is on the disk.
+        "early_freeing" => JournalConfig {
+            flush: Flush::instead(|file| {
+                let name = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+                let is_rewritten = std::fs::read_link(name)?.to_string_lossy().ends_with(".tmp");
+                if is_rewritten { Ok(()) } else { file.sync_data() }
+            }),
+            ..config()
         },
         // The index is on the disk, the journal that it was made from is not.
         "early_checkpoint" => unflushed,

@@ -12,3 +12,4 @@ mod kill;
 mod model;
 mod sample;
 mod scale;
+mod tidy;

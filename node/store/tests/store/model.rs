@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use crate::conformance::{Engine, Journal, Memory};
 use crate::sample;
+use crate::tidy::tidy;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -19,6 +20,9 @@ enum Step {
     Checkpoint,
     Reopen,
     Close,
+    Tidy(bool),
+    /// The index is lost.
+    Anew,
 }
 
 #[derive(Clone, Debug)]
@@ -96,6 +100,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Checkpoint),
         1 => Just(Step::Reopen),
         1 => Just(Step::Close),
+        3 => any::<bool>().prop_map(Step::Tidy),
+        1 => Just(Step::Anew),
     ]
 }
 
@@ -301,10 +307,16 @@ proptest! {
                     journal.store().close().unwrap();
                     journal.reopen();
                 }
+                Step::Tidy(everything) => tidy(journal.store(), 0, everything),
+                Step::Anew => journal.anew(),
             }
         }
         writer.compare(memory.store(), journal.store());
         journal.reopen();
+        writer.compare(memory.store(), journal.store());
+        tidy(journal.store(), 0, true);
+        writer.compare(memory.store(), journal.store());
+        journal.anew();
         writer.compare(memory.store(), journal.store());
     }
 }
