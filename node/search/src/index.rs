@@ -293,8 +293,6 @@ impl Writer {
                 Err(error) => return Err(error.into()),
                 Ok(_) => {}
             }
-            // Whoever searches from here on does not keep the old files open.
-            self.index.reader.reload()?;
             Ok(true)
         })?;
         if done {
@@ -303,9 +301,13 @@ impl Writer {
         Ok(done)
     }
 
-    /// Removes files that belong to no part any more, and that nobody reads. A commit does this, too.
+    /// Removes files that belong to no part any more, after a merge mostly, and that no search under way reads. A commit does this, too.
     pub fn collect(&self) -> Result<(), SearchError> {
-        guarded(|| Ok(self.writer.garbage_collect_files().wait().map(drop)?))
+        guarded(|| {
+            // Whoever searches from here on does not keep the old files open.
+            self.index.reader.reload()?;
+            Ok(self.writer.garbage_collect_files().wait().map(drop)?)
+        })
     }
 
     /// Puts what was added and removed on disk and before those who search; with it `upto`, the caller's number of how far

@@ -63,7 +63,7 @@ enum Command {
     User(user::UserArgs),
     /// Codes with which people make their own account.
     Invite(invite::InviteArgs),
-    /// What is kept on the disk of messages and all else: giving back what need not be.
+    /// The store on the disk: giving back what need not be kept.
     Store(store::StoreArgs),
     /// Files: what is kept, and removing what is old.
     Media(media::MediaArgs),

@@ -189,8 +189,10 @@ impl Indexer {
         };
         if self.store.disk_low() {
             // It stays behind: messages need the room more.
+            if news.any() {
+                self.search.metrics.indexing(true);
+            }
             self.keep_for_later(news);
-            self.search.metrics.indexing(true);
             self.pause();
             return Ok(true);
         }
@@ -426,6 +428,8 @@ impl Indexer {
             if self.rewrite_at.is_none_or(|at| now < at) {
                 return Ok(());
             }
+            // Merges may have done it meanwhile.
+            writer.collect()?;
             self.rewriting = writer.parts_with_removed()?;
             self.rewrite_at = None;
         }
