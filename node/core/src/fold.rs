@@ -101,6 +101,9 @@ impl Fold {
     pub const REACTIONS_OF_USER: usize = 16;
     /// Events read where a fold is made again. More are a flood; what is beyond does not count.
     const EVENTS: usize = 10_000;
+    /// Events looked at where a deletion or an edit comes whose message is not here: each that comes costs so many reads, and
+    /// another home may send as many as it likes.
+    const STRAYS: usize = 256;
 
     /// Whether the message is deleted for `user`; `sender` is the message's.
     pub fn is_deleted_for(&self, user: &UserRef, sender: &UserRef) -> bool {
@@ -267,16 +270,19 @@ impl Folded {
         Ok(Self { entry, fold: fold.map(Arc::new), edits })
     }
 
-    /// As that user sees it, who may see the message.
+    /// As that user sees it, who may see the message. One whose body is gone is deleted, whatever has come of it here.
     pub fn seen_by(&self, user: &UserRef) -> Sight {
         let shown = |body, edited_at, reactions| Sight::Shown { body, edited_at, reactions };
         let written = || self.entry.event.body.clone();
-        let Some(fold) = &self.fold else { return shown(written(), None, Vec::new()) };
+        let erased = self.entry.event.is_erased();
+        let Some(fold) = &self.fold else {
+            return if erased { Sight::Deleted } else { shown(written(), None, Vec::new()) };
+        };
         let sender = self.entry.event.header.user();
         if fold.is_hidden_from(&user.local) {
             return Sight::Hidden;
         }
-        if fold.is_deleted_for(user, &sender) {
+        if erased || fold.is_deleted_for(user, &sender) {
             return Sight::Deleted;
         }
         let edit = fold.edit_for(user, &sender);
@@ -393,7 +399,8 @@ impl Home {
         let Some(target) = &command.about else { return Err(NO_MESSAGE.into()) };
         let entry = self.seen_message(reader, id, me, target)?;
         let fold = self.fold(reader, id, entry.pos)?;
-        if fold.as_ref().is_some_and(|fold| fold.is_deleted_for(me, &target.sender)) {
+        let deleted = fold.as_ref().is_some_and(|fold| fold.is_deleted_for(me, &target.sender));
+        if deleted || entry.event.is_erased() {
             return Err(IS_DELETED.into());
         }
         let body = Body::is_canonical(&command.body, BODY_BYTES);
@@ -578,7 +585,7 @@ impl Home {
             if let Some(state) = self.state_mut(id) {
                 state.strays = true;
             }
-            return Ok(());
+            return self.erase_strays(reader, id, key, event);
         };
         let before = self.fold(reader, id, entry.pos)?;
         let header = &event.event.header;
@@ -592,6 +599,10 @@ impl Home {
             fold.apply(event);
             fold
         };
+        let was_deleted = before.as_ref().is_some_and(|fold| fold.deleted == Deleted::ForAll);
+        if was_deleted && after.deleted == Deleted::ForAll && header.kind == Kind::Edit {
+            self.erase_entry(event, true);
+        }
         self.refold(reader, entry, before.as_deref(), after, Some(event))
     }
 
@@ -603,7 +614,10 @@ impl Home {
         target: &Target,
     ) -> Result<(), Fault> {
         let key = MessageKey::new(&target.sender, &target.id);
-        let Some(entry) = self.message_of(reader, id, key)? else { return Ok(()) };
+        let Some(entry) = self.message_of(reader, id, key)? else {
+            let gone = self.made_again(reader, id, key)?.deleted == Deleted::ForAll;
+            return self.erase(reader, id, key, gone);
+        };
         let before = self.fold(reader, id, entry.pos)?;
         let after = self.made_again(reader, id, key)?;
         if before.as_deref().is_some_and(|before| *before == after) {
@@ -634,20 +648,85 @@ impl Home {
         id: ChannelId,
         key: MessageKey,
     ) -> Result<Fold, Fault> {
-        let mut places = reader.changes_of(id, key, Fold::EVENTS)?;
-        places.extend(self.fresh_changes_of(id, key));
-        places.sort_unstable();
-        places.dedup();
-        let mut events = Vec::new();
-        for pos in places {
-            let entry = self.entry_at(reader, id, pos)?;
-            events.extend(entry.filter(|entry| self.counts(id, entry)));
-        }
+        let mut events = self.changes_of(reader, id, key, Fold::EVENTS)?;
+        events.retain(|entry| self.counts(id, entry));
         // Each user's in the order of writing.
         events.sort_by_key(|entry| entry.event.header.order());
         let mut fold = Fold::default();
         events.iter().for_each(|event| fold.apply(event));
         Ok(fold)
+    }
+
+    /// The entries that change a message, in the order of the log, whether they count or not, uncommitted ones included.
+    fn changes_of(
+        &self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        key: MessageKey,
+        limit: usize,
+    ) -> Result<Vec<Arc<LogEntry>>, Fault> {
+        let mut places = reader.changes_of(id, key, limit)?;
+        places.extend(self.fresh_changes_of(id, key));
+        places.sort_unstable();
+        places.dedup();
+        let mut entries = Vec::new();
+        for pos in places {
+            entries.extend(self.entry_at(reader, id, pos)?);
+        }
+        Ok(entries)
+    }
+
+    /// A message is deleted for everybody, and its body and those of its edits are to go from the disk; or it is so no longer,
+    /// and what is still there of them stays.
+    pub(crate) fn erase(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        key: MessageKey,
+        gone: bool,
+    ) -> Result<(), Fault> {
+        let message = self.message_of(reader, id, key)?;
+        let changes = self.changes_of(reader, id, key, Fold::EVENTS)?;
+        for entry in message.iter().chain(&changes) {
+            self.erase_entry(entry, gone);
+        }
+        Ok(())
+    }
+
+    fn erase_entry(&mut self, entry: &LogEntry, gone: bool) {
+        let event = &entry.event;
+        if event.body.is_empty() || !event.header.kind.may_be_erased() {
+            return;
+        }
+        let since = gone.then_some(self.now_ms);
+        self.write(Write::Erase { channel: entry.channel(), pos: entry.pos, since });
+    }
+
+    /// A change of a message has come that is not here, nor may ever be: one from before this home was in the group. What its
+    /// edits say goes all the same once it is deleted.
+    fn erase_strays(
+        &mut self,
+        reader: &dyn Reader,
+        id: ChannelId,
+        key: MessageKey,
+        event: &LogEntry,
+    ) -> Result<(), Fault> {
+        let deletes = |home: &Self, entry: &LogEntry| {
+            entry.event.header.kind == Kind::Delete && !entry.hidden && home.counts(id, entry)
+        };
+        let kind = event.event.header.kind;
+        if kind != Kind::Edit && !deletes(self, event) {
+            return Ok(());
+        }
+        let changes = self.changes_of(reader, id, key, Fold::STRAYS)?;
+        let mut others = changes.iter().filter(|entry| entry.pos != event.pos);
+        let was_deleted = others.any(|entry| deletes(self, entry));
+        if kind == Kind::Edit && was_deleted {
+            self.erase_entry(event, true);
+        } else if kind != Kind::Edit && !was_deleted {
+            changes.iter().for_each(|entry| self.erase_entry(entry, true));
+        }
+        Ok(())
     }
 
     /// Keeps a new fold of a message, and tells whoever sees it.
@@ -668,6 +747,9 @@ impl Home {
         let gone = |fold: &Fold| fold.deleted == Deleted::ForAll;
         let recount = gone(before) != gone(&after);
         if recount {
+            let header = &entry.event.header;
+            let key = MessageKey::new(&header.user(), &header.id);
+            self.erase(reader, id, key, gone(&after))?;
             self.recount(reader, &entry, gone(&after))?;
             self.name_media(&entry, !gone(&after));
         }

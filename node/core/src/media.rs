@@ -255,7 +255,8 @@ impl Home {
         let me = self.user(user);
         let entry = self.seen_message(reader, channel, &me, message)?;
         let fold = self.fold(reader, channel, entry.pos)?;
-        if fold.is_some_and(|fold| fold.is_deleted_for(&me, &message.sender)) {
+        let deleted = fold.is_some_and(|fold| fold.is_deleted_for(&me, &message.sender));
+        if deleted || entry.event.is_erased() {
             return Err(NO_FILE.into());
         }
         named_by(&entry).next().cloned().ok_or_else(|| NO_FILE.into())

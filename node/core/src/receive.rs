@@ -550,7 +550,9 @@ impl Home {
             self.agreed_before(id, &header.user());
         }
         let fold = self.came_before(reader, id, header)?;
-        let deleted = fold.as_ref().is_some_and(|fold| fold.deleted == Deleted::ForAll);
+        // Of one that was erased, the deletion may still be on its way.
+        let deleted =
+            event.is_erased() || fold.as_ref().is_some_and(|fold| fold.deleted == Deleted::ForAll);
         let standing = if deleted { Standing::Deleted } else { Standing::Plain };
         if let Some(entry) = self.append(id, event.clone(), arrived_at, standing) {
             end.pos = entry.pos;
@@ -569,13 +571,18 @@ impl Home {
                 self.fold_in(reader, id, &entry)?;
                 return Ok(None);
             }
+            if deleted {
+                self.name_media(&entry, false);
+            }
             let change = self.changed_for(id, |member| entry.is_shown_to(&member.user));
             let Some(fold) = fold else {
                 self.follows(Effect::Message { entry, change });
                 return Ok(None);
             };
             if fold.deleted == Deleted::ForAll {
-                self.name_media(&entry, false);
+                let header = &entry.event.header;
+                let key = MessageKey::new(&header.user(), &header.id);
+                self.erase(reader, id, key, true)?;
             }
             self.keep_fold(id, entry.pos, fold);
             let message = self.folded(reader, entry)?;
@@ -641,7 +648,12 @@ impl Home {
         } else if state.member(&sender).is_none() {
             return Some("not_a_member");
         }
+        let changes = matches!(header.kind, Kind::Edit | Kind::Delete | Kind::Reaction);
         match header.kind {
+            // What it said is known to nobody any more.
+            kind if event.is_erased() && kind.may_be_erased() => {
+                misdirected(state, header).filter(|_| changes)
+            }
             Kind::Text
             | Kind::Media
             | Kind::Custom
@@ -649,7 +661,6 @@ impl Home {
             | Kind::Delete
             | Kind::Reaction => match Body::is_canonical(&event.body, BODY_BYTES) {
                 Ok(body) if body.kind == header.kind => {
-                    let changes = matches!(header.kind, Kind::Edit | Kind::Delete | Kind::Reaction);
                     misdirected(state, header).filter(|_| changes)
                 }
                 Ok(_) => Some("kind_mismatch"),

@@ -4,11 +4,12 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use tantivy::index::SegmentId;
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
 use tantivy::schema::{BytesOptions, FAST, Field, IndexRecordOption, Schema};
 use tantivy::{
     DocSet as _, IndexReader, IndexSettings, IndexSortByField, IndexWriter, Order, ReloadPolicy,
-    TERMINATED, TantivyDocument, Term,
+    TERMINATED, TantivyDocument, TantivyError, Term,
 };
 
 use crate::terms::terms_of;
@@ -68,6 +69,10 @@ pub struct Document<'a> {
     /// Its texts: what is found is found in any of them.
     pub texts: &'a [&'a str],
 }
+
+/// A part of an index: a set of files of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Part(SegmentId);
 
 #[derive(Clone, Copy)]
 pub(crate) struct Fields {
@@ -270,6 +275,41 @@ impl Writer {
         self.writer.delete_term(Term::from_field_bytes(self.index.fields.key, &key));
     }
 
+    /// The parts that have something in their files that was removed, as far as is committed.
+    pub fn parts_with_removed(&self) -> Result<Vec<Part>, SearchError> {
+        guarded(|| {
+            let parts = self.writer.index().searchable_segment_metas()?;
+            let with = parts.iter().filter(|part| part.has_deletes());
+            Ok(with.map(|part| Part(part.id())).collect())
+        })
+    }
+
+    /// Writes a part anew without what was removed of it, and removes its old files; false: it is being merged with others, or
+    /// has been. Blocks: some seconds for the largest parts.
+    pub fn rewrite(&mut self, part: Part) -> Result<bool, SearchError> {
+        let done = guarded(|| {
+            match self.writer.merge(&[part.0]).wait() {
+                Err(TantivyError::InvalidArgument(_)) => return Ok(false),
+                Err(error) => return Err(error.into()),
+                Ok(_) => {}
+            }
+            Ok(true)
+        })?;
+        if done {
+            self.collect()?;
+        }
+        Ok(done)
+    }
+
+    /// Removes files that belong to no part any more, after a merge mostly, and that no search under way reads. A commit does this, too.
+    pub fn collect(&self) -> Result<(), SearchError> {
+        guarded(|| {
+            // Whoever searches from here on does not keep the old files open.
+            self.index.reader.reload()?;
+            Ok(self.writer.garbage_collect_files().wait().map(drop)?)
+        })
+    }
+
     /// Puts what was added and removed on disk and before those who search; with it `upto`, the caller's number of how far
     /// that is.
     pub fn commit(&mut self, upto: u64) -> Result<(), SearchError> {
@@ -287,6 +327,12 @@ impl Index {
     /// Documents in it.
     pub fn documents(&self) -> u64 {
         self.reader.searcher().num_docs()
+    }
+
+    /// Documents that were removed and are still in the files.
+    pub fn removed(&self) -> u64 {
+        let searcher = self.reader.searcher();
+        searcher.segment_readers().iter().map(|part| u64::from(part.num_deleted_docs())).sum()
     }
 
     /// Bytes of the files that hold them.

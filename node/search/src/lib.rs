@@ -8,7 +8,8 @@
 //! One [`Writer`] for a folder; any number of threads search by clones of its [`Index`]. What is added is found once
 //! [`Writer::commit`] has returned, which also keeps the number that the caller gives with it: how far in the log that was.
 //! Dropping the writer ends it at once, merges that are under way included. After a crash [`open`] answers with the number of the last commit, and the caller goes on from there. A document that may
-//! be there already is removed before it is added.
+//! be there already is removed before it is added. What is removed is found no more, and stays in the files until its part is written
+//! anew: by a merge, or by [`Writer::rewrite`].
 //!
 //! Every error here means the same: drop the writer and the index, remove the folder by [`discard`], begin anew.
 
@@ -21,7 +22,7 @@ mod terms;
 mod words;
 
 pub use find::{Found, Search};
-pub use index::{Document, Index, Opened, Options, State, Writer, discard, inspect, open};
+pub use index::{Document, Index, Opened, Options, Part, State, Writer, discard, inspect, open};
 pub use query::{Query, QueryError};
 
 /// A channel's id, as its owner writes it.

@@ -91,6 +91,11 @@ pub enum Control {
     },
     /// Read the whole store and see that it hangs together; likewise.
     Verify,
+    /// Give back what need not be kept of the store; likewise.
+    Compact {
+        /// Bodies go of messages that were deleted before then, in Unix milliseconds.
+        erase_before_ms: u64,
+    },
     /// How the last of these stands.
     Job,
     /// A page of this home's files, and how much is kept.
@@ -390,7 +395,7 @@ pub fn apply(
             let (account, devices) = home.delete_account(reader, &user)?;
             signed_out(&account, &devices)
         }
-        Control::Backup { .. } | Control::Verify | Control::Job => {
+        Control::Backup { .. } | Control::Verify | Control::Compact { .. } | Control::Job => {
             let message = "backups are made beside the node, not by it";
             return Err(ControlError::refused("not_here", message));
         }

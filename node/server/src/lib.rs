@@ -23,5 +23,6 @@ pub mod password;
 pub mod record;
 pub mod restore;
 mod search;
+mod tidy;
 pub mod token;
 pub mod wiring;

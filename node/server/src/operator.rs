@@ -205,13 +205,14 @@ impl Stopped {
         if matches!(control, Control::MediaList { .. } | Control::MediaPurge { .. }) {
             bail!("the node is stopped: it looks after its files while it runs; start it");
         }
-        // What `homing check` asks reads alone; so do jobs.
+        // What `homing check` asks reads alone; so do jobs, but for one.
         let reads = Jobs::takes(&control) || matches!(control, Control::Status | Control::PeerList);
+        let reads = reads && !matches!(control, Control::Compact { .. });
         if let (Some(why), false) = (&self.displaced, reads) {
             bail!("nothing was changed: {why}");
         }
         if let (true, Some(place)) = (Jobs::takes(&control), &self.place) {
-            return Ok(ControlReply::Job { job: jobs::run(&*self.store, place, &control) });
+            return Ok(ControlReply::Job { job: jobs::run(&*self.store, place, None, &control) });
         }
         let done = decide(&mut self.home, &*self.store, &self.peers, now_ms(), control);
         // Nobody is connected: there is nothing to do besides.

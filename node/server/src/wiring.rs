@@ -23,6 +23,7 @@ use crate::keys::Keys;
 use crate::media::{Media, MediaLimits, MediaParts};
 use crate::node::{Directory, FilesDoor};
 use crate::search::SearchLimits;
+use crate::tidy::TidyLimits;
 
 /// What the operator decides about the core.
 pub fn policy(config: &Config) -> Policy {
@@ -162,6 +163,15 @@ pub(crate) fn search(config: &Config) -> SearchLimits {
         memory_bytes: s.memory_mb << 20,
         commit_every: Duration::from_millis(s.commit_ms),
         of_user: s.of_user,
+        erase_after: Duration::from_millis(config.retention.erase_after.ms()),
+    }
+}
+
+/// What leaves the disk, and how fast.
+pub(crate) fn tidy(config: &Config) -> TidyLimits {
+    TidyLimits {
+        erase_after: Duration::from_millis(config.retention.erase_after.ms()),
+        bytes_per_s: config.store.tidy_bytes_per_s,
     }
 }
 

@@ -64,6 +64,15 @@ impl Kind {
     pub fn is_message(self) -> bool {
         matches!(self, Self::Text | Self::Media | Self::Custom)
     }
+
+    /// Whether its body goes with a deletion: nothing but what is shown depends on it.
+    pub fn may_be_erased(self) -> bool {
+        match self {
+            Self::Text | Self::Media | Self::Custom | Self::Edit => true,
+            // What a reaction says stands in its body alone. A later version may want what this one does not know.
+            Self::Delete | Self::Reaction | Self::Notice | Self::Unknown(_) => false,
+        }
+    }
 }
 
 /// Another event, named by who sent it and its id.
@@ -294,13 +303,23 @@ impl Event {
         Self { header, header_bytes, body }
     }
 
-    /// An event from a peer: the header must parse and the body must be the header's.
+    /// An event from a peer: the header must parse and the body must be the header's, or be erased where it may be
+    /// ([`Kind::may_be_erased`]).
     pub fn from_bytes(header_bytes: Bytes, body: Bytes) -> Result<Self, HeaderError> {
-        let header = Header::decode(&header_bytes)?;
-        if body.len() != header.body_size as usize || Hash::of(&body) != header.body_hash {
+        let event = Self { header: Header::decode(&header_bytes)?, header_bytes, body };
+        let (header, body) = (&event.header, &event.body);
+        if event.is_erased() && header.kind.may_be_erased() {
+            return Ok(event);
+        }
+        if body.len() != header.body_size as usize || Hash::of(body) != header.body_hash {
             return Err(HeaderError::Body);
         }
-        Ok(Self { header, header_bytes, body })
+        Ok(event)
+    }
+
+    /// Whether its body is gone: the message that it is, or changes, was deleted for everybody.
+    pub fn is_erased(&self) -> bool {
+        self.body.is_empty() && self.header.body_size > 0
     }
 
     /// What the next header of the chain names as `prev`.

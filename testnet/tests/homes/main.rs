@@ -14,6 +14,7 @@ mod chat;
 mod clocks;
 mod clones;
 mod devices;
+mod erase;
 mod files;
 mod forger;
 mod gossip;

@@ -160,6 +160,97 @@ fn what_is_deleted_stays_so() {
     }
 }
 
+/// What bodies are to go of a channel at a home: the kind and the place of each.
+fn going(node: &Node, channel: ChannelId) -> Vec<(Kind, u64)> {
+    let log = &node.store.logs[&channel];
+    let places = node.store.erasures.keys().filter(|(of, _)| *of == channel);
+    places.map(|(_, pos)| (log[pos].event.header.kind, pos.0)).collect()
+}
+
+#[test]
+fn what_is_deleted_goes_from_the_disk_with_its_edits() {
+    let mut s = stage();
+    s.say("stays");
+    let hello = s.say("hello");
+    s.changes(&hello, What::Edit("hello!".into())).unwrap();
+    s.flows();
+    s.carol_changes(&hello, What::React("👍", true)).unwrap();
+    s.flows();
+    for node in [&s.acme, &s.globex] {
+        assert_eq!(going(node, s.channel), []);
+    }
+    s.changes(&hello, What::Delete).unwrap();
+    s.flows();
+    for node in [&s.acme, &s.globex] {
+        assert_eq!(going(node, s.channel), [(Kind::Text, 2), (Kind::Edit, 3)]);
+    }
+}
+
+/// A blocked sender's deletion is its own affair: others are shown the message as before.
+#[test]
+fn what_is_deleted_for_its_sender_alone_stays_on_disk() {
+    let mut s = stage();
+    let hello = s.answer("hello");
+    s.acme.block("alice", &s.carol);
+    s.carol_changes(&hello, What::Delete).unwrap();
+    s.flows();
+    assert_eq!(going(&s.acme, s.channel), []);
+    assert_eq!(going(&s.globex, s.channel), [(Kind::Text, 1)]);
+}
+
+/// The bodies went before the other home came for them.
+#[test]
+fn what_was_erased_travels_without_its_body() {
+    let mut s = stage();
+    s.say("hello");
+    let id = s.acme.send("alice", &s.carol, "secret").id;
+    let secret = Target { sender: s.alice.clone(), id };
+    s.changes(&secret, What::Edit("secret too".into())).unwrap();
+    s.acme.settle();
+    let edited = s.acme.store.logs[&s.channel].len() as u64;
+    s.changes(&secret, What::Delete).unwrap();
+    s.acme.settle();
+    for place in std::mem::take(&mut s.acme.store.erasures).into_keys() {
+        let log = s.acme.store.logs.get_mut(&place.0).unwrap();
+        log.get_mut(&place.1).unwrap().event.body = Bytes::new();
+    }
+    assert_eq!(seen(&s.acme, &s.alice, s.channel, &secret), Sight::Deleted);
+    s.flows();
+    let log = &s.globex.store.logs[&s.channel];
+    let erased: Vec<u64> = log.values().filter(|e| e.event.is_erased()).map(|e| e.pos.0).collect();
+    assert_eq!(erased, [2, edited]);
+    assert_eq!(seen(&s.globex, &s.carol, s.channel, &secret), Sight::Deleted);
+    assert_eq!(going(&s.globex, s.channel), [], "there is nothing to erase");
+    assert_eq!(s.globex.unread("carol", s.channel), 1);
+    assert_eq!(s.carol_changes(&secret, What::React("👍", true)), Err("message_deleted"));
+}
+
+/// Whatever has come of it here: the deletion may still be on its way.
+#[test]
+fn a_message_without_its_body_is_deleted() {
+    let mut s = stage();
+    let hello = s.say("hello");
+    s.changes(&hello, What::Edit("hello!".into())).unwrap();
+    s.acme.settle();
+    let log = s.acme.store.logs.get_mut(&s.channel).unwrap();
+    let entry = |log: &std::collections::BTreeMap<_, homing_core::LogEntry>, pos| {
+        std::sync::Arc::new(log[&Pos(pos)].clone())
+    };
+    let body = std::mem::take(&mut log.get_mut(&Pos(2)).unwrap().event.body);
+    let fold = homing_core::Reader::fold(&s.acme.store, s.channel, Pos(1)).unwrap();
+    let read = |node: &Node, fold: Option<Fold>| {
+        let message = entry(&node.store.logs[&s.channel], 1);
+        Folded::read(&node.store, message, fold).unwrap().seen_by(&s.alice)
+    };
+    let sight = plainly(read(&s.acme, fold.clone()));
+    assert_eq!(sight, shown("hello", false, &[]), "an edit without its body is none");
+    let log = s.acme.store.logs.get_mut(&s.channel).unwrap();
+    log.get_mut(&Pos(2)).unwrap().event.body = body;
+    log.get_mut(&Pos(1)).unwrap().event.body = Bytes::new();
+    assert_eq!(read(&s.acme, fold), Sight::Deleted);
+    assert_eq!(read(&s.acme, None), Sight::Deleted);
+}
+
 #[test]
 fn reactions_are_counted_and_taken_back() {
     let mut s = stage();

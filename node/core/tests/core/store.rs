@@ -283,8 +283,10 @@ impl TestStore {
             // Deleted before it came, it never counts.
             let is_message = is_message && !was_deleted_before(&changes, entry);
             let counts = before.map_or(is_message, |before| entry.counted > before);
-            // Of what is from before this home was in a group, what it was when it came decides.
-            assert!(counts == is_message || (is_message && entry.event.header.roster < since));
+            // Of what is from before this home was in a group, and of what may have come without its body, what it was when it
+            // came decides.
+            let open = entry.event.header.roster < since || entry.event.is_erased();
+            assert!(counts == is_message || (is_message && open));
             if is_message && !counts {
                 old_news.insert(entry.pos);
             }
@@ -414,8 +416,10 @@ impl TestStore {
     /// What is kept beside a message is what all entries that change it say together.
     fn check_fold(&self, changes: &Changes<'_>, message: &LogEntry) {
         let kept = self.fold_of(message);
+        let goes = |entry: &LogEntry| self.erasures.contains_key(&(entry.channel(), entry.pos));
         let Some(changes) = changes.get(&key_of(message)) else {
             assert_eq!(kept, Fold::default(), "nothing came of {message:?}");
+            assert!(!goes(message), "nobody has deleted {message:?}");
             return;
         };
         let of = |kind: Kind| changes.iter().filter(move |e| e.event.header.kind == kind);
@@ -433,6 +437,10 @@ impl TestStore {
             Deleted::No
         };
         assert_eq!(kept.deleted, gone, "deleted: {message:?}");
+        for entry in of(Kind::Edit).copied().chain([message]) {
+            let due = gone == Deleted::ForAll && !entry.event.is_erased();
+            assert_eq!(goes(entry), due, "to be erased: {entry:?}");
+        }
         if gone == Deleted::ForAll {
             assert!(kept.edit.is_none() && kept.hidden_edit.is_none() && kept.reactions.is_empty());
             return;

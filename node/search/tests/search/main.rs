@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod damage;
+mod erase;
 mod model;
 mod queries;
 mod work;

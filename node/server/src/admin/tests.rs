@@ -60,6 +60,14 @@ async fn start_one(folder: &std::path::Path) -> Running {
                 min_free_bytes: 0,
             },
             store.clone(),
+            crate::tidy::Tidier::new(
+                store.clone(),
+                crate::tidy::TidyLimits {
+                    erase_after: std::time::Duration::from_secs(3_600),
+                    bytes_per_s: 0,
+                },
+                || 0,
+            ),
         ),
         metrics: Metrics::new(Vec::new()),
     };

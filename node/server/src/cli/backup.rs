@@ -111,14 +111,17 @@ pub(super) async fn restore(args: RestoreArgs) -> anyhow::Result<()> {
 }
 
 /// Has something done that may take long.
-async fn job(operator: &mut crate::operator::Operator, control: Control) -> anyhow::Result<JobRow> {
+pub(super) async fn job(
+    operator: &mut crate::operator::Operator,
+    control: Control,
+) -> anyhow::Result<JobRow> {
     let mut reply = operator.control(control).await?;
     loop {
         let ControlReply::Job { job } = reply else { return Err(wrong()) };
         match job {
             JobRow::Running { .. } => tokio::time::sleep(POLL).await,
             JobRow::Failed { message } => anyhow::bail!(message),
-            JobRow::BackedUp(_) | JobRow::Verified(_) => return Ok(job),
+            JobRow::BackedUp(_) | JobRow::Verified(_) | JobRow::Compacted(_) => return Ok(job),
         }
         reply = operator.control(Control::Job).await?;
     }

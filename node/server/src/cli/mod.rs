@@ -10,6 +10,7 @@ mod media;
 mod output;
 mod peer;
 mod secret;
+mod store;
 mod user;
 
 use std::io;
@@ -62,6 +63,8 @@ enum Command {
     User(user::UserArgs),
     /// Codes with which people make their own account.
     Invite(invite::InviteArgs),
+    /// The store on the disk: giving back what need not be kept.
+    Store(store::StoreArgs),
     /// Files: what is kept, and removing what is old.
     Media(media::MediaArgs),
     /// This home, and which others are believed.
@@ -185,6 +188,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Check(args) => Box::pin(check::run(args)).await,
         Command::User(args) => user::run(args).await,
         Command::Invite(args) => invite::run(args).await,
+        Command::Store(args) => Box::pin(store::run(args)).await,
         Command::Media(args) => media::run(args).await,
         Command::Home(args) => home::run(args).await,
         Command::Peer(args) => peer::run(args).await,

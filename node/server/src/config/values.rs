@@ -158,6 +158,9 @@ pub struct Age {
 }
 
 impl Age {
+    /// One hour.
+    pub(crate) const HOUR: Self = Self { number: 1, unit: 'h' };
+
     /// In milliseconds.
     pub fn ms(self) -> u64 {
         let unit = match self.unit {

@@ -1,6 +1,7 @@
 //! What an operator sees: a row for each thing.
 
 use crate::backup::{BackupRow, VerifyRow};
+use crate::tidy::CompactRow;
 use homing_core::{Account, AccountState, Invite};
 use homing_wire::{ChannelId, Epoch, HomeId, HomeName, Local, Pos, UserId, UserRef};
 use serde::{Deserialize, Serialize};
@@ -256,7 +257,7 @@ pub struct GroupHomeRow {
 pub enum JobRow {
     /// It goes on.
     Running {
-        /// `backup` or `verify`.
+        /// `backup`, `verify` or `compact`.
         what: String,
     },
     /// It came to nothing.
@@ -268,4 +269,6 @@ pub enum JobRow {
     BackedUp(BackupRow),
     /// The store is whole.
     Verified(VerifyRow),
+    /// What need not be kept was given back.
+    Compacted(CompactRow),
 }

@@ -43,6 +43,7 @@ use crate::logs::LogLevel;
 use crate::media::Media;
 use crate::metrics::Metrics;
 use crate::search::{IndexerThread, Search};
+use crate::tidy::{Tidier, TidyThread};
 use crate::wiring;
 
 /// How a node is started.
@@ -140,6 +141,8 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
             .map(|(s, i)| (Some(s), Some(i)))?,
         false => (None, None),
     };
+    let tidier = Tidier::new(store.clone(), wiring::tidy(&config), now);
+    let tidying = tidier.start()?;
     let door = FilesDoor::new(input.clone());
     let media = wiring::media(&config, &keys, &directory, &store, door, &net, now)
         .await
@@ -197,8 +200,8 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
         home: keys.home_id(),
         node: Arc::new(ControlDoor(input.clone())),
         store: store.clone(),
-        jobs: Jobs::new(Place::of(&config, &options.config_file), store.clone()),
-        metrics: Metrics::new(sources(&metrics, &store, &net, &bridge, search, &media)),
+        jobs: Jobs::new(Place::of(&config, &options.config_file), store.clone(), tidier.clone()),
+        metrics: Metrics::new(sources(&metrics, &store, &net, &bridge, search, &media, tidier)),
         media: Some(media),
     });
     let stop_admin = CancellationToken::new();
@@ -225,10 +228,12 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
     link.ready.store(false, Ordering::Relaxed);
     stop_admin.cancel();
     stop_media.cancel();
+    tidying.stop();
     let within = Duration::from_millis(config.limits.drain_ms);
     let failed = result.is_err();
     let stopped =
-        tokio::time::timeout(within, stop(bridge, input, net, store, indexer, failed)).await;
+        tokio::time::timeout(within, stop(bridge, input, net, store, (indexer, tidying), failed))
+            .await;
     if stopped.is_err() {
         warn!("stopped before everybody was told: drain_ms is over; nothing answered is lost");
     }
@@ -241,7 +246,7 @@ async fn stop(
     input: mpsc::Sender<Input>,
     net: NetHandle,
     store: Arc<dyn Store>,
-    indexer: Option<IndexerThread>,
+    (indexer, tidying): (Option<IndexerThread>, TidyThread),
     failed: bool,
 ) {
     if let Some(bridge) = Arc::into_inner(bridge) {
@@ -260,7 +265,9 @@ async fn stop(
         if let Some(indexer) = indexer {
             indexer.stop();
         }
-        store.close()
+        let closed = store.close();
+        tidying.join();
+        closed
     })
     .await;
     match closed {
@@ -457,6 +464,7 @@ fn sources(
     bridge: &Arc<Bridge>,
     search: Option<Arc<Search>>,
     media: &Arc<Media>,
+    tidier: Arc<Tidier>,
 ) -> Vec<crate::metrics::Source> {
     let media = media.clone();
     let (node, store, net) = (node.clone(), store.clone(), net.clone());
@@ -466,6 +474,7 @@ fn sources(
         Box::new(move || media.families()),
         Box::new(move || search.as_ref().map_or_else(Vec::new, |search| search.families())),
         Box::new(move || crate::metrics::of_store(&store.stats())),
+        Box::new(move || tidier.families()),
         Box::new(move || crate::metrics::of_net(&net.stats())),
         Box::new(move || {
             bridge.upgrade().map_or_else(Vec::new, |b| crate::metrics::of_bridge(&b.metrics()))

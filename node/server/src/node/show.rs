@@ -81,7 +81,7 @@ impl Shower {
         }
     }
 
-    /// A message of which nothing has come, as everybody sees it.
+    /// A message of which nothing has come, as everybody sees it; one that was erased came so.
     pub(super) fn plain(&self, entry: &LogEntry, rejection: Option<&str>) -> MessageView {
         let header = &entry.event.header;
         let sender = if header.origin == HomeId::LOCAL {
@@ -89,7 +89,7 @@ impl Shower {
         } else {
             self.address(&header.user())
         };
-        let body = if rejection.is_some() {
+        let body = if rejection.is_some() || entry.event.is_erased() {
             Bytes::from_static(DELETED)
         } else {
             entry.event.body.clone()

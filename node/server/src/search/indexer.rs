@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use homing_core::{ChannelState, Fault, Folded, LogEntry, MessageKey};
-use homing_search::{Document, Key, Opened, Options, SearchError, Writer, discard, open};
+use homing_search::{Document, Key, Opened, Options, Part, SearchError, Writer, discard, open};
 use homing_store::Store;
 use homing_wire::{ChannelId, Kind, Pos};
 use tracing::{error, info, warn};
@@ -26,6 +26,8 @@ const COMMIT_EVERY: Duration = Duration::from_secs(10);
 const PLACES: usize = 20_000;
 /// Removed documents of one channel at once.
 const PRUNED: usize = 10_000;
+/// Between two times that parts are written anew, at least: while much is removed, each time writes all of them.
+const MIN_REST: Duration = Duration::from_secs(1);
 /// After a failure, or while the disk is nearly full: it is tried again after so long.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -42,6 +44,12 @@ pub(super) struct Indexer {
     upto: u64,
     /// The way through all channels.
     round: Option<Round>,
+    /// When what was removed is to leave the files; `None`: nothing was.
+    rewrite_at: Option<Instant>,
+    /// Parts that are to be written anew now.
+    rewriting: Vec<Part>,
+    /// When files are looked for once more that somebody was still reading when they had been replaced.
+    collect_at: Option<Instant>,
 }
 
 /// A way through all channels.
@@ -79,6 +87,9 @@ impl Indexer {
             committed_at: Instant::now(),
             upto: 0,
             round: None,
+            rewrite_at: None,
+            rewriting: Vec::new(),
+            collect_at: None,
         }
     }
 
@@ -140,6 +151,10 @@ impl Indexer {
             }
         }
         self.places.clear();
+        // Since when something is removed is not known: since long, perhaps.
+        let now = Instant::now();
+        (self.rewrite_at, self.collect_at) = (Some(now), None);
+        self.rewriting.clear();
         (self.uncommitted, self.committed_at) = (0, Instant::now());
         let began = Instant::now();
         // What it does not have may be anywhere; what comes from here on is told.
@@ -174,12 +189,17 @@ impl Indexer {
         };
         if self.store.disk_low() {
             // It stays behind: messages need the room more.
+            if news.any() {
+                self.search.metrics.indexing(true);
+            }
             self.keep_for_later(news);
-            self.search.metrics.indexing(true);
             self.pause();
             return Ok(true);
         }
-        self.take(news, writer)?;
+        if news.any() || news.damaged || self.round.is_some() {
+            self.take(news, writer)?;
+        }
+        self.rewrite(writer)?;
         Ok(true)
     }
 
@@ -192,16 +212,20 @@ impl Indexer {
             if news.stopping {
                 return None;
             }
-            if self.round.is_some() || news.damaged || (news.any() && Instant::now() >= due) {
+            let tidy = [self.rewrite_at, self.collect_at].into_iter().flatten().min();
+            let tidy_is_due =
+                !self.rewriting.is_empty() || tidy.is_some_and(|at| Instant::now() >= at);
+            let news_is_due = news.any() && Instant::now() >= due;
+            if self.round.is_some() || news.damaged || news_is_due || tidy_is_due {
                 let (upto, damaged) = (news.upto, news.damaged);
                 let taken = std::mem::take(&mut *news);
                 (news.upto, news.damaged, news.since) = (upto, damaged, taken.since);
                 return Some(News { upto, damaged, ..taken });
             }
-            if news.any() {
-                self.search.moved.wait_until(&mut news, due);
-            } else {
-                self.search.moved.wait(&mut news);
+            let news_at = news.any().then_some(due);
+            match [news_at, tidy].into_iter().flatten().min() {
+                Some(at) => drop(self.search.moved.wait_until(&mut news, at)),
+                None => self.search.moved.wait(&mut news),
             }
         }
     }
@@ -392,9 +416,44 @@ impl Indexer {
         }
     }
 
+    /// Words of what was removed leave the files: parts that have some are written anew, one in each turn, so that what is new
+    /// waits for one at most.
+    fn rewrite(&mut self, writer: &mut Writer) -> Result<(), Stop> {
+        let (now, after) = (Instant::now(), self.search.limits.erase_after);
+        if self.collect_at.is_some_and(|at| now >= at) {
+            self.collect_at = None;
+            writer.collect()?;
+        }
+        if self.rewriting.is_empty() {
+            if self.rewrite_at.is_none_or(|at| now < at) {
+                return Ok(());
+            }
+            // Merges may have done it meanwhile.
+            writer.collect()?;
+            self.rewriting = writer.parts_with_removed()?;
+            self.rewrite_at = None;
+        }
+        if let Some(part) = self.rewriting.pop() {
+            if writer.rewrite(part)? {
+                self.search.metrics.rewritten();
+                self.collect_at = Some(Instant::now() + RETRY);
+            } else {
+                // It is being merged with others, which serves as well, mostly.
+                self.rewrite_at = Some(now + RETRY);
+            }
+        }
+        if self.rewriting.is_empty() && writer.index().removed() > 0 {
+            self.rewrite_at.get_or_insert(Instant::now() + after.max(MIN_REST));
+        }
+        Ok(())
+    }
+
     fn commit(&mut self, writer: &mut Writer) -> Result<(), Stop> {
         let began = Instant::now();
         writer.commit(self.upto)?;
+        if writer.index().removed() > 0 {
+            self.rewrite_at.get_or_insert(Instant::now() + self.search.limits.erase_after);
+        }
         self.search.metrics.commits.add(began.elapsed());
         (self.uncommitted, self.committed_at) = (0, Instant::now());
         if self.places.len() > PLACES {

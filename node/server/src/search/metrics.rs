@@ -18,6 +18,8 @@ pub(crate) struct SearchMetrics {
     rebuilds: AtomicU64,
     /// Documents added.
     added: AtomicU64,
+    /// Parts of the index written anew without what was removed.
+    rewritten: AtomicU64,
     /// How long searches took, reading from the store included.
     pub(crate) searches: Clocked,
     /// How long commits of the index took.
@@ -43,11 +45,31 @@ impl SearchMetrics {
         self.added.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn rewritten(&self) {
+        self.rewritten.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// As names, helps and numbers.
-    pub(super) fn families(&self, documents: u64, bytes: u64, behind: Duration) -> Vec<Family> {
+    pub(super) fn families(
+        &self,
+        documents: u64,
+        removed: u64,
+        bytes: u64,
+        behind: Duration,
+    ) -> Vec<Family> {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         vec![
             Family::gauge("search_documents", "Messages in the search index", documents as f64),
+            Family::gauge(
+                "search_removed_documents",
+                "Messages that are out of the search index, and whose words are still in its files",
+                removed as f64,
+            ),
+            Family::counter(
+                "search_rewritten",
+                "Parts of the search index that were written anew without what was removed",
+                read(&self.rewritten),
+            ),
             Family::gauge("search_bytes", "Bytes of the search index on disk", bytes as f64),
             Family::gauge(
                 "search_behind_seconds",

@@ -38,6 +38,8 @@ pub(crate) struct SearchLimits {
     pub commit_every: Duration,
     /// Searches of one user at once, those that wait included.
     pub of_user: usize,
+    /// Words of what was removed leave the files so long after.
+    pub erase_after: Duration,
 }
 
 /// The index, for whoever searches and whoever has news for it.
@@ -148,10 +150,11 @@ impl Search {
     /// As names, helps and numbers.
     pub(crate) fn families(&self) -> Vec<crate::metrics::Family> {
         let index = self.index.read().clone();
-        let (documents, bytes) =
-            index.map_or((0, 0), |index| (index.documents(), index.bytes().unwrap_or_default()));
+        let (documents, removed, bytes) = index.map_or((0, 0, 0), |index| {
+            (index.documents(), index.removed(), index.bytes().unwrap_or_default())
+        });
         let behind = self.news.lock().since.map_or(Duration::ZERO, |since| since.elapsed());
-        self.metrics.families(documents, bytes, behind)
+        self.metrics.families(documents, removed, bytes, behind)
     }
 }
 

@@ -18,6 +18,7 @@ fn limits(folder: &std::path::Path) -> SearchLimits {
         memory_bytes: 16 << 20,
         commit_every: Duration::ZERO,
         of_user: 2,
+        erase_after: Duration::ZERO,
     }
 }
 
@@ -168,6 +169,56 @@ fn an_index_of_another_life_is_made_anew() {
         assert_eq!(until_found(&search, channel.unwrap(), found.len()), found);
         indexer.stop();
     }
+}
+
+/// The words of what is deleted leave the files.
+#[test]
+fn what_is_deleted_leaves_the_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(MemoryStore::new(HOME, EPOCH));
+    let mut home = home(&store);
+    let mut channel = None;
+    // All in one part of the index, of which so little goes that no merge begins by itself.
+    for number in 1..=10 {
+        let (batch, at) = said(&mut home, &store, number);
+        store.commit(&batch).unwrap();
+        channel = Some(at);
+    }
+    let channel = channel.unwrap();
+    let (search, indexer) = Search::start(limits(dir.path()), store.clone()).unwrap();
+    until_found(&search, channel, 10);
+    let of = MessageId(Uuid::from_u128(2));
+    let command = SendCommand {
+        sender: local("alice"),
+        target: Target::Channel(channel),
+        id: None,
+        fresh_id: MessageId(Uuid::from_u128(9)),
+        op: None,
+        kind: Kind::Delete,
+        body: Bytes::from_static(br#"{"type":"delete"}"#),
+        mentions: Vec::new(),
+        about: Some(homing_wire::Target {
+            sender: homing_wire::UserRef::new(HOME, local("alice")),
+            id: of,
+        }),
+        media: Vec::new(),
+    };
+    home.send(&*store, NOW_MS, command).unwrap();
+    let step = home.take_step();
+    store.commit(&step.batch).unwrap();
+    let there = [10, 9, 8, 7, 6, 5, 4, 3, 1];
+    assert_eq!(until_found(&search, channel, 9), there);
+    let begun = Instant::now();
+    let value = |name: &str| {
+        let families = search.families();
+        families.iter().find(|family| family.name == name).unwrap().values[0].1
+    };
+    while value("search_removed_documents") > 0.0 || value("search_rewritten") < 1.0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "its words stay");
+        std::thread::yield_now();
+    }
+    assert_eq!(until_found(&search, channel, 9), there);
+    indexer.stop();
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(super) fn all_texts(message: &Folded) -> Vec<String> {
         return Vec::new();
     }
     let Some(fold) = message.fold.as_deref() else { return texts(&entry.event.body) };
-    if fold.deleted == Deleted::ForAll {
+    if fold.deleted == Deleted::ForAll || entry.event.is_erased() {
         return Vec::new();
     }
     let edited = |pick: fn(&Fold) -> Option<homing_core::Edit>| {

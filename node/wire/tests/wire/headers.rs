@@ -122,11 +122,32 @@ proptest! {
         let event = next(None, &sender, "hello");
         let mut body = event.body.to_vec();
         body[place] ^= change;
-        for wrong in [body, b"hell".to_vec(), b"hello!".to_vec(), Vec::new()] {
+        for wrong in [body, b"hell".to_vec(), b"hello!".to_vec()] {
             let answer = Event::from_bytes(event.header_bytes.clone(), wrong.into());
             prop_assert_eq!(answer, Err(HeaderError::Body));
         }
         prop_assert_eq!(Event::from_bytes(event.header_bytes.clone(), event.body.clone()), Ok(event));
+    }
+
+    #[test]
+    fn a_body_may_be_erased_where_nothing_else_depends_on_it(sender in user()) {
+        use Kind::{Custom, Delete, Edit, Media, Notice, Reaction, Text, Unknown};
+        let plain = next(None, &sender, "hello").header;
+        for kind in [Text, Media, Custom, Edit, Delete, Reaction, Notice, Unknown(9)] {
+            let said = Header { kind, ..plain.clone() };
+            let answer = Event::from_bytes(said.encode(), Bytes::new());
+            match kind {
+                Text | Media | Custom | Edit => prop_assert!(answer.unwrap().is_erased()),
+                Delete | Reaction | Notice | Unknown(_) => {
+                    prop_assert_eq!(answer, Err(HeaderError::Body));
+                }
+            }
+            // One that never was is not erased.
+            let empty = Header { body_size: 0, body_hash: Hash::of(b""), ..said.clone() };
+            prop_assert!(!Event::from_bytes(empty.encode(), Bytes::new()).unwrap().is_erased());
+            let other = Header { body_size: 0, ..said };
+            prop_assert_eq!(Event::from_bytes(other.encode(), Bytes::new()), Err(HeaderError::Body));
+        }
     }
 
     #[test]
