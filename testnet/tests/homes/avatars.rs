@@ -37,8 +37,8 @@ fn says(avatar: Option<AvatarFile>) -> UserUpdate {
 async fn read(server: &Server, token: &str, avatar: &Avatar) -> Result<Vec<u8>, String> {
     let Avatar { home, id, hash, size, .. } = avatar.clone();
     let (id, mime, name) = (id.to_string(), "image/png".to_owned(), "a".to_owned());
-    let (width, height, preview) = (None, None, None);
-    let media = Media { home, id, hash, size, mime, name, width, height, preview };
+    let (width, height, duration_ms, preview) = (None, None, None, None);
+    let media = Media { home, id, hash, size, mime, name, width, height, duration_ms, preview };
     let mut bytes = Vec::new();
     let download = Download { patience: Duration::ZERO, ..Download::new(media) };
     let read = download.to_writer(server, token, &mut bytes, &mut |_| {}).await;

@@ -31,6 +31,7 @@ fn user(local: &str) -> Answer {
         user_id: vec![1; 16].into(),
         display_name: "Al".into(),
         seen: None,
+        avatar: None,
     };
     Answer { answer: Some(answer::Answer::User(user)) }
 }

@@ -221,6 +221,7 @@ fn answer(query: pb_query::Query) -> pb_query::Answer {
             display_name: asked.local.clone(),
             local: asked.local,
             seen: None,
+            avatar: None,
         }),
         other => panic!("not to be asked here: {other:?}"),
     };
