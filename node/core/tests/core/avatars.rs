@@ -33,6 +33,7 @@ fn uploaded(
         name: "me.png".into(),
         created_at: node.now,
         image: Some(ImageState { width: 2, height: 3, preview: vec![4] }),
+        film: None,
         unnamed_since: None,
         going: false,
     };
