@@ -16,7 +16,7 @@ use tracing::{debug, error, info};
 
 use crate::metrics::Family;
 
-/// How often it is looked for what may go; more often where bodies go sooner, for they leave within `erase_after` and one such time.
+/// How often it is looked for what may go; more often where bodies are to go sooner.
 const EVERY: Duration = Duration::from_secs(60);
 /// After a failure: what is wrong, a full disk mostly, is so for minutes, and each trial reads files.
 const RETRY: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ const COUNTED: usize = 10_000;
 /// What the operator wants of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TidyLimits {
-    /// Bodies of messages that were deleted so long ago go.
+    /// Bodies of deleted messages go within that.
     pub erase_after: Duration,
     /// Bytes a second that are read and written at most; 0: as fast as the disk.
     pub bytes_per_s: u64,
@@ -104,7 +104,7 @@ impl Tidier {
     }
 
     fn run(&self) {
-        let every = EVERY.min(self.limits.erase_after);
+        let every = EVERY.min(self.limits.erase_after / 4);
         loop {
             let wait = match self.round() {
                 Ok(Tidied { more: true, .. }) => Duration::ZERO,
@@ -125,9 +125,15 @@ impl Tidier {
     /// One step, and what is to be said of it.
     fn round(&self) -> Result<Tidied, StoreError> {
         let after_ms = u64::try_from(self.limits.erase_after.as_millis()).unwrap_or(u64::MAX);
-        let erase_before_ms = (self.now)().saturating_sub(after_ms);
-        let bytes_per_s = self.limits.bytes_per_s;
-        let done = self.step(&Tidy { erase_before_ms, bytes_per_s, everything: false });
+        // Half of the time gathers deletions for one writing, a quarter is for a file that is being written, the rest for the
+        // writing itself.
+        let wish = Tidy {
+            erase_before_ms: (self.now)().saturating_sub(after_ms / 2),
+            seal_every_ms: after_ms / 4,
+            bytes_per_s: self.limits.bytes_per_s,
+            everything: false,
+        };
+        let done = self.step(&wish);
         match &done {
             Ok(_) if self.failing.lock().take().is_some() => {
                 info!("what was deleted leaves the disk again")
@@ -249,7 +255,7 @@ pub(crate) fn compacted(
     erase_before_ms: u64,
     step: impl Fn(&Tidy) -> anyhow::Result<Tidied>,
 ) -> anyhow::Result<CompactRow> {
-    let wish = Tidy { erase_before_ms, bytes_per_s: 0, everything: true };
+    let wish = Tidy { erase_before_ms, seal_every_ms: 0, bytes_per_s: 0, everything: true };
     let mut row = CompactRow::default();
     loop {
         let done = step(&wish)?;

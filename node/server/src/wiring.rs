@@ -163,7 +163,8 @@ pub(crate) fn search(config: &Config) -> SearchLimits {
         memory_bytes: s.memory_mb << 20,
         commit_every: Duration::from_millis(s.commit_ms),
         of_user: s.of_user,
-        erase_after: Duration::from_millis(config.retention.erase_after.ms()),
+        // The other half is for writing the files anew.
+        erase_after: Duration::from_millis(config.retention.erase_after.ms() / 2),
     }
 }
 

@@ -6,6 +6,9 @@ pub struct Tidy {
     /// Bodies go that nobody has been shown since before then, in Unix milliseconds
     /// ([`homing_core::Write::Erase`]).
     pub erase_before_ms: u64,
+    /// The file that is being written is ended for bodies in it that are to go at most so often, in milliseconds: each time costs
+    /// a file's worth of zeros.
+    pub seal_every_ms: u64,
     /// Read and written at most so fast, in bytes a second; 0: as fast as the disk.
     pub bytes_per_s: u64,
     /// Whatever can be written anew is, however little it frees.

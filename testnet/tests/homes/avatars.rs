@@ -162,9 +162,10 @@ async fn a_groups_avatar_is_seen_by_members_of_three_homes() {
     party.homes[1].kill().await.unwrap();
     party.homes[1].start().await.unwrap();
     let (bob, _) = party.client(1, "bob").await;
-    // Longer than what nothing names is kept.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    // What nothing names goes, however it came later.
     let globex = party.homes[1].server().unwrap();
+    let unnamed = upload(&globex, &tokens[1], &picture(dir.path(), "unnamed.png")).await;
+    until_gone(&bob, unnamed).await;
     assert_eq!(read(&globex, &tokens[1], &avatar).await, Ok(bytes));
     bob.set_group_avatar(group, None, Uuid::now_v7()).await.unwrap();
     until_gone(&bob, file).await;

@@ -41,8 +41,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Give back at once, and as fast as the disk, all that nobody can read any more: what was deleted longer ago than
-    /// retention.erase_after, and what retention has removed.
+    /// Give back at once, and as fast as the disk, all that nobody can read any more: what was deleted, and what
+    /// retention has removed.
     #[command(after_help = "Examples:\n  homing store compact\n  homing store compact --json\n\n\
         The node may be running: it goes on meanwhile, and by itself does the same a little at a time. Files are written anew \
         before the old ones go, so it needs room for one of them.")]
@@ -126,7 +126,7 @@ async fn verify(of: &ConfigArg, json: bool) -> anyhow::Result<()> {
 async fn compact(of: &ConfigArg, json: bool) -> anyhow::Result<()> {
     let (config, mut operator) = reach(of).await?;
     operator.set_place(Place::of(&config, &of.config));
-    let erase_before_ms = now_ms().saturating_sub(config.retention.erase_after.ms());
+    let erase_before_ms = now_ms();
     let done = job(&mut operator, Control::Compact { erase_before_ms }).await;
     operator.close()?;
     let JobRow::Compacted(row) = done? else { return Err(wrong()) };

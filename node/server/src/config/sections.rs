@@ -294,9 +294,9 @@ section! {
         /// Messages that arrived longer ago are removed, such as "365d" (also "h", "m", "s"); they do not come back.
         /// Not set: they are kept for good. Other homes keep theirs as they like.
         messages: Option<Age> = None;
-        /// What a deleted message said leaves the disk so long after its deletion and, at most, a minute and the time that
-        /// files take to be written anew; "1s" at least. An hour: many deletions are then done with one file, and a deletion that
-        /// a group turns out not to allow can be taken back.
+        /// What a deleted message said leaves the disk within this time; "1s" at least. Half of it gathers deletions, so that many
+        /// are done with one file, and one that a group turns out not to allow can be taken back; the other half is for writing
+        /// files anew, at no more than store.tidy_bytes_per_s.
         erase_after: Age = Age::HOUR;
     }
 }

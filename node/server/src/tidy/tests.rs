@@ -110,7 +110,10 @@ fn what_was_deleted_just_now_stays_for_its_time() {
 fn a_step_that_is_to_go_on_is_followed_by_another() {
     let steps = std::cell::Cell::new(0);
     let row = compacted(7, |wish| {
-        assert_eq!(*wish, Tidy { erase_before_ms: 7, bytes_per_s: 0, everything: true });
+        assert_eq!(
+            *wish,
+            Tidy { erase_before_ms: 7, seal_every_ms: 0, bytes_per_s: 0, everything: true }
+        );
         steps.set(steps.get() + 1);
         Ok(Tidied { more: steps.get() < 3, freed: 2, bytes_before: 10, ..Tidied::default() })
     });

@@ -153,7 +153,8 @@ fn a_full_disk_is_tidied_when_there_is_room() {
     store.checkpoint().unwrap();
     let ballast = disk.path().join("ballast");
     std::fs::write(&ballast, vec![0; 5 << 20]).unwrap();
-    let wish = Tidy { erase_before_ms: 0, bytes_per_s: 0, everything: false };
+    let wish =
+        Tidy { erase_before_ms: 0, seal_every_ms: 3_600_000, bytes_per_s: 0, everything: false };
     assert_eq!(store.tidy(&wish).unwrap(), Tidied::default());
     store.commit(&batch(201)).unwrap();
     std::fs::remove_file(&ballast).unwrap();
@@ -172,7 +173,12 @@ fn a_rewriting_ends_early_where_the_store_closes() {
         store.commit(&batch(n)).unwrap();
     }
     let started = std::time::Instant::now();
-    let slow = Tidy { erase_before_ms: 0, bytes_per_s: 10_000, everything: true };
+    let slow = Tidy {
+        erase_before_ms: 0,
+        seal_every_ms: 3_600_000,
+        bytes_per_s: 10_000,
+        everything: true,
+    };
     std::thread::scope(|scope| {
         let tidying = scope.spawn(|| store.tidy(&slow));
         std::thread::sleep(std::time::Duration::from_millis(200));

@@ -89,7 +89,12 @@ fn child() {
         // All the while segments are rewritten and freed.
         scope.spawn(|| {
             loop {
-                let wish = Tidy { erase_before_ms: 0, bytes_per_s: 0, everything: true };
+                let wish = Tidy {
+                    erase_before_ms: 0,
+                    seal_every_ms: 3_600_000,
+                    bytes_per_s: 0,
+                    everything: true,
+                };
                 store.tidy(&wish).unwrap();
                 std::thread::sleep(Duration::from_millis(1));
             }

@@ -18,7 +18,9 @@ pub(crate) fn tidy(store: &impl Store, erase_before_ms: u64, everything: bool) {
 }
 
 fn step(store: &impl Store, erase_before_ms: u64, everything: bool) -> Tidied {
-    store.tidy(&Tidy { erase_before_ms, bytes_per_s: 0, everything }).unwrap()
+    store
+        .tidy(&Tidy { erase_before_ms, seal_every_ms: 3_600_000, bytes_per_s: 0, everything })
+        .unwrap()
 }
 
 fn config() -> JournalConfig {
@@ -374,7 +376,8 @@ fn a_rewriting_that_fails_changes_nothing() {
     for n in 1..=200 {
         store.commit(&batch(n)).unwrap();
     }
-    let wish = Tidy { erase_before_ms: 100, bytes_per_s: 0, everything: false };
+    let wish =
+        Tidy { erase_before_ms: 100, seal_every_ms: 3_600_000, bytes_per_s: 0, everything: false };
     let error = store.tidy(&wish).unwrap_err();
     assert!(error.to_string().contains("os error 28"), "{error}");
     assert!(rewritten(dir.path()).is_empty());

@@ -44,8 +44,6 @@ pub(crate) struct Tidying {
     no_room: bool,
 }
 
-/// A segment is ended before it is full, for bodies in it that are to go, at most so often: each costs a file.
-const SEAL_EVERY: Duration = Duration::from_secs(3_600);
 /// Bodies looked for at once; more are the next step's.
 const DUE_AT_ONCE: usize = 65_536;
 /// Longer than that nobody waits for a rewriting to see that it has to end.
@@ -99,7 +97,8 @@ impl Shared {
         }
         let mut due = self.due(wish)?;
         let waits = self.open_number().is_some_and(|open| due.bodies.contains_key(&open));
-        let long_ago = tidying.sealed_at.is_none_or(|at| at.elapsed() >= SEAL_EVERY);
+        let seal_every = Duration::from_millis(wish.seal_every_ms);
+        let long_ago = tidying.sealed_at.is_none_or(|at| at.elapsed() >= seal_every);
         if waits && (wish.everything || long_ago) {
             self.seal(tidying)?;
         }
