@@ -302,7 +302,7 @@ pub(super) enum Lookup {
     Found {
         user_id: String,
         display_name: String,
-        avatar: Option<homing_link::AvatarView>,
+        avatar: Option<Box<homing_link::AvatarView>>,
         /// How the user is, as that one of this home may see it.
         seen: Option<(homing_wire::Local, homing_core::presence::Seen)>,
     },

@@ -427,7 +427,8 @@ impl Hub {
                         display_name: found.display_name.chars().take(256).collect(),
                         avatar: found
                             .avatar
-                            .and_then(|told| shower.told_avatar(&user.home, &told, avatar_bytes)),
+                            .and_then(|told| shower.told_avatar(&user.home, &told, avatar_bytes))
+                            .map(Box::new),
                         seen: asker.zip(found.seen).map(|(asker, seen)| {
                             let last_ms = (seen.last_seen > 0).then_some(seen.last_seen);
                             let last_ms = last_ms.filter(|_| !seen.online);

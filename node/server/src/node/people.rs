@@ -75,7 +75,7 @@ impl Hub {
                     address: self.shower.address(who).to_string(),
                     user_id: user_id.clone(),
                     display_name: display_name.clone(),
-                    avatar: avatar.clone(),
+                    avatar: avatar.as_deref().cloned(),
                     privacy: None,
                     presence: seen.map(|(_, seen)| self.presence_view(who, *seen)),
                 })))
