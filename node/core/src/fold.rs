@@ -100,10 +100,7 @@ impl Fold {
     /// Emoji of one user on one message, at most: nobody means more, and a page of a log stays small.
     pub const REACTIONS_OF_USER: usize = 16;
     /// Events read where a fold is made again. More are a flood; what is beyond does not count.
-    const EVENTS: usize = 10_000;
-    /// Events looked at where a deletion or an edit comes whose message is not here: each that comes costs so many reads, and
-    /// another home may send as many as it likes.
-    const STRAYS: usize = 256;
+    pub(crate) const EVENTS: usize = 10_000;
 
     /// Whether the message is deleted for `user`; `sender` is the message's.
     pub fn is_deleted_for(&self, user: &UserRef, sender: &UserRef) -> bool {
@@ -538,7 +535,7 @@ impl Home {
     }
 
     /// The message of that sender and id in a channel, uncommitted ones included.
-    fn message_of(
+    pub(crate) fn message_of(
         &self,
         reader: &dyn Reader,
         id: ChannelId,
@@ -553,7 +550,7 @@ impl Home {
     }
 
     /// Whether an entry counts under the roster that is held.
-    fn counts(&self, id: ChannelId, entry: &LogEntry) -> bool {
+    pub(crate) fn counts(&self, id: ChannelId, entry: &LogEntry) -> bool {
         let header = &entry.event.header;
         if header.origin == HomeId::LOCAL {
             return true;
@@ -658,7 +655,7 @@ impl Home {
     }
 
     /// The entries that change a message, in the order of the log, whether they count or not, uncommitted ones included.
-    fn changes_of(
+    pub(crate) fn changes_of(
         &self,
         reader: &dyn Reader,
         id: ChannelId,
@@ -674,59 +671,6 @@ impl Home {
             entries.extend(self.entry_at(reader, id, pos)?);
         }
         Ok(entries)
-    }
-
-    /// A message is deleted for everybody, and its body and those of its edits are to go from the disk; or it is so no longer,
-    /// and what is still there of them stays.
-    pub(crate) fn erase(
-        &mut self,
-        reader: &dyn Reader,
-        id: ChannelId,
-        key: MessageKey,
-        gone: bool,
-    ) -> Result<(), Fault> {
-        let message = self.message_of(reader, id, key)?;
-        let changes = self.changes_of(reader, id, key, Fold::EVENTS)?;
-        for entry in message.iter().chain(&changes) {
-            self.erase_entry(entry, gone);
-        }
-        Ok(())
-    }
-
-    fn erase_entry(&mut self, entry: &LogEntry, gone: bool) {
-        let event = &entry.event;
-        if event.body.is_empty() || !event.header.kind.may_be_erased() {
-            return;
-        }
-        let since = gone.then_some(self.now_ms);
-        self.write(Write::Erase { channel: entry.channel(), pos: entry.pos, since });
-    }
-
-    /// A change of a message has come that is not here, nor may ever be: one from before this home was in the group. What its
-    /// edits say goes all the same once it is deleted.
-    fn erase_strays(
-        &mut self,
-        reader: &dyn Reader,
-        id: ChannelId,
-        key: MessageKey,
-        event: &LogEntry,
-    ) -> Result<(), Fault> {
-        let deletes = |home: &Self, entry: &LogEntry| {
-            entry.event.header.kind == Kind::Delete && !entry.hidden && home.counts(id, entry)
-        };
-        let kind = event.event.header.kind;
-        if kind != Kind::Edit && !deletes(self, event) {
-            return Ok(());
-        }
-        let changes = self.changes_of(reader, id, key, Fold::STRAYS)?;
-        let mut others = changes.iter().filter(|entry| entry.pos != event.pos);
-        let was_deleted = others.any(|entry| deletes(self, entry));
-        if kind == Kind::Edit && was_deleted {
-            self.erase_entry(event, true);
-        } else if kind != Kind::Edit && !was_deleted {
-            changes.iter().for_each(|entry| self.erase_entry(entry, true));
-        }
-        Ok(())
     }
 
     /// Keeps a new fold of a message, and tells whoever sees it.

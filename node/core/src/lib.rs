@@ -21,6 +21,7 @@ mod chat;
 mod courier;
 mod departures;
 mod devices;
+mod erase;
 mod find;
 mod fold;
 mod follow;
